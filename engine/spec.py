@@ -1,0 +1,178 @@
+"""RunSpec: the one document that starts a run, wherever it comes from."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
+
+from engine import methods, tasks
+from engine.errors import SpecError, UnknownKey
+from engine.knobs import knob
+from engine.methods.base import Method
+from engine.tasks.base import Task
+
+Model = TypeVar("Model", bound=BaseModel)
+
+Quantization = Literal["int8", "nf4"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+class Part(BaseModel):
+    """A part of a RunSpec: frozen, and unknown keys are refused by name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelRef(Part):
+    """Which base model, at which revision, in which storage precision."""
+
+    id: str = Field(min_length=1, description="starter/<name>, local/<name>, <org>/<name> on the Hub, or a directory.")
+    revision: str | None = Field(None, description="Branch, tag or commit on the Hub.")
+    quantization: Quantization | None = Field(
+        None, description="Store the frozen base in 8 bits (int8) or 4 bits (nf4, as QLoRA) to save memory.")
+
+
+class DataRef(Part):
+    """Which rows, and which column plays which part."""
+
+    train: str = Field(min_length=1, description="A file, or the id of a dataset.")
+    eval: str | None = Field(None, description="A file or dataset to evaluate on; none keeps a share of train aside.")
+    columns: dict[str, str] = Field(default={}, description="Column of each role; guessed from the data when empty.")
+    options: dict[str, Any] = Field(default={}, description="Settings of the task.")
+
+
+class EarlyStopping(Part):
+    """Stop when the deciding metric has not improved for `patience` evaluations."""
+
+    patience: int = knob(3, ge=1, help="Evaluations without improvement before training stops.")
+    threshold: float = knob(0.0, ge=0, help="Smallest change that counts as improvement.")
+
+
+class Training(Part):
+    """How long, how fast, in which order and precision."""
+
+    epochs: float = knob(3, gt=0, le=10_000, slider=(1, 20), step=1, help="Passes over the training data.")
+    learning_rate: float | Literal["auto"] = knob(
+        "auto", title="Learning rate", scale="log10", slider=(1e-6, 1e-1),
+        help="Peak step size. Auto uses the method's recommended value and records it.")
+    batch_size: int = knob(16, ge=1, le=65_536, scale="log2", slider=(1, 256), title="Batch size",
+                           help="Examples per update.")
+    max_length: int = knob(128, ge=8, le=1_048_576, scale="log2", slider=(32, 4096), unit="tokens", title="Max length",
+                           help="Longer examples are cut to this many tokens.")
+    seed: int = knob(42, ge=0, le=2**31 - 1, help="Same seed, same machine, same result.")
+    eval_every: Literal["epoch", "never"] | int = knob("epoch", title="Evaluate every", advanced=True,
+                                                       help="'epoch', 'never' (only at the end) or a number of updates.")
+    precision: Precision = knob("auto", advanced=True,
+                                help="Number format of the frozen weights and of the arithmetic. Trained weights stay fp32.")
+    schedule: Literal["linear", "cosine", "constant"] = knob(
+        "linear", advanced=True, help="How the learning rate falls after warm-up.")
+    warmup: float = knob(0.06, ge=0, lt=1, advanced=True, step=0.01,
+                         help="Share of the updates over which the learning rate rises from zero.")
+    weight_decay: float = knob(0.0, ge=0, le=1, advanced=True, title="Weight decay",
+                               help="Pull of the trained weights towards zero.")
+    max_steps: int | None = knob(None, ge=1, advanced=True, title="Max updates", help="Stop after this many updates.")
+    early_stopping: EarlyStopping | None = knob(
+        None, advanced=True, title="Early stopping", help="Stop when evaluation no longer improves.")
+    gradient_accumulation: int = knob(1, ge=1, le=4096, advanced=True, title="Gradient accumulation",
+                                      help="Batches summed into one update; saves memory, not time.")
+    gradient_checkpointing: bool = knob(False, advanced=True, title="Gradient checkpointing",
+                                        help="Recompute activations in the backward pass: less memory, slower.")
+    checkpoint_every: int | None = knob(None, ge=1, advanced=True, title="Checkpoint every",
+                                        help="Updates between checkpoints; none saves at evaluations and about every minute.")
+
+    @model_validator(mode="after")
+    def _learning_rate_is_positive(self) -> Training:
+        if self.learning_rate != "auto" and not 0 < self.learning_rate <= 10:
+            raise ValueError("learning_rate must be 'auto' or above 0 and at most 10")
+        if isinstance(self.eval_every, int) and self.eval_every < 1:
+            raise ValueError("eval_every must be 'epoch', 'never' or at least 1")
+        return self
+
+
+def _method(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    name = value.get("name")
+    if not isinstance(name, str):
+        raise SpecError("method.name", problem="the method has no name")
+    return _validated(methods.get(name), value, "method")
+
+
+class RunSpec(Part):
+    """Everything a run needs to start anywhere: `python -m engine.train spec.json --out DIR`."""
+
+    task: str
+    model: ModelRef
+    data: DataRef
+    method: Annotated[SerializeAsAny[Method], BeforeValidator(_method)]
+    training: Training = Training()
+
+    @model_validator(mode="after")
+    def _options_belong_to_the_task(self) -> RunSpec:
+        self.make_task()
+        return self
+
+    def make_task(self) -> Task:
+        """Return the task with the options of this spec."""
+        return _validated(tasks.get(self.task), {"name": self.task} | self.data.options, "data.options")
+
+    def to_json(self) -> str:
+        """Return the spec as indented JSON."""
+        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+
+
+def parse(document: Any) -> RunSpec:
+    """Return the RunSpec that a mapping describes; raises SpecError or UnknownKey, naming the first faulty field."""
+    if not isinstance(document, dict):
+        raise SpecError("spec", problem="it is not a JSON object")
+    return _validated(RunSpec, document, "")
+
+
+def read(path: Path) -> RunSpec:
+    """Return the RunSpec in a JSON file; raises SpecError."""
+    try:
+        return parse(json.loads(path.read_text(encoding="utf-8-sig")))
+    except OSError as error:
+        raise SpecError(str(path), problem=f"the file cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise SpecError(str(path), problem=f"it is not valid JSON ({error})") from None
+
+
+def _validated(kind: type[Model], value: dict[str, Any], prefix: str) -> Model:
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        raise _explain(error, kind, prefix) from None
+
+
+def _explain(error: ValidationError, kind: type[BaseModel], prefix: str) -> SpecError:
+    """Return the first of pydantic's complaints as an error of ours, the field named by its path in the document."""
+    first = error.errors(include_url=False)[0]
+    location = [str(part) for part in first["loc"] if str(part) not in ("int", "float", "str", "bool")
+                and not str(part).startswith(("literal[", "constrained-"))]
+    where = ".".join(([prefix] if prefix else []) + location)
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(kind, location[:-1])
+        close = difflib.get_close_matches(location[-1], known, 3)
+        owner = where.rpartition(".")[0] or "a run"
+        return UnknownKey(where, key=location[-1], owner=owner, known=", ".join(close or known))
+    if first["type"] == "missing":
+        return SpecError(where, problem=f"{where} is missing")
+    return SpecError(where, problem=f"{where}: {first['msg'].removeprefix('Value error, ')} (got {_short(first['input'])})")
+
+
+def _known_keys(kind: type[BaseModel], path: list[str]) -> list[str]:
+    for step in path:
+        inner = kind.model_fields[step].annotation
+        options = [inner, *getattr(inner, "__args__", ())]
+        kind = next(item for item in options if isinstance(item, type) and issubclass(item, BaseModel))
+    return [key for key in kind.model_fields if not (issubclass(kind, Task) and key == "name")]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."

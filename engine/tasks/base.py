@@ -1,0 +1,133 @@
+"""What every machine-learning task promises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from engine.findings import Finding
+from engine.knobs import knob
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class ColumnRole:
+    """A part a column can play in a task. `sets` on the task tells which roles are needed together."""
+
+    name: str
+    title: str
+    help: str
+
+
+@dataclass(frozen=True)
+class TaskCard:
+    """What a person reads before picking a task."""
+
+    title: str
+    summary: str
+    order: int = 100
+
+
+@dataclass
+class Encoded:
+    """Examples as token ids. `rows` holds one mapping an example: `input_ids`, whatever the model takes, `labels`.
+
+    `length` of an example is `len(rows[i]["input_ids"])`; `truncated` counts those cut at the maximum length.
+    """
+
+    rows: list[dict[str, Any]]
+    truncated: int = 0
+    labels: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Outputs:
+    """What evaluation collects: `metrics` by usual name, and `examples`, one JSON-able record a row, worst first.
+
+    A record holds `row` (index in the eval table), `input`, `expected`, `predicted`, `loss`, `correct` (or None).
+    """
+
+    metrics: dict[str, float]
+    examples: list[dict[str, Any]]
+
+
+class Task(BaseModel):
+    """What a model is trained to do. Its fields are the keys of `data.options`; a subclass is one file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    card: ClassVar[TaskCard]
+    roles: ClassVar[tuple[ColumnRole, ...]]
+    #: Alternatives: each a set of roles that together suffice; roles in no required set are optional.
+    needs: ClassVar[tuple[frozenset[str], ...]]
+    #: Architecture families the task can train.
+    families: ClassVar[tuple[str, ...]]
+    #: How the playground talks to a model of this task: "classify" or "chat".
+    playground: ClassVar[str] = "classify"
+
+    eval_fraction: float = knob(0.1, gt=0, lt=0.9, step=0.05, title="Share kept for evaluation",
+                                help="Part of the rows kept for evaluation when there is no evaluation file.")
+
+    @property
+    def metric(self) -> str:
+        """The metric that decides which evaluation was best."""
+        raise NotImplementedError
+
+    @property
+    def greater_is_better(self) -> bool:
+        """Whether a higher value of `metric` is better."""
+        return self.metric not in ("loss", "perplexity", "mse", "mae")
+
+    # -- data, torch-free ------------------------------------------------------------------------------------------
+
+    def check(self, table: pa.Table, columns: Mapping[str, str], eval_table: pa.Table | None = None) -> list[Finding]:
+        """Return everything wrong or odd about the data for this task; findings of level "error" forbid training."""
+        raise NotImplementedError
+
+    def label_names(self, table: pa.Table, columns: Mapping[str, str]) -> list[str]:
+        """Return the label names in a fixed order; empty for tasks without labels."""
+        return []
+
+    def outputs(self, labels: Sequence[str]) -> int:
+        """Return the width of the head for these labels; 0 for tasks without one."""
+        return len(labels)
+
+    def stratify_by(self, columns: Mapping[str, str]) -> str | None:
+        """Return the column whose proportions a split keeps, or None."""
+        return None
+
+    def texts(self, table: pa.Table, columns: Mapping[str, str]) -> Iterator[str]:
+        """Yield the text of each row as one string, for statistics."""
+        raise NotImplementedError
+
+    # -- model, torch is imported in the child only ----------------------------------------------------------------
+
+    def auto_class(self) -> Any:
+        """Return the transformers Auto class that carries this task's head."""
+        raise NotImplementedError
+
+    def config(self, labels: Sequence[str]) -> dict[str, Any]:
+        """Return the model configuration this task sets (number of labels, their names, problem type)."""
+        return {}
+
+    def encode(self, table: pa.Table, columns: Mapping[str, str], tokenizer: PreTrainedTokenizerBase, max_length: int,
+               labels: Sequence[str]) -> Encoded:
+        """Tokenise every row of `table`."""
+        raise NotImplementedError
+
+    def loss(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return the summed loss of a batch (not its mean) so that token-budget batches weigh examples alike."""
+        raise NotImplementedError
+
+    def evaluate(self, model: PreTrainedModel, encoded: Encoded, table: pa.Table, columns: Mapping[str, str],
+                 labels: Sequence[str], batches: Any) -> Outputs:
+        """Return metrics and example records over the eval rows."""
+        raise NotImplementedError
