@@ -1,0 +1,214 @@
+"""Writes text with a causal language model, token by token, and hands out each piece as soon as it is readable."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from engine.errors import Refused
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
+
+#: For models without a chat template: one `Role: text` paragraph a turn, ended by an open `Assistant:`.
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] }}\n\n{% endfor %}"
+    "{% if add_generation_prompt %}Assistant:{% endif %}")
+
+#: Token ids of the prompt that give the first new piece its right spacing; more change nothing.
+CONTEXT = 6
+
+
+class PromptTooLong(Refused):
+    """The conversation is {tokens} tokens long; this model reads at most {limit}, answer included."""
+
+    kind = "prompt_too_long"
+    try_this = "Shorten the text or start a new conversation."
+
+
+class PromptEmpty(Refused):
+    """There is nothing to answer."""
+
+    kind = "prompt_empty"
+    try_this = "Write a message first."
+
+
+class Answer(TypedDict):
+    """What was written: `tokens` counts generated tokens, `stopped` is eos, length or cancelled."""
+
+    text: str
+    tokens: int
+    seconds: float
+    stopped: str
+    note: str
+
+
+@dataclass
+class Prompt:
+    """A prompt as token ids, the ids that end an answer, and how the answer's spacing begins."""
+
+    ids: list[int]
+    ends: set[int]
+    continues: bool
+    note: str = ""
+
+
+@dataclass
+class Detokeniser:
+    """Turns a growing list of token ids into text pieces whose concatenation is the decoded whole.
+
+    A piece is held back while it ends inside a character; `context` ids come before the first one and are not written.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    context: Sequence[int] = ()
+    ids: list[int] = field(default_factory=list)
+    start: int = 0
+    read: int = 0
+
+    def __post_init__(self) -> None:
+        self.ids = list(self.context)
+        self.read = len(self.ids)
+
+    def add(self, token: int) -> str:
+        """Return the text that `token` completes; empty while a character is incomplete."""
+        self.ids.append(token)
+        return self._take(final=False)
+
+    def finish(self) -> str:
+        """Return what was held back."""
+        return self._take(final=True)
+
+    def _take(self, final: bool) -> str:
+        known, whole = self._decode(self.ids[self.start:self.read]), self._decode(self.ids[self.start:])
+        if len(whole) <= len(known) or (whole.endswith("\ufffd") and not final):
+            return ""
+        # Decoding goes on from the last piece, not from its end: the first token of a text may lose its space.
+        self.start, self.read = self.read, len(self.ids)
+        return whole[len(known):]
+
+    def _decode(self, ids: list[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
+def prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict[str, str]], *, continues: bool = False,
+           eos: Sequence[int] = ()) -> Prompt:
+    """Return the token ids of a conversation, open for the assistant's answer.
+
+    `continues` takes the messages' plain text and goes on writing it. Without a chat template PLAIN_TEMPLATE is used.
+    Raises PromptEmpty.
+    """
+    if not any(str(message.get("content") or "").strip() for message in messages):
+        raise PromptEmpty("messages")
+    ends = set(eos)
+    if tokenizer.eos_token_id is not None:
+        ends.add(int(tokenizer.eos_token_id))
+    if continues:
+        text = "\n\n".join(str(message.get("content") or "") for message in messages)
+        ids = _without_end(tokenizer(text)["input_ids"], ends)
+        return Prompt(ids, ends, continues=True)
+    template = None if tokenizer.chat_template else PLAIN_TEMPLATE
+    text = _render(tokenizer, messages, template)
+    ids = list(tokenizer(text, add_special_tokens=template is not None)["input_ids"])
+    if template:
+        ids = _without_end(ids, ends)
+    note = "This model has no chat template; a plain one is used." if template else ""
+    return Prompt(ids, ends | _turn_ends(tokenizer), continues=False, note=note)
+
+
+def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict[str, str]], template: str | None) -> str:
+    return str(tokenizer.apply_chat_template(list(messages), chat_template=template, tokenize=False,
+                                             add_generation_prompt=True))
+
+
+def _without_end(ids: Any, ends: set[int]) -> list[int]:
+    """Drop the end token that some tokenizers append: after it a model would begin another text."""
+    ids = list(ids)
+    while len(ids) > 1 and ids[-1] in ends:
+        ids.pop()
+    return ids
+
+
+def _turn_ends(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Return the id of the token that the chat template puts after an assistant's turn."""
+    if not tokenizer.chat_template:
+        return set()
+    mark = "answer-ends-here"
+    try:
+        text = str(tokenizer.apply_chat_template(
+            [{"role": "user", "content": "question"}, {"role": "assistant", "content": mark}], tokenize=False))
+    except Exception:  # a template may refuse any conversation it likes; the end token is then the model's own
+        return set()
+    tail = text.rpartition(mark)[2].lstrip()
+    added: dict[str, int] = tokenizer.get_added_vocab()
+    return {token for content, token in added.items() if content and tail.startswith(content)}
+
+
+def write(step: Callable[[torch.Tensor, Any], tuple[torch.Tensor, Any]], tokenizer: PreTrainedTokenizerBase,
+          start: Prompt, *, temperature: float, top_p: float, max_new_tokens: int, seed: int | None,
+          on_text: Callable[[str], None], cancelled: Callable[[], bool], limit: int = 0,
+          device: str = "cpu") -> Answer:
+    """Write until an end token, `max_new_tokens`, the model's `limit` in tokens, or `cancelled()` between tokens.
+
+    `step(ids, cache)` takes token ids of shape (1, n) and returns the logits of the last one, shape (vocabulary,), with
+    the grown cache. `temperature` 0 takes the likeliest token each time; otherwise the `seed` decides, by a generator
+    of its own. Raises PromptTooLong.
+    """
+    import torch
+
+    began = time.perf_counter()
+    if limit and len(start.ids) >= limit:
+        raise PromptTooLong("messages", tokens=len(start.ids), limit=limit)
+    room = min(max_new_tokens, limit - len(start.ids)) if limit else max_new_tokens
+    generator = torch.Generator()
+    if seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(seed)
+    words = Detokeniser(tokenizer, start.ids[-CONTEXT:] if start.continues else ())
+    pieces: list[str] = []
+    count, stopped, cache = 0, "length", None
+    ids = torch.tensor([start.ids], device=device)
+
+    def say(piece: str) -> None:
+        # A chat answer begins at its first word: the space after "Assistant:" belongs to the template.
+        piece = piece if pieces or start.continues else piece.lstrip()
+        if piece:
+            pieces.append(piece)
+            on_text(piece)
+
+    with torch.inference_mode():
+        while count < room:
+            if cancelled():
+                stopped = "cancelled"
+                break
+            logits, cache = step(ids, cache)
+            token = pick(logits, temperature, top_p, generator)
+            count += 1
+            if token in start.ends:
+                stopped = "eos"
+                break
+            say(words.add(token))
+            ids = torch.tensor([[token]], device=device)
+    say(words.finish())
+    return Answer(text="".join(pieces), tokens=count, seconds=time.perf_counter() - began, stopped=stopped,
+                  note=start.note)
+
+
+def pick(logits: torch.Tensor, temperature: float, top_p: float, generator: torch.Generator) -> int:
+    """Return the next token from `logits` (vocabulary,): greedy at temperature 0, else from the nucleus of mass top_p.
+
+    Holtzman et al., 2020: the smallest set of likeliest tokens whose probabilities sum to at least `top_p`.
+    """
+    import torch
+
+    scores = logits.detach().float().cpu()
+    if temperature <= 0:
+        return int(scores.argmax())
+    chances, order = torch.softmax(scores / temperature, dim=-1).sort(descending=True, stable=True)
+    if top_p < 1:
+        chances = torch.where(chances.cumsum(-1) - chances < top_p, chances, 0.0)
+    return int(order[torch.multinomial(chances, 1, generator=generator)])
