@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine import adapter, models
-from engine.errors import NotEnough, Refused
+from engine.errors import Cancelled, NotEnough, Refused
 
 if TYPE_CHECKING:
     import torch

@@ -1,0 +1,1 @@
+"""Ways out: what a person downloads and takes elsewhere."""

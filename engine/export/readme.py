@@ -1,0 +1,161 @@
+"""What an exported folder says about itself: how to load it without the studio, where it comes from, its licences."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+AUTO = {"text_classification": "AutoModelForSequenceClassification", "causal_lm": "AutoModelForCausalLM",
+        "token_classification": "AutoModelForTokenClassification", "question_answering": "AutoModelForQuestionAnswering",
+        "seq2seq": "AutoModelForSeq2SeqLM", "image_classification": "AutoModelForImageClassification"}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known about an exported result. `base` is the public id of its base model, or the name of a folder.
+
+    `kind` is adapter or model; `local` tells that the base has no public id; `note` says how the base differs from it.
+    """
+
+    name: str
+    kind: str
+    task: str
+    base: str
+    local: bool
+    revision: str | None = None
+    note: str = ""
+    licence: str = ""
+    labels: tuple[str, ...] = ()
+    problem: str = "single_label"
+    columns: Mapping[str, str] = field(default_factory=dict)
+    max_length: int | None = None
+    quantization: str | None = None
+    chat_template: bool = False
+    method: str = ""
+    dataset: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+def readme(facts: Facts) -> str:
+    """Return README.md: five lines that load the result in plain peft or transformers, then how to ask it."""
+    parts = [f"# {facts.name}", _origin(facts), "## Load it",
+             _requirements(facts), _fence(load_lines(facts))]
+    if facts.kind == "adapter":
+        parts.append(_base_hint(facts))
+    parts += ["## Ask it", _fence(ask_lines(facts))]
+    if facts.quantization:
+        parts.append(f"It was trained on the base model stored as {facts.quantization}. Loaded as above, in full "
+                     "precision, its answers can differ slightly.")
+    parts += ["## Files", _files(facts)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def load_lines(facts: Facts) -> list[str]:
+    """Return the lines of Python that load the result from the folder beside the script."""
+    auto = AUTO.get(facts.task, "AutoModel")
+    if facts.kind == "model":
+        return [f"from transformers import {auto}, AutoTokenizer",
+                f"tokenizer = AutoTokenizer.from_pretrained({_q(facts.name)})",
+                f"model = {auto}.from_pretrained({_q(facts.name)}).eval()"]
+    settings = [_q(facts.base), 'dtype="float32"']
+    if facts.revision:
+        settings.append(f"revision={_q(facts.revision)}")
+    if facts.labels:
+        # The head comes with the adapter: one that the base model may have had, with other labels, is dropped.
+        settings += [f"num_labels={len(facts.labels)}", "ignore_mismatched_sizes=True"]
+    return ["from peft import PeftModel",
+            f"from transformers import {auto}, AutoTokenizer",
+            f"tokenizer = AutoTokenizer.from_pretrained({_q(facts.name)})",
+            f"base = {auto}.from_pretrained({', '.join(settings)})",
+            f"model = PeftModel.from_pretrained(base, {_q(facts.name)}).eval()"]
+
+
+def ask_lines(facts: Facts) -> list[str]:
+    """Return the lines of Python that ask the loaded `model` something, by task."""
+    if facts.task == "causal_lm":
+        return _chat(facts)
+    texts = '"Write your text here."'
+    if "text_pair" in facts.columns:
+        texts += ', "And the second one here."'
+    cut = f", truncation=True, max_length={facts.max_length}" if facts.max_length else ""
+    lines = [f'inputs = tokenizer({texts}, return_tensors="pt"{cut})', "logits = model(**inputs).logits[0]"]
+    if facts.problem == "regression":
+        return [*lines, "print(float(logits))"]
+    lines.insert(0, f"labels = {json.dumps(list(facts.labels), ensure_ascii=False)}")
+    if facts.problem == "multi_label":
+        return [*lines, "print([label for label, p in zip(labels, logits.sigmoid().tolist()) if p >= 0.5])"]
+    return [*lines, "print(dict(zip(labels, logits.softmax(-1).tolist())))"]
+
+
+def _chat(facts: Facts) -> list[str]:
+    if facts.chat_template and "text" not in facts.columns:
+        first = ['messages = [{"role": "user", "content": "Write your message here."}]',
+                 'inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt",',
+                 "                                       return_dict=True)"]
+    else:
+        first = ['inputs = tokenizer("Once upon a time", return_tensors="pt", return_token_type_ids=False)']
+    return [*first, "answer = model.generate(**inputs, max_new_tokens=100)[0][inputs[\"input_ids\"].shape[1]:]",
+            "print(tokenizer.decode(answer, skip_special_tokens=True))"]
+
+
+def licence_note(facts: Facts) -> str:
+    """Return LICENCE-NOTE.txt: what is known about the rights in the base model and in the data, and what is not."""
+    base = (f"The base model {facts.base} is offered under {facts.licence}." if facts.licence else
+            f"The licence of the base model {facts.base} was not recorded. Look it up before you pass this on.")
+    kept = ("This folder holds no weights of the base model itself, only what was trained on top of them. Terms of the "
+            "base model may still reach to what is made with it." if facts.kind == "adapter" else
+            "This folder holds the base model's weights, changed by training: its licence applies to them.")
+    data = f"the dataset '{facts.dataset}'" if facts.dataset else "data that was not named"
+    return (f"{base}\n{kept}\n\nIt was trained on {data}. Rights in that data are not recorded here. A model can repeat "
+            "parts of the\ntexts it was trained on, names and addresses included: check both before you publish it.\n")
+
+
+def _origin(facts: Facts) -> str:
+    what = "A PEFT adapter" if facts.kind == "adapter" else "A fine-tuned model"
+    how = f", trained with {facts.method}" if facts.method else ""
+    lines = [f"{what} for {facts.task.replace('_', ' ')} on `{facts.base}`{how}."]
+    if facts.note:
+        lines.append(facts.note)
+    if facts.dataset:
+        lines.append(f"Training data: {facts.dataset}.")
+    if facts.metrics:
+        scores = ", ".join(f"{name} {value:.4g}" for name, value in sorted(facts.metrics.items()))
+        lines.append(f"On the evaluation rows: {scores}.")
+    trained, total = facts.parameters.get("trained"), facts.parameters.get("total")
+    if trained and total:
+        lines.append(f"Trained parameters: {trained:,} of {total:,} ({100 * trained / total:.3g} %).")
+    return "\n".join(lines)
+
+
+def _requirements(facts: Facts) -> str:
+    packages = "peft transformers torch" if facts.kind == "adapter" else "transformers torch"
+    return f"`pip install {packages}`, then, in the folder that holds `{facts.name}/`:"
+
+
+def _base_hint(facts: Facts) -> str:
+    if facts.local:
+        return (f"The base model is the local folder `{facts.base}`, which has no public address: in the fourth line, "
+                f"put the path of that folder in the place of `{facts.base}`.")
+    return (f"The fourth line fetches `{facts.base}` from the Hugging Face Hub. To use a copy on your disk, put the path "
+            "of its folder in the place of that name.")
+
+
+def _files(facts: Facts) -> str:
+    weights = ("`adapter_config.json`, `adapter_model.safetensors`: the adapter, as peft saves it" if
+               facts.kind == "adapter" else "`config.json`, `model*.safetensors`: the model, as transformers saves it")
+    return "\n".join([
+        f"- {weights}", "- `tokenizer*`, `chat_template.jinja` (if any): how text becomes tokens",
+        "- `studio.json`: task, labels and columns", "- `spec.json`: all settings of the run; it can be trained again",
+        "- `environment.json`: versions, hardware and hashes of the run",
+        "- `LICENCE-NOTE.txt`: base model and data", "- `SHA256SUMS`: check with `sha256sum -c SHA256SUMS`"])
+
+
+def _fence(lines: list[str]) -> str:
+    return "\n".join(["```python", *lines, "```"])
+
+
+def _q(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
