@@ -1,0 +1,179 @@
+"""The real stack and a real browser: every request that leaves this machine and every console error fails the test."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+HOME = re.compile(r"^(https?|wss?)://(127\.0\.0\.1|localhost)[:/]|^(data|blob|about|chrome):")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark everything in this folder."""
+    for item in items:
+        if "tests/browser" in str(item.path):
+            item.add_marker("browser")
+
+
+@dataclass
+class Studio:
+    """A running studio: its address and its data folder."""
+
+    url: str
+    data_dir: Path
+    process: subprocess.Popen[bytes]
+
+
+def free_port() -> int:
+    """Return a port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(happened: Callable[[], Any], seconds: float, what: str) -> Any:
+    """Return the first true result of `happened`, or fail naming what was awaited."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if result := happened():
+            return result
+        time.sleep(0.1)
+    raise AssertionError(f"Waited {seconds:g} s in vain: {what}")
+
+
+def answers(url: str) -> bool:
+    """Tell whether an address answers with success."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return response.status == 200
+    except OSError:
+        return False
+
+
+@contextmanager
+def running_studio(data_dir: Path, **environment: str) -> Iterator[Studio]:
+    """Start `peft-studio up` on a folder of its own and stop it as Ctrl-C would."""
+    port = free_port()
+    log = data_dir.parent / "up.log"
+    command = [sys.executable, "-m", "studio", "up", "--port", str(port)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | {
+            "STUDIO_DATA_DIR": str(data_dir), "HF_HUB_OFFLINE": "1"} | environment, start_new_session=True)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_for(lambda: answers(f"{url}/readyz") or process.poll() is not None, 90, f"{url} answers")
+        if process.poll() is not None:
+            raise AssertionError(f"The studio did not start:\n{log.read_text()[-4000:]}")
+        yield Studio(url, data_dir, process)
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="session")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    """One studio for the whole session, as `peft-studio up` starts it."""
+    folder = tmp_path_factory.mktemp("studio") / "data"
+    folder.mkdir()
+    with running_studio(folder) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Headless Chromium."""
+    path = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))),
+                None)
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield launched
+        launched.close()
+
+
+@dataclass
+class Watched:
+    """A page whose outside requests and console errors are collected; `check()` fails on any."""
+
+    page: Page
+    outside: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    def check(self) -> None:
+        """Fail when a request left the machine or the console showed an error."""
+        assert not self.outside, f"Requests left this machine: {self.outside}"
+        assert not self.errors, f"Console errors: {self.errors}"
+
+    def no_serious_violations(self) -> None:
+        """Fail when axe-core finds anything serious or critical on the page as it is now."""
+        found = Axe().run(self.page).response["violations"]
+        serious = [f"{v['id']}: {v['help']} ({', '.join(str(n['target']) for n in v['nodes'][:4])})"
+                   for v in found if v["impact"] in ("serious", "critical")]
+        assert not serious, f"Accessibility on {self.page.url}: {serious}"
+
+    def fits(self) -> None:
+        """Fail when the page scrolls sideways."""
+        overflow = self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+        assert overflow <= 1, f"{self.page.url} is {overflow} px wider than the screen"
+
+
+def watch(context: BrowserContext) -> Watched:
+    """Open a page in `context` and watch it."""
+    page = context.new_page()
+    watched = Watched(page)
+
+    def on_request(request: Request) -> None:
+        if not HOME.match(request.url):
+            watched.outside.append(request.url)
+
+    def on_console(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            watched.errors.append(f"{message.text} ({message.location.get('url', '')})")
+
+    page.on("request", on_request)
+    page.on("console", on_console)
+    page.on("pageerror", lambda error: watched.errors.append(str(error)))
+    page.set_default_timeout(20_000)
+    return watched
+
+
+@pytest.fixture
+def desktop(browser: Browser, studio: Studio) -> Iterator[Watched]:
+    """A page 1280 px wide; fails at the end on outside requests and console errors."""
+    context = browser.new_context(viewport=DESKTOP, base_url=studio.url, accept_downloads=True)
+    watched = watch(context)
+    yield watched
+    watched.check()
+    context.close()
+
+
+@pytest.fixture
+def phone(browser: Browser, studio: Studio) -> Iterator[Watched]:
+    """A page 390 px wide, dark; fails at the end on outside requests and console errors."""
+    context = browser.new_context(viewport=PHONE, base_url=studio.url, color_scheme="dark", has_touch=True,
+                                  accept_downloads=True)
+    watched = watch(context)
+    yield watched
+    watched.check()
+    context.close()
