@@ -75,6 +75,14 @@ class NotEnough(Refused):
     try_this = "Choose smaller settings or free some {resource}."
 
 
+class Cancelled(StudioError):
+    """The work was stopped."""
+
+    kind = "cancelled"
+    try_this = "Start it again when you like."
+    exit_code = 3
+
+
 def _fill(text: str, facts: dict[str, Any]) -> str:
     try:
         return text.format(**facts)

@@ -56,7 +56,8 @@ class ModelShape(BaseModel):
     model_type: str
     family: Literal["encoder", "decoder", "encoder-decoder", "vision"]
     total: int = Field(description="Parameters of the base model, tied weights counted once, task head excluded.")
-    layers: int
+    layers: int = Field(description="Blocks that hold parameters; those of an encoder come before its decoder's.")
+    depth: int = Field(0, description="How often an input passes a block; more than `layers` where blocks are shared.")
     hidden: int
     heads: int = 0
     kv_heads: int = 0
@@ -71,6 +72,20 @@ class ModelShape(BaseModel):
     modules: list[Module] = []
     task_heads: dict[str, list[HeadModule]] = Field(
         default={}, description="By task name: the modules that task trains anew. A task that is absent is impossible.")
+    task_kept: dict[str, list[Module]] = Field(
+        default={}, description="By task name: pretrained modules outside `modules` that the task's model keeps.")
+    task_dropped: dict[str, list[str]] = Field(
+        default={}, description="By task name: names in `modules` that the task's model does without.")
+
+    def for_task(self, task: str) -> ModelShape:
+        """Return the shape of the model this task builds: its modules and their total, its new head excluded."""
+        kept, dropped = self.task_kept.get(task, []), set(self.task_dropped.get(task, []))
+        if not kept and not dropped:
+            return self
+        modules = [m for m in self.modules if m.name not in dropped] + kept
+        left = self.task_kept | {task: []}, self.task_dropped | {task: []}
+        return self.model_copy(update={"modules": modules, "total": sum(m.parameters for m in modules),
+                                       "task_kept": left[0], "task_dropped": left[1]})
 
     def linear(self, targets: str | Sequence[str] = "all-linear") -> list[Module]:
         """Return the linear modules that `targets` names, heads and poolers excluded.
@@ -94,6 +109,7 @@ class ModelShape(BaseModel):
 GROUPS: dict[str, tuple[str, ...]] = {
     "attention": ATTENTION, "mlp": MLP,
     "q": ("query", "qkv"), "k": ("key", "qkv"), "v": ("value", "qkv"), "o": ("output",),
+    "up": ("up", "gate_up"), "gate": ("gate", "gate_up"),
 }
 
 

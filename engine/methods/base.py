@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -86,7 +87,36 @@ class Method(BaseModel):
         """Freeze `model`, add what is trained and return the model to train; `heads` are module names trained whole."""
         raise NotImplementedError
 
+    @property
+    def float32(self) -> bool:
+        """Whether the base must be held in float32 for this method to be exact."""
+        return False
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether `initialise` looks at training batches before the first update."""
+        return False
+
+    def initialise(self, model: torch.nn.Module, batches: Iterable[dict[str, torch.Tensor]]) -> None:
+        """Set what `attach` added from training batches (mappings of model inputs); most methods do nothing here."""
+
+    def save(self, model: torch.nn.Module, folder: Path) -> None:
+        """Write the trained result to `folder` so that plain peft (or transformers, for "model") loads it."""
+        saving: Any = model
+        saving.save_pretrained(str(folder), safe_serialization=True)
+
     def groups(self, model: torch.nn.Module, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
         """Return optimizer parameter groups over every trainable tensor of `model`."""
         parameters = [p for p in model.parameters() if p.requires_grad]
         return [{"params": parameters, "lr": learning_rate, "weight_decay": weight_decay}]
+
+
+def full_learning_rate(shape: ModelShape) -> float:
+    """Return the usual peak rate of full fine-tuning, which falls with the width of the model.
+
+    Encoders: 5e-5 at width 768 (Devlin et al., 2019). Decoders: 5e-5 · (2000 / width)^0.775, a tenth of the rate
+    fitted for LoRA (LoRA Without Regret, 2025). Two digits, between 1e-5 and 3e-4.
+    """
+    width = max(shape.hidden, 1)
+    rate = 5e-5 * (2000 / width) ** 0.775 if shape.family == "decoder" else 5e-5 * 768 / width
+    return float(f"{min(max(rate, 1e-5), 3e-4):.1e}")

@@ -1,0 +1,262 @@
+"""The default choice: low-rank updates beside frozen layers, as carried by peft."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from engine.knobs import knob
+from engine.methods.base import Card, Method, Piece, full_learning_rate
+from engine.shape import ModelShape, Module, select
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+Init = Literal["default", "gaussian", "orthogonal", "pissa", "pissa_fast", "olora", "eva"]
+#: Our names of initialisations -> peft's.
+PEFT_INITS: dict[str, Any] = {"default": True, "pissa_fast": "pissa_niter_16"}
+#: These rewrite the base weights when they start; what is saved is converted to a plain LoRA of twice the rank.
+REWRITING = ("pissa", "pissa_fast", "olora")
+
+
+def _plain(word: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,200}", word):
+        raise ValueError("a target is a group, a role or the end of a module's name: letters, digits, '.', '-' and '_'")
+    return word
+
+
+Word = Annotated[str, AfterValidator(_plain)]
+Pattern = dict[Word, Annotated[float, Field(gt=0)]]
+Ranks = dict[Word, Annotated[int, Field(ge=1, le=4096)]]
+
+
+class Lora(Method):
+    """Learns a low-rank update B·A beside each chosen linear layer; the layer itself stays frozen."""
+
+    name: Literal["lora"] = "lora"
+    r: int = knob(8, ge=1, le=4096, scale="log2", slider=(1, 256), title="Rank",
+                  help="Rank of the update. Higher learns more and costs more.")
+    alpha: float = knob(16, gt=0, slider=(1, 256), scale="log2", title="Alpha",
+                        help="Strength: the update is scaled by alpha / r.")
+    dropout: float = knob(0.0, ge=0, lt=1, step=0.05, slider=(0, 0.5), title="Dropout",
+                          help="Share of the update's inputs dropped while training.")
+    targets: Literal["all-linear", "attention", "mlp"] | list[Word] = knob("all-linear", title="Layers to adapt", help=(
+        "all-linear matches full fine-tuning best. Or attention, mlp, or a list: q, k, v, o, up, gate, down or ends "
+        "of module names."))
+    layers: Annotated[int, Field(ge=1)] | list[Annotated[int, Field(ge=0)]] | None = knob(
+        None, advanced=True, title="Blocks", help=(
+            "Which blocks to adapt: empty for all, a number for that many at the top, or a list counted from 0."))
+    use_rslora: bool = knob(False, advanced=True, title="Rank-stabilised (rsLoRA)",
+                            help="Scale by alpha / √r instead: keeps large ranks (64 and more) learning.")
+    use_dora: bool = knob(False, advanced=True, title="DoRA",
+                          help="Also learn the length of each output's weights. A little better, slower.")
+    init: Init = knob("default", advanced=True, title="Start from", help=(
+        "default starts as no change. pissa, olora: main directions of the weights (saved at twice the rank). eva: those "
+        "of your data. pissa_fast approximates pissa."))
+    lora_plus_ratio: float = knob(1.0, ge=1, le=64, advanced=True, scale="log2", title="LoRA+ ratio",
+                                  help="B learns this many times faster than A. 1 is plain LoRA, 16 is LoRA+.")
+    rank_pattern: Ranks = knob(default_factory=dict, advanced=True, title="Ranks by layer",
+                               help="Another rank for some targets, by role or end of name.")
+    alpha_pattern: Pattern = knob(default_factory=dict, advanced=True, title="Alphas by layer",
+                                  help="Another alpha for some targets, by role or end of name.")
+
+    card: ClassVar[Card] = Card(
+        title="LoRA", family="reparameterization", order=10,
+        summary="Learns small low-rank updates beside frozen layers: about 1 % of the weights, close to full quality.",
+        paper="Hu et al., 2021", url="https://arxiv.org/abs/2106.09685",
+        use_when="The default choice for any task; with a 4-bit base it is QLoRA.",
+        avoid_when="The data holds far more than the update can store: raise the rank or train all weights.",
+        formula="h = W·x + (α / r)·B·A·x, only A and B are trained", mergeable=True)
+
+    @model_validator(mode="after")
+    def _dora_keeps_the_base(self) -> Lora:
+        if self.use_dora and self.init in REWRITING:
+            raise ValueError(f"DoRA cannot start from {self.init}: it needs the original base weights")
+        if self.targets == []:
+            raise ValueError("targets is an empty list, so nothing would be adapted")
+        return self
+
+    @property
+    def float32(self) -> bool:
+        """Initialisations that rewrite the base need it in float32, or its rounding would be learned."""
+        return self.init in REWRITING
+
+    @property
+    def needs_data(self) -> bool:
+        """EVA looks at the data before training."""
+        return self.init == "eva"
+
+    def chosen(self, shape: ModelShape) -> list[Module]:
+        """Return the linear modules that get an update."""
+        return shape.in_layers(shape.linear(self.targets), self._layers(shape))
+
+    def rank(self, module: Module) -> int:
+        """Return the rank of a module's update."""
+        return int(_matched(self.rank_pattern, module, self.r))
+
+    def pieces(self, shape: ModelShape) -> list[Piece]:
+        """Return r·(d_in + d_out) for each target; DoRA adds d_out."""
+        found: list[Piece] = []
+        for m in self.chosen(shape):
+            count = self.rank(m) * (m.d_in + m.d_out) + (m.d_out if self.use_dora else 0)
+            found.append(Piece(m.name, m.kind, m.role, m.layer, count, count * (2 if self.init in REWRITING else 1)))
+        return found
+
+    def obstacles(self, shape: ModelShape, task: str, quantization: str | None) -> list[str]:
+        """Return why nothing would be adapted, or why the initialisation cannot be had."""
+        reasons: list[str] = []
+        layers = self._layers(shape) or []
+        if outside := [layer for layer in layers if not 0 <= layer < shape.layers]:
+            reasons.append(f"There is no block {outside[0]}: this model's are numbered 0 to {shape.layers - 1}.")
+        elif isinstance(self.layers, int) and self.layers > shape.layers:
+            reasons.append(f"This model has {shape.layers} blocks, not {self.layers}.")
+        chosen = self.chosen(shape)
+        if not chosen:
+            reasons.append(f"No linear layer of this model is one of: {_written(self.targets)}.")
+        if self.init in REWRITING:
+            if quantization:
+                reasons.append(f"{self.init} rewrites the base weights, which a base in 4 or 8 bits does not allow.")
+            if narrow := [m for m in chosen if self.rank(m) > min(m.d_in, m.d_out)]:
+                width = min(narrow[0].d_in, narrow[0].d_out)
+                reasons.append(f"{self.init} needs a rank of at most {width}, the width of {narrow[0].name}.")
+        if self.init == "olora" and any(m.transposed for m in chosen):
+            reasons.append("olora cannot start from layers whose weights are stored transposed, as this model's are.")
+        return reasons
+
+    def learning_rate(self, shape: ModelShape, task: str) -> float:
+        """Return ten times the rate of full fine-tuning (LoRA Without Regret, 2025)."""
+        return float(f"{10 * full_learning_rate(shape):.1e}")
+
+    def attach(self, model: PreTrainedModel, shape: ModelShape, heads: Sequence[str]) -> torch.nn.Module:
+        """Return `model` wrapped by peft, with updates on exactly the chosen modules and `heads` trained whole."""
+        from peft import LoraConfig, get_peft_model
+
+        from engine.skeleton import names_in
+
+        chosen = self.chosen(shape)
+        full = names_in(model, [m.name for m in chosen])
+        task_type, saved = _task_type(model, heads)
+        config = LoraConfig(
+            r=self.r, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=[full[m.name] for m in chosen],  # pyright: ignore[reportArgumentType]
+            bias="none", use_rslora=self.use_rslora, use_dora=self.use_dora, modules_to_save=saved or None,
+            init_lora_weights=PEFT_INITS.get(self.init, self.init), task_type=task_type,
+            fan_in_fan_out=any(m.transposed for m in chosen), **self._patterns(chosen, full), **self._eva())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            wrapped = get_peft_model(model, config)
+        if self.init in REWRITING:
+            remembered: Any = wrapped
+            remembered.initial_updates = {name: p.detach().clone() for name, p in wrapped.named_parameters()
+                                          if ".lora_A." in name or ".lora_B." in name}
+        return wrapped
+
+    def initialise(self, model: torch.nn.Module, batches: Iterable[dict[str, torch.Tensor]]) -> None:
+        """Point A at the main directions of each layer's inputs (EVA, Paischer et al., 2024); B stays zero."""
+        if self.init != "eva":
+            return
+        from peft import initialize_lora_eva_weights
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            initialize_lora_eva_weights(model, list(batches), show_progress_bar=False)  # pyright: ignore[reportArgumentType]
+
+    def save(self, model: torch.nn.Module, folder: Path) -> None:
+        """Write a peft directory; where the start rewrote the base, as the plain LoRA that fits the original base."""
+        super().save(model, folder)
+        if self.init in REWRITING:
+            _convert(folder, model)
+
+    def groups(self, model: torch.nn.Module, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
+        """Return one group, or two for LoRA+: B's rate is `lora_plus_ratio` times A's (Hayou et al., 2024)."""
+        if self.lora_plus_ratio == 1:
+            return super().groups(model, learning_rate, weight_decay)
+        trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        slow = [p for name, p in trained if ".lora_B." not in name]
+        fast = [p for name, p in trained if ".lora_B." in name]
+        return [{"params": slow, "lr": learning_rate, "weight_decay": weight_decay},
+                {"params": fast, "lr": learning_rate * self.lora_plus_ratio, "weight_decay": weight_decay}]
+
+    def _layers(self, shape: ModelShape) -> list[int] | None:
+        if isinstance(self.layers, int):
+            return list(range(max(0, shape.layers - self.layers), shape.layers))
+        return self.layers
+
+    def _patterns(self, chosen: list[Module], full: dict[str, str]) -> dict[str, Any]:
+        ranks = {re.escape(full[m.name]): self.rank(m) for m in chosen if self.rank(m) != self.r}
+        alphas = {re.escape(full[m.name]): alpha for m in chosen
+                  if (alpha := _matched(self.alpha_pattern, m, self.alpha)) != self.alpha}
+        return {"rank_pattern": ranks, "alpha_pattern": alphas}
+
+    def _eva(self) -> dict[str, Any]:
+        if self.init != "eva":
+            return {}
+        from peft import EvaConfig
+
+        return {"eva_config": EvaConfig(rho=1.0)}
+
+
+def _matched(pattern: Ranks | Pattern, module: Module, otherwise: float) -> float:
+    """Return the value of the longest word of `pattern` that names `module`."""
+    words = [word for word in pattern if select([module], [word])]
+    return pattern[max(words, key=len)] if words else otherwise
+
+
+def _written(targets: str | list[str]) -> str:
+    return targets if isinstance(targets, str) else ", ".join(targets)
+
+
+def _task_type(model: PreTrainedModel, heads: Sequence[str]) -> tuple[Any, list[str]]:
+    """Return peft's task type where it changes nothing but convenience, and the modules to save beside the updates.
+
+    peft's SEQ_CLS adds `classifier` and `score` to the saved modules by itself, so it is used only when these are
+    trained anyway.
+    """
+    from peft import TaskType
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+    )
+
+    kind = type(model).__name__
+    if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values() and not heads:
+        return TaskType.CAUSAL_LM, []
+    usual = [name for name, _ in model.named_modules() if name.endswith(("classifier", "score"))]
+    if kind in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.values() and usual and set(usual) <= set(heads):
+        return TaskType.SEQ_CLS, [name for name in heads if name not in ("classifier", "score")]
+    return None, list(heads)
+
+
+def _convert(folder: Path, model: Any) -> None:
+    """Rewrite a saved adapter as W + s·(B·A − B₀·A₀): the matrices side by side, with twice the rank.
+
+    The scale s of each layer stays: alpha doubles with the rank, or grows by √2 under rsLoRA.
+    """
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "adapter_model.safetensors")
+    for name, first in model.initial_updates.items():
+        stored = name.replace(".default.", ".")
+        start = first.to(weights[stored])
+        weights[stored] = _joined(weights[stored], start, down=".lora_A." in name)
+    save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    grown = math.sqrt(2) if config["use_rslora"] else 2
+    config |= {"r": 2 * config["r"], "lora_alpha": grown * config["lora_alpha"], "init_lora_weights": True,
+               "rank_pattern": {name: 2 * rank for name, rank in config["rank_pattern"].items()},
+               "alpha_pattern": {name: grown * alpha for name, alpha in config["alpha_pattern"].items()}}
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _joined(trained: torch.Tensor, start: torch.Tensor, *, down: bool) -> torch.Tensor:
+    import torch
+
+    return torch.cat([trained, start] if down else [trained, -start], dim=0 if down else 1).contiguous()
