@@ -45,8 +45,9 @@ def task_page(name: str, kind: type[tasks.Task]) -> str:
     """Return the page of one task."""
     roles = "\n".join(f"| `{role.name}` | {role.title} | {role.help} |" for role in kind.roles)
     needs = "; or ".join(" + ".join(f"`{role}`" for role in sorted(group)) for group in kind.needs)
-    return (f"# {kind.card.title}\n\n{kind.card.summary}\n\n- Name in a RunSpec: `{name}`\n- Needs: {needs}\n"
-            f"- Models: {', '.join(kind.families)}\n\n## Columns\n\n| Role | Title | Meaning |\n|---|---|---|\n{roles}\n\n"
+    head = (f"# {kind.card.title}\n\n{kind.card.summary}\n\n- Name in a RunSpec: `{name}`\n- Needs: {needs}\n"
+            f"- Models: {', '.join(kind.families)}\n")
+    return (f"{head}\n## Columns\n\n| Role | Title | Meaning |\n|---|---|---|\n{roles}\n\n"
             f"## Settings\n\nKeys of `data.options`.\n\n{settings_table(kind)}\n")
 
 

@@ -65,9 +65,9 @@ class Training(Part):
                            help="Longer examples are cut to this many tokens.")
     seed: int = knob(42, ge=0, le=2**31 - 1, help="Same seed, same machine, same result.")
     eval_every: Literal["epoch", "never"] | int = knob("epoch", title="Evaluate every", advanced=True,
-                                                       help="'epoch', 'never' (only at the end) or a number of updates.")
+                                                       help="'epoch', 'never' (only at the end) or a count of updates.")
     precision: Precision = knob("auto", advanced=True,
-                                help="Number format of the frozen weights and of the arithmetic. Trained weights stay fp32.")
+                                help="Number format of frozen weights and arithmetic. Trained weights stay fp32.")
     schedule: Literal["linear", "cosine", "constant"] = knob(
         "linear", advanced=True, help="How the learning rate falls after warm-up.")
     warmup: float = knob(0.06, ge=0, lt=1, advanced=True, step=0.01,
@@ -82,7 +82,7 @@ class Training(Part):
     gradient_checkpointing: bool = knob(False, advanced=True, title="Gradient checkpointing",
                                         help="Recompute activations in the backward pass: less memory, slower.")
     checkpoint_every: int | None = knob(None, ge=1, advanced=True, title="Checkpoint every",
-                                        help="Updates between checkpoints; none saves at evaluations and about every minute.")
+                                        help="Updates between checkpoints; none: at evaluations and every minute.")
 
     @model_validator(mode="after")
     def _learning_rate_is_positive(self) -> Training:
@@ -162,7 +162,8 @@ def _explain(error: ValidationError, kind: type[BaseModel], prefix: str) -> Spec
         return UnknownKey(where, key=location[-1], owner=owner, known=", ".join(close or known))
     if first["type"] == "missing":
         return SpecError(where, problem=f"{where} is missing")
-    return SpecError(where, problem=f"{where}: {first['msg'].removeprefix('Value error, ')} (got {_short(first['input'])})")
+    message = first["msg"].removeprefix("Value error, ")
+    return SpecError(where, problem=f"{where}: {message} (got {_short(first['input'])})")
 
 
 def _known_keys(kind: type[BaseModel], path: list[str]) -> list[str]:
