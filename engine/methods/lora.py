@@ -59,8 +59,8 @@ class Lora(Method):
     use_dora: bool = knob(False, advanced=True, title="DoRA",
                           help="Also learn the length of each output's weights. A little better, slower.")
     init: Init = knob("default", advanced=True, title="Start from", help=(
-        "default starts as no change. pissa, olora: main directions of the weights (saved at twice the rank). eva: those "
-        "of your data. pissa_fast approximates pissa."))
+        "default starts as no change. pissa, olora: main directions of the weights (saved at twice the rank). eva: "
+        "those of your data. pissa_fast approximates pissa."))
     lora_plus_ratio: float = knob(1.0, ge=1, le=64, advanced=True, scale="log2", title="LoRA+ ratio",
                                   help="B learns this many times faster than A. 1 is plain LoRA, 16 is LoRA+.")
     rank_pattern: Ranks = knob(default_factory=dict, advanced=True, title="Ranks by layer",

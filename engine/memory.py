@@ -1,0 +1,130 @@
+"""How much memory a run needs, before it starts: weights, what is trained, activations and logits."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from engine.environment import cpu_features
+from engine.shape import ModelShape
+from engine.spec import RunSpec
+
+Verdict = Literal["fits", "tight", "too big"]
+
+#: Bytes of the process itself: Python, torch, transformers and peft, before a model is loaded.
+PROCESS = 620 * 2**20
+#: Bytes of one weight under each storage; int8 and nf4 hold a scale for every row or block besides.
+WIDTH = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.02, "nf4": 0.53}
+#: Share of the available memory up to which a run fits without doubt.
+COMFORT = 0.8
+
+
+class Memory(BaseModel):
+    """Bytes a run needs at its peak, part by part, against the bytes there are.
+
+    `weights` are frozen, `trained` those that learn (float32), `gradients` and `optimizer` belong to the latter.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    weights: int
+    trained: int
+    gradients: int
+    optimizer: int
+    activations: int
+    logits: int
+    overhead: int
+    total: int
+    available: int | None
+    verdict: Verdict
+
+
+def available() -> int:
+    """Return the bytes of main memory that a new process can use without swapping."""
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+def base_dtype(spec: RunSpec, device: str = "cpu") -> str:
+    """Return the number format of the frozen weights: that of the spec, or what "auto" means on this machine."""
+    if spec.method.float32:
+        return "float32"
+    if spec.training.precision == "auto":
+        features = cpu_features()
+        fast = device != "cpu" or features["avx512_bf16"] or features["amx_bf16"]
+        return "bfloat16" if fast else "float32"
+    if spec.training.precision == "fp16":
+        return "float32" if device == "cpu" else "float16"
+    return {"fp32": "float32", "bf16": "bfloat16"}[spec.training.precision]
+
+
+def estimate(spec: RunSpec, shape: ModelShape, labels: int, available: int | None = None, *,
+             device: str = "cpu") -> Memory:
+    """Return the memory a run needs; `labels` is the width of its head, `available` the bytes there are.
+
+    A run whose estimate is below 80 % of `available` fits, up to all of it is tight.
+    """
+    shape = shape.for_task(spec.task)
+    whole = spec.method.artifact == "model"
+    head = shape.head_parameters(spec.task, labels)
+    learned = spec.method.trainable(shape) + head
+    dtype = base_dtype(spec, device)
+    frozen = shape.total - spec.method.trainable(shape) if whole else shape.total
+    parts = {
+        "weights": _weights(spec, shape, frozen, dtype), "trained": 4 * learned, "gradients": 4 * learned,
+        "optimizer": 8 * learned, "activations": _activations(spec, shape, dtype), "logits": _logits(spec, shape),
+        "overhead": PROCESS}
+    total = sum(parts.values())
+    return Memory(**parts, total=total, available=available, verdict=_verdict(total, available))
+
+
+def _verdict(total: int, available: int | None) -> Verdict:
+    if available is None or total < COMFORT * available:
+        return "fits"
+    return "tight" if total <= available else "too big"
+
+
+def _weights(spec: RunSpec, shape: ModelShape, frozen: int, dtype: str) -> int:
+    packed = 0
+    if spec.model.quantization:
+        packed = sum(m.d_in * m.d_out for m in shape.modules
+                     if m.kind == "linear" and m.role != "head" and m.parameters)
+    return int(packed * WIDTH.get(spec.model.quantization or "", 0) + max(0, frozen - packed) * WIDTH[dtype])
+
+
+def _tokens(spec: RunSpec, shape: ModelShape) -> tuple[int, int]:
+    """Return the longest example and the most tokens of a micro-batch."""
+    length = min(spec.training.max_length, shape.max_length or spec.training.max_length)
+    return length, length * spec.training.batch_size
+
+
+def _activations(spec: RunSpec, shape: ModelShape, dtype: str) -> int:
+    """Return the bytes kept for the backward pass.
+
+    A token leaves about 12 vectors of the hidden width, 2 or 3 of the MLP's, and its rows of the attention scores in
+    each block from the first trained one up; a trained matrix also keeps its input in float32. Blocks below hold one
+    block's worth at a time, and so do all of them under gradient checkpointing, which keeps only their inputs.
+    """
+    length, tokens = _tokens(spec, shape)
+    gated = any(m.role in ("gate", "gate_up") for m in shape.modules)
+    block = (12 * shape.hidden + (4 if gated else 2) * shape.intermediate + 2 * shape.heads * length) * WIDTH[dtype]
+    first = spec.method.first_trained_layer(shape)
+    depth = max(shape.depth, shape.layers, 1)
+    learning = depth if first is None else max(0, depth - first * depth // max(shape.layers, 1))
+    widths = {m.name: m.d_in for m in shape.modules if m.kind == "linear"}
+    inputs = 4 * sum(widths.get(piece.module, 0) for piece in spec.method.pieces(shape) if piece.layer is not None)
+    if spec.training.gradient_checkpointing:
+        per_token = block + inputs / max(learning, 1) + learning * shape.hidden * WIDTH[dtype]
+    else:
+        per_token = (learning + 1) * block + (inputs if dtype != "float32" else inputs / 4)
+    return int(tokens * per_token)
+
+
+def _logits(spec: RunSpec, shape: ModelShape) -> int:
+    """Return the bytes of a language model's scores: in float32, with their softmax and their gradient."""
+    if shape.task_heads.get(spec.task) or shape.family == "encoder":
+        return 0
+    _, tokens = _tokens(spec, shape)
+    return 3 * 4 * tokens * shape.vocab
