@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -45,6 +45,10 @@ class Encoded:
     rows: list[dict[str, Any]]
     truncated: int = 0
     labels: list[str] = field(default_factory=list)
+
+
+#: Row indices of the eval rows and the batch made of them, on the model's device.
+Batches = Iterable[tuple[list[int], dict[str, Any]]]
 
 
 @dataclass
@@ -118,16 +122,36 @@ class Task(BaseModel):
         """Return the model configuration this task sets (number of labels, their names, problem type)."""
         return {}
 
+    def prepare_tokenizer(self, tokenizer: PreTrainedTokenizerBase, columns: Mapping[str, str]) -> str:
+        """Give the tokenizer what the task needs (a chat template); return a sentence for the log, or nothing."""
+        return ""
+
     def encode(self, table: pa.Table, columns: Mapping[str, str], tokenizer: PreTrainedTokenizerBase, max_length: int,
                labels: Sequence[str]) -> Encoded:
         """Tokenise every row of `table`."""
         raise NotImplementedError
 
-    def loss(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def targets(self, row: Mapping[str, Any]) -> int:
+        """Return how many loss terms an encoded example has; the loss of an update is divided by their total."""
+        return 1
+
+    def collate(self, rows: Sequence[Mapping[str, Any]], pad_id: int, *, packed: bool = False) -> dict[str, Any]:
+        """Return the tensors of a batch: padded (batch, longest), or with `packed` end to end (1, tokens).
+
+        A packed batch carries `position_ids` that restart and `lengths`, a list of ints.
+        """
+        import torch
+
+        from engine.batches import flatten, pad
+        arrays = flatten(rows, ("input_ids", "token_type_ids")) if packed else pad(
+            rows, {"input_ids": pad_id, "token_type_ids": 0})
+        return {name: torch.from_numpy(value) if hasattr(value, "dtype") else value for name, value in arrays.items()}
+
+    def loss(self, model: torch.nn.Module, batch: dict[str, Any]) -> torch.Tensor:
         """Return the summed loss of a batch (not its mean) so that token-budget batches weigh examples alike."""
         raise NotImplementedError
 
     def evaluate(self, model: PreTrainedModel, encoded: Encoded, table: pa.Table, columns: Mapping[str, str],
-                 labels: Sequence[str], batches: Any) -> Outputs:
+                 labels: Sequence[str], batches: Batches) -> Outputs:
         """Return metrics and example records over the eval rows."""
         raise NotImplementedError

@@ -1,0 +1,157 @@
+"""Which examples make an update, and how they are laid out as tensors with as little padding as possible."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+#: Updates whose examples are sorted by length together, when updates are made of examples of like length.
+WINDOW = 16
+
+
+@dataclass(frozen=True)
+class Update:
+    """The examples of one optimizer update, split into micro-batches of row indices."""
+
+    micro: list[list[int]]
+
+    @property
+    def rows(self) -> list[int]:
+        """All row indices of the update."""
+        return [row for batch in self.micro for row in batch]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How an epoch is cut. `size` examples an update; `budget` padded tokens a micro-batch.
+
+    `window` updates are drawn together and sorted by length before they are cut into updates again; 1 leaves every
+    update a plain random sample. `packed` means that micro-batches carry no padding, so only real tokens count.
+    """
+
+    size: int
+    budget: int
+    window: int = 1
+    packed: bool = False
+
+    def updates(self, rows: int) -> int:
+        """Return the number of updates in one epoch over `rows` examples."""
+        return math.ceil(rows / self.size)
+
+    def epoch(self, lengths: Sequence[int], seed: int, epoch: int) -> list[Update]:
+        """Return the updates of epoch number `epoch` (from 0): the same for the same arguments, always."""
+        random = np.random.default_rng([seed, epoch])
+        order = random.permutation(len(lengths))
+        sizes = np.asarray(lengths)
+        groups: list[np.ndarray] = []
+        for start in range(0, len(order), self.size * self.window):
+            chosen = order[start:start + self.size * self.window]
+            if self.window > 1:
+                chosen = chosen[np.argsort(-sizes[chosen], kind="stable")]
+            cut = [chosen[i:i + self.size] for i in range(0, len(chosen), self.size)]
+            groups += [cut[i] for i in random.permutation(len(cut))] if self.window > 1 else cut
+        return [Update(split([int(i) for i in group], lengths, self.budget, self.packed)) for group in groups]
+
+
+def split(rows: Sequence[int], lengths: Sequence[int], budget: int, packed: bool = False) -> list[list[int]]:
+    """Cut `rows` into micro-batches of like length, each of at most `budget` padded (packed: real) tokens.
+
+    Every row has a place: one longer than the budget is a batch of its own. Longest first, so that a shortage of memory
+    shows at once.
+    """
+    batches: list[list[int]] = []
+    batch: list[int] = []
+    tokens = 0
+    for row in sorted(rows, key=lambda i: (-lengths[i], i)):
+        added = lengths[row] if packed or not batch else lengths[batch[0]]
+        if batch and tokens + added > budget:
+            batches.append(batch)
+            batch, tokens, added = [], 0, lengths[row]
+        batch.append(row)
+        tokens += added
+    if batch:
+        batches.append(batch)
+    return batches
+
+
+def homogeneous(rows: Sequence[int], lengths: Sequence[int], overhead: int) -> list[list[int]]:
+    """Split one micro-batch further where the padding saved is worth more than `overhead` tokens a batch.
+
+    Exact: the split of the sorted rows with the least Σ(longest · count + overhead).
+    """
+    order = sorted(rows, key=lambda i: (-lengths[i], i))
+    best = [0.0] + [math.inf] * len(order)
+    came = [0] * (len(order) + 1)
+    for end in range(1, len(order) + 1):
+        for start in range(end):
+            cost = best[start] + lengths[order[start]] * (end - start) + overhead
+            if cost < best[end]:
+                best[end], came[end] = cost, start
+    cuts, end = [], len(order)
+    while end:
+        cuts.append(order[came[end]:end])
+        end = came[end]
+    return cuts[::-1]
+
+
+def padded_tokens(batches: Sequence[Sequence[int]], lengths: Sequence[int]) -> int:
+    """Return the tokens computed, padding included, when each batch is padded to its longest row."""
+    return sum(len(batch) * max(lengths[i] for i in batch) for batch in batches if batch)
+
+
+class Share:
+    """The part of every update that one process of a distributed run works on."""
+
+    def __init__(self, rank: int = 0, world: int = 1) -> None:
+        """Process `rank` of `world`."""
+        self.rank, self.world = rank, world
+
+    def of(self, update: Update) -> list[list[int]]:
+        """Return this process's micro-batches; every `world`-th row of each, so that the work is even."""
+        if self.world == 1:
+            return update.micro
+        return [part for batch in update.micro if (part := batch[self.rank::self.world])]
+
+
+def positions(total_epochs: float, per_epoch: int, max_steps: int | None) -> int:
+    """Return the number of updates a run makes."""
+    total = math.ceil(total_epochs * per_epoch - 1e-9)
+    return max(1, min(total, max_steps) if max_steps else total)
+
+
+def pad(rows: Sequence[Mapping[str, Any]], fill: Mapping[str, int], *, left: bool = False, multiple: int = 1) -> dict[str, Any]:
+    """Return int64 arrays (batch, longest) of each per-token column of `rows`, filled with `fill`, and `attention_mask`.
+
+    `left` pads before the tokens; lengths are rounded up to `multiple`.
+    """
+    longest = max(len(row["input_ids"]) for row in rows)
+    longest = -(-longest // multiple) * multiple
+    arrays = {name: np.full((len(rows), longest), value, dtype=np.int64) for name, value in fill.items()
+              if name in rows[0]}
+    mask = np.zeros((len(rows), longest), dtype=np.int64)
+    for i, row in enumerate(rows):
+        count = len(row["input_ids"])
+        place = slice(longest - count, longest) if left else slice(0, count)
+        mask[i, place] = 1
+        for name, array in arrays.items():
+            array[i, place] = row[name]
+    return arrays | {"attention_mask": mask}
+
+
+def flatten(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Any]:
+    """Return int64 arrays (1, tokens) of each per-token column of `rows` end to end, `position_ids` restarting, `lengths`."""
+    lengths = [len(row["input_ids"]) for row in rows]
+    arrays = {name: np.concatenate([np.asarray(row[name], dtype=np.int64) for row in rows])[None] for name in names
+              if name in rows[0]}
+    places = np.concatenate([np.arange(length, dtype=np.int64) for length in lengths])[None]
+    return arrays | {"position_ids": places, "lengths": lengths}
+
+
+def chunks(count: int, size: int) -> Iterator[range]:
+    """Yield ranges that cover 0..count in steps of `size`."""
+    for start in range(0, count, size):
+        yield range(start, min(start + size, count))

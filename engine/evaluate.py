@@ -1,0 +1,57 @@
+"""Scoring the eval rows: batches of like length, no gradients, the task's own metrics."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from engine.batches import split
+from engine.control import Control
+from engine.tasks.base import Outputs
+
+if TYPE_CHECKING:
+    from engine.loop import Parts
+
+#: Evaluation keeps no activations, so its batches may be this much larger.
+LARGER = 4
+#: Examples shown from each end.
+SHOWN = 20
+
+
+def to_device(batch: dict[str, Any], device: str) -> dict[str, Any]:
+    """Return the batch with its tensors on `device`."""
+    if device == "cpu":
+        return batch
+    return {name: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+            for name, value in batch.items()}
+
+
+def score(parts: Parts) -> Outputs:
+    """Return metrics and records over the eval rows; the model is left in evaluation mode."""
+    assert parts.eval is not None
+    parts.model.eval()
+    with torch.inference_mode(), parts.formats.context(parts.device):
+        return parts.task.evaluate(parts.model, parts.eval, parts.eval_table, parts.columns,  # type: ignore[arg-type]
+                                   parts.eval.labels, _batches(parts))
+
+
+def _batches(parts: Parts) -> Iterator[tuple[list[int], dict[str, Any]]]:
+    assert parts.eval is not None
+    rows = parts.eval.rows
+    lengths = [len(row["input_ids"]) for row in rows]
+    for chosen in split(range(len(rows)), lengths, parts.plan.budget * LARGER, parts.packed):
+        if Control.urgent():
+            Control.check()
+        batch = parts.task.collate([rows[i] for i in chosen], parts.pad_id, packed=parts.packed)
+        yield chosen, to_device(batch, parts.device)
+
+
+def write_examples(outputs: Outputs, path: Path) -> int:
+    """Write the best and worst predictions to examples.json; return how many."""
+    worst, best = outputs.examples[:SHOWN], outputs.examples[:-SHOWN - 1:-1]
+    path.write_text(json.dumps({"best": best, "worst": worst}, ensure_ascii=False, indent=1), encoding="utf-8")
+    return len(worst) + len(best)

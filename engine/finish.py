@@ -1,0 +1,146 @@
+"""Everything after the last update: final scores, the adapter with its tokenizer and labels, result.json."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from engine import evaluate, models
+from engine.environment import peak_bytes
+from engine.events import PredictionsRecorded
+from engine.journal import finite
+
+if TYPE_CHECKING:
+    from engine.train import Attempt
+
+
+def succeed(attempt: Attempt) -> dict[str, Any]:
+    """Score, save and describe a run that came to its end; return result.json."""
+    from engine import prepare
+
+    loop = attempt.loop
+    assert loop is not None
+    attempt.result["saved_step"] = loop.take_best(prepare.folders(attempt), attempt.log)
+    return _close(attempt, "succeeded")
+
+
+def save_stopped(attempt: Attempt) -> dict[str, Any]:
+    """Score and save what a run had learned when it was asked to stop; return result.json."""
+    assert attempt.loop is not None
+    attempt.result["saved_step"] = attempt.loop.step
+    return _close(attempt, "cancelled")
+
+
+def _close(attempt: Attempt, state: str) -> dict[str, Any]:
+    loop = attempt.loop
+    assert loop is not None
+    fresh = loop.last is not None and loop.last[0] == loop.step
+    outputs = loop.last[1] if fresh and loop.last is not None else loop.evaluate()
+    if outputs is not None:
+        attempt.result["metrics"] = outputs.metrics
+        count = evaluate.write_examples(outputs, attempt.out / "examples.json")
+        attempt.journal.write(PredictionsRecorded(count))
+    started = time.monotonic()
+    if attempt.rank == 0:
+        attempt.result["adapter_bytes"] = save(attempt)
+    attempt.seconds["save"] = time.monotonic() - started
+    return write_result(attempt, state)
+
+
+def save(attempt: Attempt) -> int:
+    """Write adapter/ (or model/) whole or not at all, with tokenizer and studio.json; return the bytes of its weights."""
+    method = attempt.spec.method
+    final = attempt.out / method.artifact
+    partial = attempt.out / f".tmp-{method.artifact}-{os.getpid()}"
+    shutil.rmtree(partial, ignore_errors=True)
+    attempt.parts.optimizer.release()
+    attempt.parts.model.eval()
+    if method.artifact == "model":
+        method.save(_whole_model(attempt), partial)
+    else:
+        _name_the_base(attempt)
+        method.save(attempt.parts.model, partial)
+        (partial / "README.md").unlink(missing_ok=True)
+    if attempt.loaded.tokenizer is not None:
+        attempt.loaded.tokenizer.save_pretrained(str(partial))
+    facts = attempt.studio | {"artifact": method.artifact, "step": attempt.result.get("saved_step")}
+    (partial / "studio.json").write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    shutil.rmtree(final, ignore_errors=True)
+    partial.rename(final)
+    return sum(path.stat().st_size for path in final.glob("*.safetensors"))
+
+
+def _whole_model(attempt: Attempt) -> torch.nn.Module:
+    """Return the model to save: frozen weights exactly as they were stored, trained ones in fp32 where they were."""
+    parts, spec = attempt.parts, attempt.spec
+    trained = {name: p for name, p in parts.model.named_parameters() if p.requires_grad}
+    if len(trained) == len(list(parts.model.parameters())):
+        return _plain(attempt.loaded.model)
+    stored = getattr(torch, attempt.loaded.shape.dtype, torch.float32)
+    fresh = models.load(attempt.located.path, parts.task, attempt.studio["labels"], dtype=stored, device="cpu").model
+    with torch.no_grad():
+        for name, value in fresh.named_parameters():
+            if name in trained:
+                value.data = trained[name].detach().to("cpu", copy=True)
+    return fresh
+
+
+def _plain(model: Any) -> Any:
+    model.config.use_cache = True
+    return model
+
+
+def _name_the_base(attempt: Attempt) -> None:
+    """Write the base model's id, not a path of this machine, into the adapter's configuration."""
+    for config in getattr(attempt.parts.model, "peft_config", {}).values():
+        config.base_model_name_or_path = attempt.spec.model.id.removeprefix("hub:")
+        config.revision = attempt.located.revision if attempt.located.source == "hub" else None
+
+
+def write_result(attempt: Attempt, state: str, error: dict[str, str] | None = None) -> dict[str, Any]:
+    """Write result.json from what is known so far, and return it."""
+    loop, seconds = attempt.loop, attempt.seconds
+    trained = loop.whole.seconds + loop.recent.seconds if loop else 0.0
+    seconds |= {"train": trained, "eval": loop.seconds["eval"] if loop else 0.0,
+                "total": time.monotonic() - attempt.began}
+    cuda = attempt.device.startswith("cuda")
+    result: dict[str, Any] = {
+        "state": state, "metrics": {}, "best": loop.best if loop else None, "parameters": {}, "seconds": {
+            name: round(seconds.get(name, 0.0), 3) for name in (
+                "start", "load", "prepare", "train", "eval", "save", "total")},
+        "throughput": _throughput(attempt, trained), "adapter_bytes": 0,
+        "steps": loop.step if loop else 0, "epochs": loop.epoch if loop else 0.0, "error": error,
+        "resolved": attempt.resolved, "early_stopped": bool(
+            loop and state == "succeeded" and loop.step < attempt.parts.total_steps)}
+    result |= attempt.result
+    result["memory"] = {
+        "peak_rss_bytes": peak_bytes(), "peak_cuda_bytes": torch.cuda.max_memory_allocated() if cuda else 0,
+        "estimated_bytes": attempt.result.get("memory", {}).get("estimated_bytes", 0)}
+    result = finite(result)
+    if attempt.rank == 0:
+        _write(attempt.out / "result.json", result)
+    return result
+
+
+def _throughput(attempt: Attempt, trained: float) -> dict[str, float]:
+    loop = attempt.loop
+    if loop is None or not loop.computed or not trained:
+        return {"examples_per_second": 0.0, "tokens_per_second": 0.0, "padding_fraction": 0.0}
+    examples = loop.whole.examples + loop.recent.examples
+    tokens = loop.whole.tokens + loop.recent.tokens
+    padding = 1 - loop.real / (loop.computed * attempt.world)
+    return {"examples_per_second": round(examples / trained, 3), "tokens_per_second": round(tokens / trained, 1),
+            "padding_fraction": round(max(0.0, padding), 4) if math.isfinite(padding) else 0.0}
+
+
+def _write(path: Path, value: Any) -> None:
+    partial = path.with_name(f".tmp-{path.name}")
+    partial.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    partial.replace(path)

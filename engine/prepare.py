@@ -1,0 +1,268 @@
+"""Everything before the first update: device, model, data, checks, tokens, optimizer, and where to go on from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from engine import attention, batches, breakdown, checkpoint, environment, memory, models, precision
+from engine.control import Control
+from engine.data import columns as roles
+from engine.data import read, split, validate
+from engine.errors import DataError, NotEnough, SpecError
+from engine.events import RunPrepared, RunStarted
+from engine.loop import Loop, Parts
+from engine.optimizer import FlatAdamW
+from engine.shape import ModelShape
+from engine.tasks.base import Encoded, Task
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from engine.models import Loaded, Located
+    from engine.train import Attempt
+
+#: Padded tokens a micro-batch: enough to keep the cores busy, few enough to stay near the caches.
+BUDGET = {"cpu": 4096, "cuda": 16_384}
+#: Attention scores are kept for the backward pass by plain attention: use it up to this length only.
+EAGER_LENGTH = 256
+
+
+class Impossible(SpecError):
+    """This run cannot be done: {problem}"""
+
+    kind = "run_impossible"
+    try_this = "Choose another method or base model."
+
+
+class NothingToLearn(DataError):
+    """No row has anything left to learn from within {max_length} tokens."""
+
+    kind = "nothing_to_learn"
+    try_this = "Raise max length, or check that the answers are in the column chosen."
+
+
+def processes(device: str | None) -> tuple[int, int, str]:
+    """Return this process's rank, the number of processes, and its device; joins the group `accelerate launch` made."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from accelerate import PartialState
+
+        state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
+        return state.process_index, state.num_processes, str(state.device)
+    return 0, 1, device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def loop(attempt: Attempt) -> Loop:
+    """Return the loop of the run, at the step it goes on from; writes environment.json, RunStarted and RunPrepared."""
+    spec, task = attempt.spec, attempt.spec.make_task()
+    with attempt.stage("load", "Finding the base model"):
+        located = _locate(attempt)
+        shape = models.inspect(located.path)
+    with attempt.stage("prepare", "Reading and checking the data"):
+        table, eval_table, columns = _tables(attempt, task)
+        labels = task.label_names(table, columns)
+        _refuse_the_impossible(attempt, shape, task, len(labels))
+    with attempt.stage("load", "Loading the base model"):
+        torch.manual_seed(spec.training.seed)
+        formats = _formats(attempt, shape)
+        loaded = models.load(located.path, task, labels, dtype=formats.base, quantization=spec.model.quantization,
+                             device=attempt.device, shape=shape)
+        note = task.prepare_tokenizer(loaded.tokenizer, columns) if loaded.tokenizer is not None else ""
+        if note:
+            attempt.log(note)
+        model = spec.method.attach(loaded.model, loaded.shape, loaded.heads)
+        precision.keep_trained_in_fp32(model)
+        model.to(attempt.device)
+    with attempt.stage("prepare", "Turning text into tokens"):
+        length = min(spec.training.max_length, loaded.shape.max_length or spec.training.max_length)
+        train = task.encode(table, columns, loaded.tokenizer, length, labels)
+        held = task.encode(eval_table, columns, loaded.tokenizer, length, labels) if eval_table.num_rows else None
+        made = _loop(attempt, task, loaded, model, formats, train, held, eval_table, columns, length)
+        _describe(attempt, located, formats, task, columns, labels, length)
+        _announce(attempt, made, loaded, labels)
+    return made
+
+
+def _locate(attempt: Attempt) -> Located:
+    model = attempt.spec.model
+    if attempt.sources.model is not None:
+        return models.locate(str(attempt.sources.model))
+    return models.locate(model.id, revision=model.revision, data_dir=attempt.sources.data_dir,
+                         cancelled=Control.asked)
+
+
+def _tables(attempt: Attempt, task: Task) -> tuple[pa.Table, pa.Table, dict[str, str]]:
+    """Return checked train and eval rows and the column of each role."""
+    data, seed = attempt.spec.data, attempt.spec.training.seed
+    train = read.read(attempt.sources.train or Path(data.train))
+    held = read.read(attempt.sources.eval or Path(data.eval)) if data.eval else None
+    columns = dict(data.columns) or dict(roles.guess(train).columns)
+    findings = task.check(train, columns, held)
+    validate.raise_first_error(findings)
+    for finding in findings:
+        attempt.log(f"{finding.what} {finding.try_this}".strip(), level="warning" if finding.level == "warning" else "info")
+    if held is None:
+        train, held = split.split(train, task.eval_fraction, seed, task.stratify_by(columns))
+    return train, held, columns
+
+
+def _refuse_the_impossible(attempt: Attempt, shape: ModelShape, task: Task, labels: int) -> None:
+    """Raise for a method that cannot train this model, and for too little memory or disk."""
+    spec = attempt.spec
+    if task.name in shape.task_heads:
+        reasons = spec.method.obstacles(shape.for_task(task.name), task.name, spec.model.quantization)
+        if reasons:
+            raise Impossible("method", problem=" ".join(reasons))
+        found = breakdown.of(spec, shape, labels)
+        estimate = memory.estimate(spec, shape, labels, _memory_there(attempt.device))
+        attempt.result["memory"] = {"estimated_bytes": estimate.total}
+        attempt.result["parameters"] = dict(found.parameters)
+        if estimate.verdict == "too big":
+            raise NotEnough("memory", resource="memory", needed=_size(estimate.total), available=_size(estimate.available or 0))
+        needed = 4 * found.adapter_bytes + 3 * 2 * 4 * int(found.parameters["trained"])
+        free = shutil.disk_usage(attempt.out).free
+        if free < needed + (50 << 20):
+            raise NotEnough(str(attempt.out), resource="disk space", needed=_size(needed), available=_size(free))
+
+
+def _memory_there(device: str) -> int:
+    return torch.cuda.mem_get_info()[0] if device.startswith("cuda") else memory.available()
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def _formats(attempt: Attempt, shape: ModelShape) -> precision.Formats:
+    method = attempt.spec.method
+    formats = precision.choose(attempt.spec.training.precision, attempt.device, whole=method.float32)
+    attempt.log(f"Precision {formats.name}: {formats.why}.")
+    return formats
+
+
+def _loop(attempt: Attempt, task: Task, loaded: Loaded, model: torch.nn.Module, formats: precision.Formats,
+          train: Encoded, held: Encoded | None, eval_table: pa.Table, columns: dict[str, str], length: int) -> Loop:
+    spec = attempt.spec
+    training = spec.training
+    learnable = sum(task.targets(row) > 0 for row in train.rows)
+    if not learnable:
+        raise NothingToLearn("training.max_length", max_length=length)
+    rate = training.learning_rate
+    rate = spec.method.learning_rate(loaded.shape, task.name) if rate == "auto" else rate
+    packed = choose_kernels(task, loaded, model, formats, attempt.device, length)
+    kind = "cuda" if attempt.device.startswith("cuda") else "cpu"
+    size = training.batch_size * training.gradient_accumulation
+    plan = batches.Plan(size=size, budget=max(length, min(training.batch_size * length, BUDGET[kind])), packed=packed)
+    if training.gradient_checkpointing:
+        _checkpoint_activations(loaded.model)
+    parts = Parts(
+        spec=spec, task=task, model=model, base=_below_the_head(loaded.model), formats=formats, device=attempt.device,
+        optimizer=FlatAdamW(spec.method.groups(model, rate, training.weight_decay)),
+        pad_id=loaded.tokenizer.pad_token_id or 0 if loaded.tokenizer is not None else 0, packed=packed, plan=plan,
+        train=train, eval=held, eval_table=eval_table, columns=columns,
+        total_steps=batches.positions(training.epochs, plan.updates(learnable), training.max_steps), out=attempt.out,
+        journal=attempt.journal, fingerprint=_fingerprint(attempt, model, learnable),
+        share=batches.Share(attempt.rank, attempt.world))
+    made = Loop(parts)
+    attempt.parts = parts
+    attempt.loaded = loaded
+    attempt.resolved = {"learning_rate": rate, "precision": formats.name, "columns": columns, "max_length": length,
+                        "device": attempt.device, "packed": packed, "micro_batch_tokens": plan.budget}
+    _go_on(attempt, made)
+    return made
+
+
+def choose_kernels(task: Task, loaded: Loaded, model: torch.nn.Module, formats: precision.Formats, device: str,
+                   length: int) -> bool:
+    """Set the attention implementation that is fastest here; return whether batches are packed without padding."""
+    base = loaded.model
+    if getattr(task, "packing", False) and getattr(base, "_supports_attention_backend", False):
+        attention.register()
+        base.set_attn_implementation(attention.PACKED)
+        return True
+    if device == "cpu" and formats.base is torch.bfloat16 and length <= EAGER_LENGTH:
+        base.set_attn_implementation("eager")
+    return False
+
+
+def _below_the_head(model: Any) -> torch.nn.Module | None:
+    inner = getattr(model, "base_model", None)
+    return inner if inner is not model else None
+
+
+def _checkpoint_activations(model: Any) -> None:
+    """Recompute blocks in the backward pass; not reentrant, so that gradients still stop below the first trained layer."""
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+
+def _fingerprint(attempt: Attempt, model: torch.nn.Module, rows: int) -> str:
+    """Return what must be equal for a checkpoint to belong to this run: settings, rows and trained tensors."""
+    settings = attempt.spec.model_dump(mode="json")
+    settings["data"] = {key: value for key, value in settings["data"].items() if key not in ("train", "eval")}
+    names = [(name, list(p.shape)) for name, p in model.named_parameters() if p.requires_grad]
+    return hashlib.sha256(json.dumps([settings, rows, names], sort_keys=True).encode()).hexdigest()
+
+
+def folders(attempt: Attempt) -> Sequence[Path]:
+    """Return the folders that may hold checkpoints of this run, its own first."""
+    return [attempt.out / "checkpoints", *attempt.checkpoint_dirs]
+
+
+def _go_on(attempt: Attempt, made: Loop) -> None:
+    """Find the newest valid checkpoint and go on from it; announce the start."""
+    found = None
+    if attempt.resume:
+        found = checkpoint.newest(folders(attempt), made.parts.fingerprint, lambda path, problem: attempt.log(
+            f"Checkpoint {path.name} was skipped: {problem}.", level="warning"))
+    else:
+        shutil.rmtree(attempt.out / "checkpoints", ignore_errors=True)
+    if found is not None:
+        made.resume(found)
+        attempt.log(f"Going on from update {found.step}.")
+    attempt.journal.write(RunStarted(found.step if found else None))
+
+
+def _describe(attempt: Attempt, located: Located, formats: precision.Formats, task: Task, columns: dict[str, str],
+              labels: list[str], length: int) -> None:
+    """Write environment.json and remember what studio.json will say."""
+    spec = attempt.spec
+    files = {"train": attempt.sources.train or Path(spec.data.train)}
+    if spec.data.eval:
+        files["eval"] = attempt.sources.eval or Path(spec.data.eval)
+    facts = environment.describe(
+        attempt.device, formats.name,
+        {"id": spec.model.id, "revision": located.revision, "source": located.source, "licence": located.licence,
+         "files": located.files},
+        {name: {"file": path.name, "sha256": environment.sha256(path), "bytes": path.stat().st_size}
+         for name, path in files.items() if path.is_file()})
+    (attempt.out / "environment.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    attempt.located = located
+    attempt.studio = {
+        "task": task.name, "labels": labels, "options": spec.data.options, "columns": columns,
+        "model_id": spec.model.id, "revision": located.revision, "quantization": spec.model.quantization,
+        "dtype": str(formats.base).removeprefix("torch."), "max_length": length, "method": spec.method.name}
+
+
+def _announce(attempt: Attempt, made: Loop, loaded: Loaded, labels: list[str]) -> None:
+    """Count what is really there and write RunPrepared."""
+    parts = made.parts
+    trained = sum(p.numel() for p in parts.model.parameters() if p.requires_grad)
+    planned = attempt.result["parameters"]
+    if trained != planned["trained"]:
+        attempt.log(f"{trained} parameters are trained where {planned['trained']} were foreseen.", level="warning")
+    attempt.result["parameters"] = planned | {"trained": trained, "percent": 100.0 * trained / planned["total"]}
+    attempt.journal.write(RunPrepared(
+        total_steps=parts.total_steps, parameters=attempt.result["parameters"], resolved=attempt.resolved,
+        train_rows=len(parts.train.rows), eval_rows=len(parts.eval.rows) if parts.eval else 0,
+        truncated=parts.train.truncated, estimated_bytes=attempt.result["memory"]["estimated_bytes"]))

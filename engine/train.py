@@ -1,0 +1,201 @@
+"""One run from its spec to its adapter: `python -m engine.train spec.json --out DIR`. No queue, no database."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine import spec as specs
+from engine.control import Control, Mode, Stopped
+from engine.environment import ENVIRONMENT, prepare_process
+from engine.errors import NotEnough, Refused, StudioError
+from engine.events import Event, Logged, RunCancelled, RunFailed, RunInterrupted, RunStarted, RunSucceeded, StageEntered
+from engine.spec import RunSpec
+
+if TYPE_CHECKING:
+    from engine.journal import Journal
+    from engine.loop import Loop, Parts
+    from engine.models import Loaded, Located
+
+__all__ = ["ENVIRONMENT", "Control", "Sources", "main", "run"]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where things lie when not where the spec says: data files, the model's directory, the studio's data folder."""
+
+    train: Path | None = None
+    eval: Path | None = None
+    model: Path | None = None
+    data_dir: Path | None = None
+
+
+class Unexpected(StudioError):
+    """{name}: {text}"""
+
+    kind = "unexpected"
+    try_this = "The log has the details. If the settings look right, report it."
+
+
+class OutOfMemory(StudioError):
+    """There was not enough memory to go on."""
+
+    kind = "out_of_memory"
+    try_this = "Use a smaller batch size or max length, gradient checkpointing, or a smaller or quantized base model."
+
+
+@dataclass
+class Attempt:
+    """One try at a run: its folder, journal, clock and what is known so far for result.json."""
+
+    spec: RunSpec
+    out: Path
+    journal: Journal
+    sources: Sources
+    resume: bool
+    checkpoint_dirs: Sequence[Path]
+    device: str
+    rank: int = 0
+    world: int = 1
+    began: float = field(default_factory=time.monotonic)
+    seconds: dict[str, float] = field(default_factory=dict)
+    result: dict[str, Any] = field(default_factory=dict)
+    loop: Loop | None = None
+    parts: Parts = field(init=False)
+    loaded: Loaded = field(init=False)
+    located: Located = field(init=False)
+    resolved: dict[str, Any] = field(default_factory=dict)
+    studio: dict[str, Any] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str, text: str = "") -> Any:
+        """Announce a stage, time it, and stop before it when asked to."""
+        Control.check()
+        self.journal.write(StageEntered(name, text))
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
+
+    def log(self, text: str, level: str = "info") -> None:
+        """Write a line for the run's log."""
+        self.journal.write(Logged(text, level))
+
+
+def run(spec: RunSpec, out: Path, *, sources: Sources | None = None, resume: bool = True,
+        checkpoint_dirs: Sequence[Path] = (), on_event: Callable[[Event], None] | None = None,
+        device: str | None = None) -> dict[str, Any]:
+    """Train as `spec` says and write everything into `out`; return result.json.
+
+    `checkpoint_dirs` are earlier attempts' `checkpoints` folders; the newest valid checkpoint among them and `out`'s own
+    is gone on from. `result["state"]` is succeeded, cancelled, interrupted or failed; raises Refused (state failed is
+    written too) when the run cannot start.
+    """
+    began = time.monotonic()
+    prepare_process()
+    out.mkdir(parents=True, exist_ok=True)
+    Control.begin(out)
+    from engine import finish, prepare
+    from engine.journal import Journal, Silent
+
+    rank, world, device = prepare.processes(device)
+    journal = Journal(out / "events.jsonl", on_event) if rank == 0 else Silent()
+    attempt = Attempt(spec, out, journal, sources or Sources(), resume, checkpoint_dirs, device, rank, world, began)
+    try:
+        (out / "spec.json").write_text(spec.to_json(), encoding="utf-8")
+        attempt.seconds["start"] = time.monotonic() - began
+        attempt.loop = prepare.loop(attempt)
+        attempt.loop.run()
+        result = finish.succeed(attempt)
+        journal.write(RunSucceeded(result))
+        return result
+    except Stopped as stopped:
+        return _stop(attempt, stopped.mode)
+    except Exception as error:
+        refused = _as_studio_error(attempt, error)
+        result = finish.write_result(attempt, "failed", error=refused.as_dict())
+        journal.write(RunFailed(refused.as_dict()))
+        if isinstance(refused, Refused):
+            raise refused from error
+        return result
+    finally:
+        journal.close()
+        Control.end()
+
+
+def _stop(attempt: Attempt, mode: Mode) -> dict[str, Any]:
+    """End a run that was asked to stop: with a checkpoint to resume from, with its adapter, or with nothing."""
+    from engine import finish
+
+    loop = attempt.loop
+    step = loop.step if loop is not None else 0
+    if mode == "interrupt":
+        if loop is not None and step:
+            loop.save_checkpoint()
+        result = finish.write_result(attempt, "interrupted")
+        attempt.journal.write(RunInterrupted(step))
+        return result
+    saved = mode == "save" and step > 0
+    result = finish.save_stopped(attempt) if saved else finish.write_result(attempt, "cancelled")
+    attempt.journal.write(RunCancelled(saved, result))
+    return result
+
+
+def _as_studio_error(attempt: Attempt, error: Exception) -> StudioError:
+    """Return the error as one of ours, its traceback in the log."""
+    if isinstance(error, StudioError):
+        return error
+    import traceback
+
+    attempt.log("".join(traceback.format_exception(error)), level="error")
+    if isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error):
+        return OutOfMemory("training.batch_size")
+    if isinstance(error, OSError) and error.errno == 28:
+        return NotEnough(str(attempt.out), resource="disk space", needed="more", available="none")
+    return Unexpected("", name=type(error).__name__, text=str(error) or "no message")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a spec file; exit code 0 succeeded, 1 failed, 2 refused, 3 cancelled or interrupted."""
+    parser = argparse.ArgumentParser(prog="python -m engine.train", description=__doc__)
+    parser.add_argument("spec", type=Path, help="the run's spec.json")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the adapter, events and result")
+    parser.add_argument("--no-resume", action="store_true", help="start anew even where a checkpoint lies in --out")
+    options = parser.parse_args(arguments)
+    try:
+        result = run(specs.read(options.spec), options.out, resume=not options.no_resume, on_event=_print)
+    except StudioError as error:
+        sys.stderr.write(json.dumps(error.as_dict(), ensure_ascii=False) + "\n")
+        return error.exit_code
+    if result["state"] == "failed":
+        sys.stderr.write(json.dumps(result["error"], ensure_ascii=False) + "\n")
+    return {"succeeded": 0, "failed": 1}.get(result["state"], 3)
+
+
+def _print(event: Event) -> None:
+    """Show an event as a line a person can follow."""
+    from engine.events import Evaluated, StepsTrained
+
+    if isinstance(event, StepsTrained):
+        numbers = event.metrics
+        print(f"step {event.step:>6}  epoch {event.epoch:6.2f}  loss {numbers['loss']:.4f}  "
+              f"{numbers['examples_per_second']:.0f} rows/s", flush=True)
+    elif isinstance(event, Evaluated):
+        print(f"evaluation at {event.step}: " + "  ".join(
+            f"{name} {value:.4f}" for name, value in event.metrics.items() if value is not None), flush=True)
+    elif isinstance(event, Logged):
+        print(event.text, flush=True)
+    elif isinstance(event, (StageEntered, RunStarted)):
+        print(f"{getattr(event, 'stage', 'start')} {getattr(event, 'text', '')}".strip(), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
