@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from engine import tasks
+from engine import models, tasks, weights
 from engine.errors import ModelError, Refused
 from engine.tasks.base import Task
 
@@ -128,14 +128,11 @@ def set_labels(config: Any, trained: Trained, fallback_task: str = "") -> None:
 
 def tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:
     """Return the tokenizer saved in a folder, with its chat template; None when there is none."""
-    from transformers import AutoTokenizer
-
-    if not (folder / "tokenizer_config.json").is_file():
-        return None
-    return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    return models.tokenizer_of(folder) if weights.has_tokenizer(folder) else None
 
 
-def with_new_heads(base: PreTrainedModel, trained: Trained, heads: Iterable[str], fallback_task: str) -> PreTrainedModel:
+def with_new_heads(base: PreTrainedModel, trained: Trained, heads: Iterable[str],
+                   fallback_task: str) -> PreTrainedModel:
     """Return a twin of `base` whose `heads` have fresh random weights (always the same) for the labels of `trained`."""
     import torch
 
@@ -163,7 +160,7 @@ def attach(base: PreTrainedModel, trained: Trained, *, share: bool = True, name:
     config = PeftConfig.from_pretrained(str(trained.folder))
     model = base
     if share:
-        model = copy.deepcopy(base) if _rewrites_base(config) else twin(base)
+        model = copy.deepcopy(base) if rewrites_base(trained.folder) else twin(base)
     shapes = tensors(trained.folder)
     set_labels(model.config, trained, task_name)
     with torch.no_grad():
@@ -183,8 +180,9 @@ def attach(base: PreTrainedModel, trained: Trained, *, share: bool = True, name:
     return wrapped.eval()
 
 
-def _rewrites_base(config: PeftConfig) -> bool:
-    return getattr(config, "init_lora_weights", None) not in HARMLESS_INITS
+def rewrites_base(folder: Path) -> bool:
+    """Return whether loading the adapter changes the base's own weights, as a PiSSA adapter saved as such does."""
+    return _json(folder / "adapter_config.json").get("init_lora_weights") not in HARMLESS_INITS
 
 
 def _fit_heads(model: PreTrainedModel, config: PeftConfig, shapes: dict[str, tuple[int, ...]]) -> None:
@@ -194,7 +192,7 @@ def _fit_heads(model: PreTrainedModel, config: PeftConfig, shapes: dict[str, tup
     wrong: list[str] = []
     saved = set(getattr(config, "modules_to_save", None) or [])
     for name, module in model.named_modules():
-        if name in saved or name.rpartition(".")[2] in saved:
+        if any(name == head or name.endswith(f".{head}") for head in saved):
             here = dict(module.named_parameters())
             prefix = f"base_model.model.{name}."
             wide = any(shape != tuple(here[key[len(prefix):]].shape) for key, shape in shapes.items()

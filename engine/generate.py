@@ -7,16 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from engine import chat
 from engine.errors import Refused
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
-
-#: For models without a chat template: one `Role: text` paragraph a turn, ended by an open `Assistant:`.
-PLAIN_TEMPLATE = (
-    "{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] }}\n\n{% endfor %}"
-    "{% if add_generation_prompt %}Assistant:{% endif %}")
 
 #: Token ids of the prompt that give the first new piece its right spacing; more change nothing.
 CONTEXT = 6
@@ -96,46 +92,30 @@ class Detokeniser:
 
 def prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict[str, str]], *, continues: bool = False,
            eos: Sequence[int] = ()) -> Prompt:
-    """Return the token ids of a conversation, open for the assistant's answer.
+    """Return the token ids of a conversation, open for the assistant's answer; `eos` are further ids that end one.
 
-    `continues` takes the messages' plain text and goes on writing it. Without a chat template PLAIN_TEMPLATE is used.
-    Raises PromptEmpty.
+    `continues` takes the messages' plain text and goes on writing it, as does a tokenizer without a chat template or
+    with the one for plain text. Raises PromptEmpty.
     """
     if not any(str(message.get("content") or "").strip() for message in messages):
         raise PromptEmpty("messages")
     ends = set(eos)
     if tokenizer.eos_token_id is not None:
         ends.add(int(tokenizer.eos_token_id))
-    if continues:
+    if continues or not tokenizer.chat_template or tokenizer.chat_template == chat.TEXT:
         text = "\n\n".join(str(message.get("content") or "") for message in messages)
-        ids = _without_end(tokenizer(text)["input_ids"], ends)
-        return Prompt(ids, ends, continues=True)
-    template = None if tokenizer.chat_template else PLAIN_TEMPLATE
-    text = _render(tokenizer, messages, template)
-    ids = list(tokenizer(text, add_special_tokens=template is not None)["input_ids"])
-    if template:
-        ids = _without_end(ids, ends)
-    note = "This model has no chat template; a plain one is used." if template else ""
-    return Prompt(ids, ends | _turn_ends(tokenizer), continues=False, note=note)
+        note = "" if tokenizer.chat_template else "This model has no chat template: it goes on writing your text."
+        return Prompt(_ids(tokenizer, chat.begin_mark(tokenizer) + text), ends, continues=True, note=note)
+    text = str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True))
+    return Prompt(_ids(tokenizer, text), ends | _turn_ends(tokenizer), continues=False)
 
 
-def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict[str, str]], template: str | None) -> str:
-    return str(tokenizer.apply_chat_template(list(messages), chat_template=template, tokenize=False,
-                                             add_generation_prompt=True))
-
-
-def _without_end(ids: Any, ends: set[int]) -> list[int]:
-    """Drop the end token that some tokenizers append: after it a model would begin another text."""
-    ids = list(ids)
-    while len(ids) > 1 and ids[-1] in ends:
-        ids.pop()
-    return ids
+def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
 
 def _turn_ends(tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """Return the id of the token that the chat template puts after an assistant's turn."""
-    if not tokenizer.chat_template:
-        return set()
     mark = "answer-ends-here"
     try:
         text = str(tokenizer.apply_chat_template(
@@ -206,7 +186,7 @@ def pick(logits: torch.Tensor, temperature: float, top_p: float, generator: torc
     import torch
 
     scores = logits.detach().float().cpu()
-    if temperature <= 0:
+    if temperature <= 0 or top_p <= 0:
         return int(scores.argmax())
     chances, order = torch.softmax(scores / temperature, dim=-1).sort(descending=True, stable=True)
     if top_p < 1:

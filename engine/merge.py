@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine import adapter, models
+from engine import adapter, models, skeleton
 from engine.errors import Cancelled, NotEnough, Refused
 
 if TYPE_CHECKING:
@@ -79,11 +79,15 @@ def _load(trained: adapter.Trained, path: Path, task_name: str,
     import torch
 
     task = trained.make_task(task_name)
-    stored = _stored_dtype(path)
-    loaded = models.load(path, task, trained.labels, dtype=stored, quantization=quantization, device="cpu")
+    shape = models.inspect(path)
+    stored = _dtype(shape.dtype) or torch.float32
+    precise = quantization is not None or adapter.rewrites_base(trained.folder)
+    loaded = models.load(path, task, trained.labels, dtype=torch.float32 if precise else stored,
+                         quantization=quantization, shape=shape)
     model = loaded.model
     if quantization:
-        model = model.dequantize(dtype=torch.float32)
+        with skeleton.quiet():
+            model = model.dequantize(dtype=torch.float32)
     return model, stored, loaded
 
 
@@ -108,7 +112,31 @@ def _fold(wrapped: PeftModel, target: torch.dtype, report: Progress, check: Call
         for parameter in inner.parameters(recurse=False):
             parameter.data = parameter.data.to(target)
         report(done / len(layers))
-    return wrapped.base_model.unload().to(target)
+    return _unwrap(wrapped).to(target)
+
+
+def _unwrap(wrapped: PeftModel) -> PreTrainedModel:
+    """Take every wrapper of peft out of the model.
+
+    peft's own `unload` fails for IA³ beside a saved head that is more than one linear layer.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import AuxiliaryTrainingWrapper
+
+    model: PreTrainedModel = wrapped.get_base_model()
+    outer: list[tuple[str, Any]] = []
+    for name, module in model.named_modules():
+        inside = any(name.startswith(f"{above}.") for above, _ in outer)
+        if isinstance(module, (BaseTunerLayer, AuxiliaryTrainingWrapper)) and not inside:
+            outer.append((name, module))
+    for name, module in outer:
+        if hasattr(module, "unload_and_optionally_merge_module"):
+            plain = module.unload_and_optionally_merge_module(merge=False, safe_merge=False, adapter_names=None)
+        else:
+            plain = module.get_base_layer()
+        model.set_submodule(name, plain)
+    model._hf_peft_config_loaded = False
+    return model
 
 
 def _untie(base: PreTrainedModel, adapter_dir: Path) -> bool:
@@ -160,21 +188,14 @@ def _check_disk(model: PreTrainedModel, dtype: torch.dtype, out_dir: Path) -> No
                         available=f"{free / 1e9:.2f} GB", try_this="Free some disk space, or merge on another disk.")
 
 
-def _stored_dtype(path: Path) -> torch.dtype:
-    import torch
-    from transformers import AutoConfig
-
-    dtype = getattr(AutoConfig.from_pretrained(str(path), trust_remote_code=False), "dtype", None)
-    return dtype if isinstance(dtype, torch.dtype) else _dtype(dtype) or torch.float32
-
-
 def _dtype(name: str | None) -> torch.dtype | None:
     import torch
 
     known = {"float32": torch.float32, "fp32": torch.float32, "bfloat16": torch.bfloat16, "bf16": torch.bfloat16,
              "float16": torch.float16, "fp16": torch.float16}
     if name is not None and name not in known:
-        raise NotMergeable("dtype", problem=f"'{name}' is no number format.", try_this=f"Use one of: {', '.join(known)}.")
+        raise NotMergeable("dtype", problem=f"'{name}' is no number format.",
+                           try_this=f"Use one of: {', '.join(known)}.")
     return known[name] if name else None
 
 

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from engine import adapter, generate, models, tasks
+from engine import adapter, generate, models, tasks, weights
 from engine.adapter import Trained
 from engine.batches import pad, split
 from engine.errors import Refused
@@ -77,7 +77,9 @@ class Player:
         loaded = self._load(model_path, tasks.get(task_name)(), _own_labels(model_path), quantization)
         self.base: PreTrainedModel = loaded.model.eval().requires_grad_(False)
         self.tokenizer: PreTrainedTokenizerBase = loaded.tokenizer
-        self.new_heads: list[str] = list(loaded.heads)
+        self.limit = loaded.shape.max_length
+        stored = list(weights.tensors(model_path))
+        self.new_heads = [head for head in loaded.heads if not any(name.startswith(f"{head}.") for name in stored)]
         self._members: dict[str, Member] = {}
 
     @property
@@ -120,7 +122,7 @@ class Player:
 
     def classify(self, adapter_ids: Sequence[str | None], rows: Sequence[Mapping[str, str]], *,
                  cancelled: Callable[[], bool] = lambda: False) -> list[list[Verdict]]:
-        """Return for each adapter a verdict on each row; None stands for the base itself, whose untrained head is noted.
+        """Return for each adapter a verdict on each row; None stands for the base itself: an untrained head is noted.
 
         A row maps roles (`text`, `text_pair`) to text. What is longer than the adapter's maximum length is cut, as in
         training, and its note says so. Stops early, with the adapters done so far, when `cancelled()`.
@@ -139,17 +141,17 @@ class Player:
              cancelled: Callable[[], bool] = lambda: False) -> Answer:
         """Answer a conversation with one adapter, or the base for None, handing each piece of text to `on_text`.
 
-        A model trained on plain text, or a base without a chat template, continues the text instead. The answer ends
-        where the model's context does. Raises PromptTooLong, PromptEmpty, NotAttached.
+        A model trained on plain text goes on writing the messages' text. A base without a chat template takes that of
+        the first adapter here that has one, or goes on writing too. An answer ends where the model's context does.
+        Raises PromptTooLong, PromptEmpty, NotAttached.
         """
-        member = (Member(self.base, self.tokenizer, Trained(folder=self.path, kind="model"))
-                  if adapter_id is None else self._member(adapter_id))
-        own = member.trained.columns
-        continues = "text" in own if own else not member.tokenizer.chat_template
-        start = generate.prompt(member.tokenizer, messages, continues=continues, eos=_ends(self.base))
+        member = self._plain() if adapter_id is None else self._member(adapter_id)
+        start = generate.prompt(member.tokenizer, messages, continues="text" in member.trained.columns,
+                                eos=_ends(self.base))
+        start.note = " ".join(text for text in (member.note, start.note) if text)
         return generate.write(_stepper(member.model), member.tokenizer, start, temperature=temperature, top_p=top_p,
                               max_new_tokens=max_new_tokens, seed=seed, on_text=on_text, cancelled=cancelled,
-                              limit=_context(self.base), device=self.device)
+                              limit=self._room(member), device=self.device)
 
     def _load(self, path: Path, task: Task, labels: list[str], quantization: str | None) -> models.Loaded:
         return models.load(path, task, labels, dtype=self.dtype, quantization=quantization, device=self.device)
@@ -159,8 +161,23 @@ class Player:
             raise NotAttached(adapter_id, adapter=adapter_id)
         return self._members[adapter_id]
 
+    def _room(self, member: Member) -> int:
+        """Return how many tokens of text the model can read; a soft prompt takes places of its own. 0: no limit."""
+        config = getattr(member.model, "active_peft_config", None)
+        prompt = int(config.num_virtual_tokens) if config is not None and config.is_prompt_learning else 0
+        return self.limit - prompt if self.limit else 0
+
+    def _plain(self) -> Member:
+        """Return the base as a text generator, formatted like its adapters where it has no format of its own."""
+        bare = Member(self.base, self.tokenizer, Trained(folder=self.path, kind="model"))
+        taught = next((m for m in self._members.values() if m.tokenizer.chat_template), None)
+        if not self.tokenizer.chat_template and taught is not None:
+            bare.tokenizer = taught.tokenizer
+            bare.note = "The base model has no chat template: its adapter's is used."
+        return bare
+
     def _bare(self, adapter_ids: Sequence[str | None]) -> Member:
-        """Return the base as a classifier; without a head of its own it gets a random one for its neighbour's labels."""
+        """Return the base as a classifier; without a head of its own it gets a random one for the labels beside it."""
         own = Trained(folder=self.path, kind="model", task=self.task_name)
         if not self.new_heads:
             return Member(self.base, self.tokenizer, own, labels=_names(self.base.config))
@@ -175,11 +192,12 @@ class Player:
     def _verdicts(self, member: Member, rows: Sequence[Mapping[str, str]]) -> list[Verdict]:
         import torch
 
-        limit = _longest(member, self.base)
+        limit = min((n for n in (member.trained.max_length, self._room(member)) if n), default=0)
         encoded, notes = _encode(member.trained.make_task(self.task_name), member, rows, limit)
         lengths = [len(row["input_ids"]) for row in encoded]
         # Decoders find the last word as the last id that is not the configured padding.
-        padding = next((i for i in (member.model.config.pad_token_id, member.tokenizer.pad_token_id) if i is not None), 0)
+        known = (member.model.config.pad_token_id, member.tokenizer.pad_token_id)
+        padding = next((i for i in known if i is not None), 0)
         fill = {"input_ids": padding, "token_type_ids": 0}
         verdicts: dict[int, Verdict] = {}
         for batch in split(range(len(encoded)), lengths, BUDGET):
@@ -215,21 +233,9 @@ def _encode(task: Task, member: Member, rows: Sequence[Mapping[str, str]],
     columns = {role: role for role in roles}
     whole = task.encode(table, columns, member.tokenizer, UNLIMITED, member.labels).rows
     cut = task.encode(table, columns, member.tokenizer, limit, member.labels).rows if limit else whole
-    notes = [f"Only the first {len(short['input_ids'])} of {len(long['input_ids'])} tokens were read, as in training."
-             if len(short["input_ids"]) < len(long["input_ids"]) else "" for short, long in zip(cut, whole, strict=True)]
-    return cut, notes
-
-
-def _longest(member: Member, base: PreTrainedModel) -> int:
-    limits = [n for n in (member.trained.max_length, _context(base), member.tokenizer.model_max_length) if n]
-    return min(limits) if limits and min(limits) < 1e9 else 0
-
-
-def _context(model: PreTrainedModel) -> int:
-    config = model.config.get_text_config()
-    limit = int(getattr(config, "max_position_embeddings", 0) or 0)
-    # RoBERTa's positions start after its padding index.
-    return limit - config.pad_token_id - 1 if config.model_type in ("roberta", "xlm-roberta", "camembert") else limit
+    counts = [(len(short["input_ids"]), len(long["input_ids"])) for short, long in zip(cut, whole, strict=True)]
+    return cut, [f"Only the first {read} of {there} tokens were read, as in training." if read < there else ""
+                 for read, there in counts]
 
 
 def _ends(model: PreTrainedModel) -> list[int]:

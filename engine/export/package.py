@@ -99,8 +99,8 @@ def scrub(value: Any, key: str = "") -> Any:
     if isinstance(value, list):
         return value if key == "labels" else [scrub(item, key) for item in value]
     if isinstance(value, str) and "\n" not in value and (
-            len(PurePosixPath(value).parts) > 2 and value.startswith(("/", "~/")) or re.match(r"[A-Za-z]:[\\/]", value)
-            or value.startswith(("file://", "\\\\"))):
+            (len(PurePosixPath(value).parts) > 2 and value.startswith(("/", "~/")))
+            or re.match(r"[A-Za-z]:[\\/]", value) or value.startswith(("file://", "\\\\"))):
         return PureWindowsPath(value).name
     return value
 
@@ -185,7 +185,8 @@ def _task(trained: Trained) -> str:
 
 
 def _has_template(folder: Path) -> bool:
-    return (folder / "chat_template.jinja").is_file() or bool(_json(folder / "tokenizer_config.json").get("chat_template"))
+    settings = _json(folder / "tokenizer_config.json")
+    return (folder / "chat_template.jinja").is_file() or bool(settings.get("chat_template"))
 
 
 def _slug(name: str) -> str:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 AUTO = {"text_classification": "AutoModelForSequenceClassification", "causal_lm": "AutoModelForCausalLM",
-        "token_classification": "AutoModelForTokenClassification", "question_answering": "AutoModelForQuestionAnswering",
+        "token_classification": "AutoModelForTokenClassification",
+        "question_answering": "AutoModelForQuestionAnswering",
         "seq2seq": "AutoModelForSeq2SeqLM", "image_classification": "AutoModelForImageClassification"}
 
 
@@ -109,8 +110,9 @@ def licence_note(facts: Facts) -> str:
             "base model may still reach to what is made with it." if facts.kind == "adapter" else
             "This folder holds the base model's weights, changed by training: its licence applies to them.")
     data = f"the dataset '{facts.dataset}'" if facts.dataset else "data that was not named"
-    return (f"{base}\n{kept}\n\nIt was trained on {data}. Rights in that data are not recorded here. A model can repeat "
-            "parts of the\ntexts it was trained on, names and addresses included: check both before you publish it.\n")
+    return (f"{base}\n{kept}\n\nIt was trained on {data}. Rights in that data are not recorded here. A model can "
+            "repeat parts of the\ntexts it was trained on, names and addresses included: check both before you publish "
+            "it.\n")
 
 
 def _origin(facts: Facts) -> str:
@@ -139,8 +141,8 @@ def _base_hint(facts: Facts) -> str:
     if facts.local:
         return (f"The base model is the local folder `{facts.base}`, which has no public address: in the fourth line, "
                 f"put the path of that folder in the place of `{facts.base}`.")
-    return (f"The fourth line fetches `{facts.base}` from the Hugging Face Hub. To use a copy on your disk, put the path "
-            "of its folder in the place of that name.")
+    return (f"The fourth line fetches `{facts.base}` from the Hugging Face Hub. To use a copy on your disk, put the "
+            "path of its folder in the place of that name.")
 
 
 def _files(facts: Facts) -> str:
