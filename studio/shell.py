@@ -1,0 +1,186 @@
+"""What every page is made with: its frame, its wiring and the way its errors are shown."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+import gradio as gr
+from gradio.context import Context
+
+from engine import __version__
+from engine.errors import StudioError
+from studio import cards
+from studio.text import esc
+from studio.widgets import address, asset, choice, choices, chosen, confirm, confirmation, html
+
+if TYPE_CHECKING:
+    from studio.pages import Page
+
+__all__ = ["address", "choice", "choices", "chosen", "confirm", "confirmation", "frame", "html", "load", "on", "poll",
+           "query", "safely", "section"]
+
+log = logging.getLogger("studio")
+Busy = Literal["full", "minimal", "hidden"]
+
+
+@contextmanager
+def frame(page: Page, *, title: str = "", lead: str = "",
+          width: Literal["normal", "wide"] = "normal") -> Iterator[None]:
+    """Draw navigation, page head and footer around the components made inside."""
+    from studio.pages import pages
+    html(_navigation(page, pages()), elem_id="ps-header", classes=["ps-header"])
+    with gr.Column(elem_id=f"page-{page.name}", elem_classes=["ps-page", f"ps-{width}"]):
+        if title or lead:
+            html(f'<div class="ps-head"><h1 id="main" tabindex="-1">{esc(title or page.title)}</h1>'
+                 f'<p class="ps-lead">{esc(lead)}</p></div>', elem_id="page-head")
+        yield
+        html(_footer(), elem_id="ps-footer")
+
+
+@contextmanager
+def section(title: str, lead: str = "", *, elem_id: str | None = None) -> Iterator[gr.Column]:
+    """Draw a card with a heading around the components made inside."""
+    with gr.Column(elem_classes=["ps-section"], elem_id=elem_id) as column:
+        html(f'<h2 class="ps-card-title">{esc(title)}</h2>' + (f'<p class="ps-lead">{esc(lead)}</p>' if lead else ""))
+        yield column
+
+
+def on(triggers: Any, fn: Callable[..., Any], inputs: Any = None, outputs: Any = None, *, card: gr.HTML | None = None,
+       busy: Busy = "hidden", **options: Any) -> Any:
+    """Call `fn` when any of `triggers` fires; its errors appear in `card` (or as a notice when there is none).
+
+    The endpoint is private; `busy` shows Gradio's spinner ("minimal" for what may take a second). Returns Gradio's
+    dependency, so `.then(...)` works; `options` are those of `gr.on`.
+    """
+    targets = _as_list(outputs)
+    wired = safely(fn, outputs=len(targets), card=card)
+    return gr.on(triggers, wired, inputs, [*targets, card] if card is not None else targets, show_progress=busy,
+                 api_visibility="private", **options)
+
+
+def load(fn: Callable[..., Any], inputs: Any = None, outputs: Any = None, *, card: gr.HTML | None = None) -> Any:
+    """Call `fn` when the page is opened or refreshed; it reads the URL with `query(request, name)`."""
+    root = Context.root_block
+    if root is None:
+        raise RuntimeError("load() belongs inside build(), where a page is being made")
+    return on([root.load], fn, inputs, outputs, card=card)
+
+
+def poll(seconds: float, fn: Callable[..., Any], inputs: Any = None, outputs: Any = None, *,
+         card: gr.HTML | None = None, active: bool = True) -> gr.Timer:
+    """Call `fn` every `seconds` while the tab is visible; make the returned timer one of the outputs to stop it.
+
+    A tick that comes while the last is still running is dropped.
+    """
+    timer = gr.Timer(seconds, active=active)
+    on([timer.tick], fn, inputs, outputs, card=card, trigger_mode="once")
+    return timer
+
+
+def query(request: gr.Request, name: str, default: str = "") -> str:
+    """Return a value from the page's URL, at most 200 characters."""
+    value = dict(request.query_params).get(name, default)
+    return str(value)[:200]
+
+
+def safely(fn: Callable[..., Any], *, outputs: int = 0, card: Any = None) -> Callable[..., Any]:
+    """Return `fn` with its errors made readable.
+
+    With a `card` the handler has one output more, the last: the error's card, or nothing when all went well; the
+    other outputs stay as they are on an error. Without one, a notice opens and the outputs stay as they are.
+    """
+    def finished(result: Any) -> Any:
+        if card is None:
+            return result
+        if isinstance(result, dict) and result and all(isinstance(key, gr.blocks.Block) for key in result):
+            return {card: "", **result}
+        return _spread(result, outputs, "")
+
+    if inspect.isgeneratorfunction(fn):
+        @functools.wraps(fn)
+        def streaming(*args: Any, **kwargs: Any) -> Iterator[Any]:
+            try:
+                for result in fn(*args, **kwargs):
+                    yield finished(result)
+            except Exception as problem:
+                yield _failed(fn, problem, outputs, card)
+        return streaming
+
+    @functools.wraps(fn)
+    def calling(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return finished(fn(*args, **kwargs))
+        except Exception as problem:
+            return _failed(fn, problem, outputs, card)
+    return calling
+
+
+def _failed(fn: Callable[..., Any], problem: Exception, outputs: int, card: Any) -> Any:
+    if isinstance(problem, gr.Error):
+        raise problem
+    if isinstance(problem, StudioError):
+        what, shown = problem.what, cards.error(problem)
+        hint = problem.try_this
+    else:
+        reference = secrets.token_hex(4)
+        log.error("reference %s in %s", reference, getattr(fn, "__qualname__", fn), exc_info=problem)
+        what, shown = f"Something went wrong, reference {reference}.", cards.unexpected(reference)
+        hint = "Try again. If it stays, look for the reference in the server's log."
+    if card is None:
+        raise gr.Error(f"{esc(what)}<br>{esc(hint)}", title="This did not work", duration=None, print_exception=False)
+    return _spread([gr.skip()] * outputs, outputs, shown)
+
+
+def _spread(result: Any, outputs: int, shown: str) -> Any:
+    if outputs == 0:
+        return shown
+    if outputs == 1:
+        return (result[0] if isinstance(result, list) and len(result) == 1 else result), shown
+    if isinstance(result, list | tuple) and len(result) == outputs:
+        return (*result, shown)
+    return (*[result] * outputs, shown)
+
+
+def _as_list(items: Any) -> list[Any]:
+    if items is None:
+        return []
+    return list(items) if isinstance(items, Sequence | set) else [items]
+
+
+def _navigation(page: Page, every: Sequence[Page]) -> str:
+    here = ' aria-current="page"'
+    entries = "".join(f'<li><a href="{esc(p.path)}"{here if p.name == page.name else ""}>{p.icon_svg}'
+                      f"<span>{esc(p.title)}</span></a></li>" for p in every)
+    return (f'<a class="ps-skip" href="{esc(page.path)}#main">Skip to content</a>'
+            f'<div class="ps-brand"><a href="/" aria-label="PEFT Studio, home">{LOGO}'
+            "<span>PEFT <i>Studio</i></span></a>"
+            '<button type="button" class="ps-burger" data-menu aria-expanded="false" aria-controls="ps-menu">'
+            '<span class="ps-hidden">Menu</span><i></i></button></div>'
+            f'<nav id="ps-menu" aria-label="Pages"><ul>{entries}</ul></nav>'
+            '<div class="ps-nav-end"><button type="button" class="ps-theme" data-theme-switch '
+            'aria-label="Switch between light and dark">◐ <span>Light or dark</span></button></div>'
+            f'<i data-title="{esc(page.title)}" hidden></i>')
+
+
+def _footer() -> str:
+    return (f'<footer class="ps-footer"><span>PEFT Studio {esc(__version__)}</span>'
+            '<span>Everything stays on your machines.</span></footer>')
+
+
+LOGO = ('<svg class="ps-logo" viewBox="0 0 32 32" aria-hidden="true"><rect x="2" y="2" width="28" height="28" rx="8" '
+        'fill="var(--ps-accent)"/><path d="M9 23V9M15 23V13M21 23v-6" stroke="var(--ps-on-accent)" stroke-width="3" '
+        'stroke-linecap="round"/><circle cx="23" cy="10" r="2.6" fill="var(--ps-on-accent)"/></svg>')
+
+
+
+
+
+def head() -> str:
+    """Return what goes into every page's <head>: the script behind menus, copy buttons and the light/dark switch."""
+    return f'<script src="{asset("studio.js")}"></script><link rel="icon" href="{asset("icon.svg")}">'

@@ -1,0 +1,388 @@
+/* PEFT Studio's own components. Each is drawn from `props.value`; what a person changes is written back there. */
+(() => {
+  if (window.studio) return;
+
+  const make = (tag, attributes = {}, ...children) => {
+    const made = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) {
+      if (value === false || value === null || value === undefined) continue;
+      if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+      else made.setAttribute(name, value === true ? "" : value);
+    }
+    made.append(...children.filter((child) => child !== null && child !== undefined && child !== ""));
+    return made;
+  };
+
+  const draw = (element, props, watch, paint) => {
+    const again = () => paint(props.value ?? {});
+    watch("value", again);
+    again();
+  };
+
+  /* -- cards to choose one of ---------------------------------------------------------------------------------- */
+
+  function choice(element, props, trigger, watch) {
+    const name = `choice-${Math.random().toString(36).slice(2)}`;
+    draw(element, props, watch, (state) => {
+      const focused = element.contains(document.activeElement) ? document.activeElement.value : null;
+      const cards = (state.options ?? []).map((option) => {
+        const input = make("input", {
+          type: "radio", name, value: option.value, disabled: Boolean(option.disabled),
+          onchange: () => {
+            props.value = { ...props.value, chosen: option.value };
+            trigger("input");
+          },
+        });
+        input.checked = option.value === state.chosen;
+        return make("label", { class: "ps-option" + (option.disabled ? " ps-off" : ""), title: option.disabled || null },
+          input,
+          make("span", { class: "ps-option-title" }, option.title, option.tag ? make("span", { class: "ps-tag" }, option.tag) : ""),
+          option.text ? make("span", { class: "ps-option-text" }, option.text) : "",
+          option.disabled ? make("span", { class: "ps-option-why" }, option.disabled) : "");
+      });
+      element.replaceChildren(make("div", {
+        class: "ps-options", role: "radiogroup", "aria-label": state.label, style: `--columns:${state.columns ?? 3}`,
+      }, ...cards));
+      if (focused !== null) element.querySelector(`input[value="${CSS.escape(focused)}"]`)?.focus();
+    });
+  }
+
+  /* -- a button that asks first ---------------------------------------------------------------------------------- */
+
+  function confirm(element, props, trigger, watch) {
+    draw(element, props, watch, (state) => {
+      const dialog = make("dialog", { class: "ps-dialog", "aria-label": state.question },
+        make("p", { class: "ps-what" }, state.question ?? ""),
+        state.detail ? make("p", { class: "ps-muted" }, state.detail) : "",
+        make("div", { class: "ps-actions" },
+          make("button", { type: "button", class: "ps-button", onclick: () => dialog.close() }, "Keep as it is"),
+          make("button", {
+            type: "button", class: "ps-button " + (state.danger ? "ps-danger" : "ps-primary"),
+            onclick: () => { dialog.close(); trigger("click"); },
+          }, state.yes ?? "Yes")));
+      const button = make("button", {
+        type: "button", class: "ps-button" + (state.danger ? " ps-danger-quiet" : ""), disabled: Boolean(state.disabled),
+        onclick: () => dialog.showModal(),
+      }, state.label ?? "");
+      element.replaceChildren(button, dialog);
+    });
+  }
+
+  /* -- the address bar ------------------------------------------------------------------------------------------- */
+
+  function address(element, props, trigger, watch) {
+    const go = () => {
+      const target = props.value;
+      if (typeof target !== "string" || !target) return;
+      if (target.startsWith("?")) history.replaceState(null, "", location.pathname + (target === "?" ? "" : target));
+      else if (/^\/(?!\/)/.test(target)) location.assign(target);
+    };
+    watch("value", go);
+    go();
+  }
+
+  /* -- settings made from a spec --------------------------------------------------------------------------------- */
+
+  const toSlider = (scale, value) => scale === "log2" ? Math.log2(value) : scale === "log10" ? Math.log10(value) : Number(value);
+  const fromSlider = (field, value) => {
+    if (field.scale === "log2") return 2 ** Math.round(value);
+    if (field.scale === "log10") return Number((10 ** value).toPrecision(2));
+    return Number(Number(value).toPrecision(10));
+  };
+  const equal = (a, b) => JSON.stringify(a ?? null) === JSON.stringify(b ?? null);
+  const read = (values, path) => path.reduce((at, key) => at?.[key], values);
+  const write = (values, [key, ...rest], value) =>
+    ({ ...(values ?? {}), [key]: rest.length ? write(values?.[key], rest, value) : value });
+
+  function settings(element, props, trigger, watch) {
+    let waiting = null, drawn = "", advanced = false;
+    const prefix = props.value?.id ?? "settings";
+    const store = `studio.advanced`;
+    try { advanced = localStorage.getItem(store) === "1"; } catch { /* storage may be off */ }
+
+    const set = (path, value, patient = false) => {
+      props.value = { ...props.value, values: write(props.value.values, path, value) };
+      clearTimeout(waiting);
+      if (patient) waiting = setTimeout(() => trigger("input"), 150);
+      else trigger("input");
+      refresh();
+    };
+
+    const number = (field, path, id, value) => {
+      const whole = field.kind === "integer";
+      const box = make("input", {
+        type: "number", id, class: "ps-number", min: field.min, max: field.max, step: whole ? 1 : "any",
+        inputmode: whole ? "numeric" : "decimal", "aria-describedby": `${id}-help`,
+        oninput: () => {
+          box.setAttribute("aria-invalid", String(!box.checkValidity() || box.value === ""));
+          if (box.value !== "") set(path, Number(box.value), true);
+          if (slide && box.value !== "") slide.value = toSlider(field.scale, Number(box.value));
+        },
+      });
+      box.value = typeof value === "number" ? value : "";
+      if (!field.slider) return make("div", { class: "ps-control" }, box, unit(field));
+      const [low, high] = field.slider;
+      const slide = make("input", {
+        type: "range", class: "ps-range", "aria-label": `${field.title}, slider`,
+        min: toSlider(field.scale, low), max: toSlider(field.scale, high),
+        step: field.scale === "log2" ? 1 : field.scale === "log10" ? 0.05 : field.step ?? (whole ? 1 : (high - low) / 100),
+        oninput: () => {
+          const picked = fromSlider(field, Number(slide.value));
+          box.value = picked;
+          box.setAttribute("aria-invalid", "false");
+          slide.setAttribute("aria-valuetext", `${picked} ${field.unit ?? ""}`.trim());
+          set(path, whole ? Math.round(picked) : picked, true);
+        },
+      });
+      slide.value = typeof value === "number" ? toSlider(field.scale, value) : toSlider(field.scale, field.start ?? low);
+      return make("div", { class: "ps-control ps-with-range" }, slide, box, unit(field));
+    };
+
+    const unit = (field) => field.unit ? make("span", { class: "ps-unit" }, field.unit) : "";
+
+    const select = (options, id, chosen, pick) => {
+      const made = make("select", { id, class: "ps-select", "aria-describedby": `${id}-help`, onchange: () => pick(JSON.parse(made.value)) },
+        ...options.map((option) => make("option", { value: JSON.stringify(option.value) }, option.label)));
+      made.value = JSON.stringify(chosen ?? null);
+      return made;
+    };
+
+    const segments = (options, id, chosen, pick, label) => make("div", { class: "ps-segments", role: "radiogroup", "aria-label": label, "aria-describedby": `${id}-help` },
+      ...options.map((option, index) => {
+        const input = make("input", { type: "radio", name: id, id: index ? null : id, value: JSON.stringify(option.value), onchange: () => pick(option.value) });
+        input.checked = equal(option.value, chosen);
+        return make("label", {}, input, make("span", {}, option.label));
+      }));
+
+    const textual = (field) => ["list", "text", "pairs", "mixed"].includes(field.kind);
+    const parsed = (field, text) => {
+      const parts = text.split(",").map((item) => item.trim()).filter(Boolean);
+      const numeric = (item) => item !== "" && !Number.isNaN(Number(item)) ? Number(item) : item;
+      if (field.kind === "list") return parts;
+      if (field.kind === "mixed") return text.includes(",") ? parts.map(numeric) : numeric(text.trim());
+      if (field.kind === "pairs")
+        return Object.fromEntries(parts.map((item) => item.split("=").map((half) => half.trim())).map(([key, number]) => [key, numeric(number ?? "")]));
+      return text;
+    };
+    const written = (field, value) => {
+      if (Array.isArray(value)) return value.join(", ");
+      if (value && typeof value === "object") return Object.entries(value).map(([key, number]) => `${key}=${number}`).join(", ");
+      return value ?? "";
+    };
+
+    const words = (field, path, id, value) => {
+      /* a few words ("auto", none) or a number or text of one's own */
+      const custom = { label: textual(field) ? "These:" : "Custom", value: "\u0000custom" };
+      const known = field.options.some((option) => equal(option.value, value));
+      const inner = make("div", { class: "ps-inner" });
+      const show = (current) => inner.replaceChildren(
+        textual(field) ? entry(field, path, `${id}-own`, current) : number(field, path, `${id}-own`, current));
+      const chooser = select([...field.options, custom], id, known ? value : custom.value, (picked) => {
+        if (picked === custom.value) {
+          const start = textual(field) ? "" : field.start ?? field.min ?? 1;
+          show(start);
+          if (!textual(field)) set(path, start);
+          inner.querySelector("input:not([type=range])")?.focus();
+        } else { inner.replaceChildren(); set(path, picked); }
+      });
+      if (!known) show(value);
+      return make("div", { class: "ps-words" }, chooser, inner);
+    };
+
+    const entry = (field, path, id, value) => {
+      const several = field.kind !== "text";
+      const box = make("input", {
+        type: "text", id, class: "ps-text", "aria-describedby": `${id}-help`, "aria-label": several ? `${field.title}, separated by commas` : null,
+        placeholder: { list: "q, v", mixed: "2 or 0, 1, 5", pairs: "q=16, mlp=4" }[field.kind],
+        oninput: () => set(path, parsed(field, box.value), true),
+      });
+      box.value = written(field, value);
+      return box;
+    };
+
+    const control = (field, path, id, value) => {
+      if (field.kind === "flag") {
+        const box = make("input", { type: "checkbox", id, class: "ps-switch", role: "switch", "aria-describedby": `${id}-help`, onchange: () => set(path, box.checked) });
+        box.checked = Boolean(value);
+        return box;
+      }
+      if (field.kind === "part") {
+        const box = make("input", { type: "checkbox", id, class: "ps-switch", role: "switch", "aria-describedby": `${id}-help`,
+          onchange: () => { set(path, box.checked ? field.start : null); paint(props.value); } });
+        box.checked = value !== null && value !== undefined;
+        return box;
+      }
+      if (field.kind === "choice") {
+        const pick = (picked) => set(path, picked);
+        return field.options.length <= 4 ? segments(field.options, id, value, pick, field.title) : select(field.options, id, value, pick);
+      }
+      if (field.options?.length) return words(field, path, id, value);
+      return textual(field) ? entry(field, path, id, value) : number(field, path, id, value);
+    };
+
+    const row = (field, path) => {
+      const id = `${prefix}-${path.join("-")}`;
+      const value = read(props.value.values, path);
+      const inline = field.kind === "flag" || field.kind === "part";
+      const made = make("div", { class: "ps-field" + (inline ? " ps-inline" : ""), "data-path": path.join("."), "data-advanced": field.advanced ? "1" : null },
+        make("div", { class: "ps-field-head" },
+          make("label", { for: id }, field.title),
+          make("button", { type: "button", class: "ps-reset", title: `Back to ${field.shown_default}`, "aria-label": `Reset ${field.title} to ${field.shown_default}`,
+            onclick: () => { set(path, field.default ?? null); paint(props.value, true); } }, "↺")),
+        control(field, path, id, value),
+        make("p", { class: "ps-help", id: `${id}-help` }, field.help));
+      made.field = field;
+      made.path = path;
+      if (field.kind === "part" && value !== null && value !== undefined)
+        made.append(make("div", { class: "ps-nested" }, ...field.fields.map((inner) => row(inner, [...path, inner.name]))));
+      return made;
+    };
+
+    const refresh = () => {
+      const values = props.value.values ?? {};
+      for (const made of element.querySelectorAll(".ps-field")) {
+        const { field, path } = made;
+        const changed = !equal(read(values, path), field.default);
+        made.classList.toggle("ps-changed", changed);
+        const owner = read(values, path.slice(0, -1)) ?? {};
+        const fits = Object.entries(field.shown_if ?? {}).every(([name, wanted]) =>
+          Array.isArray(wanted) ? wanted.some((one) => equal(owner[name], one)) : equal(owner[name], wanted));
+        made.hidden = !fits || (field.advanced && !advanced && !changed);
+      }
+      for (const group of element.querySelectorAll(".ps-group"))
+        group.hidden = ![...group.querySelectorAll(".ps-field")].some((made) => !made.hidden);
+    };
+
+    const paint = (state, force = false) => {
+      const shape = JSON.stringify([state.groups, state.values]);
+      if (!force && shape === drawn) return;
+      drawn = shape;
+      const focused = element.contains(document.activeElement) ? document.activeElement.id : "";
+      const level = segments([{ label: "Simple", value: false }, { label: "Advanced", value: true }], `${prefix}-level`, advanced, (picked) => {
+        advanced = picked;
+        try { localStorage.setItem(store, picked ? "1" : "0"); } catch { /* storage may be off */ }
+        refresh();
+      }, "How many settings to show");
+      element.replaceChildren(make("div", { class: "ps-level" }, level),
+        ...(state.groups ?? []).map((group) => make("fieldset", { class: "ps-group" },
+          make("legend", {}, group.title), make("div", { class: "ps-fields" }, ...group.fields.map((field) => row(field, [group.key, field.name]))))));
+      refresh();
+      if (focused) document.getElementById(focused)?.focus();
+    };
+    watch("value", () => {
+      /* an echo of what was just typed must not take the caret away */
+      paint(props.value ?? {});
+    });
+    paint(props.value ?? {});
+  }
+
+  /* -- figures --------------------------------------------------------------------------------------------------- */
+
+  let plotly = null;
+  const loadPlotly = (url) => plotly ??= new Promise((done, failed) => {
+    const script = make("script", { src: url });
+    script.onload = () => done(window.Plotly);
+    script.onerror = () => failed(new Error("The chart library could not be loaded."));
+    document.head.append(script);
+  });
+
+  const coloured = (value, style) => {
+    if (typeof value === "string") {
+      const token = /^var\((--ps-[\w-]+)\)(?:\/([\d.]+))?$/.exec(value);
+      if (!token) return value;
+      const colour = style.getPropertyValue(token[1]).trim();
+      if (!token[2]) return colour;
+      return colour + Math.round(Number(token[2]) * 255).toString(16).padStart(2, "0");
+    }
+    if (Array.isArray(value)) return value.map((item) => coloured(item, style));
+    if (value && typeof value === "object")
+      return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, coloured(item, style)]));
+    return value;
+  };
+
+  function figure(element, props, trigger, watch) {
+    const area = make("div", { class: "ps-plot" });
+    const caption = make("figcaption", { class: "ps-hidden" });
+    const nothing = make("p", { class: "ps-plot-empty" });
+    const box = make("figure", { class: "ps-figure" }, area, nothing, caption);
+    element.replaceChildren(box);
+    let turn = 0;
+    const paint = async () => {
+      const state = props.value ?? {};
+      const mine = ++turn;
+      box.setAttribute("aria-label", state.label ?? "Chart");
+      caption.textContent = state.summary ?? "";
+      const bare = !state.data?.length;
+      nothing.hidden = !bare;
+      area.hidden = bare;
+      nothing.textContent = state.empty ?? "Nothing to draw yet.";
+      box.style.minHeight = bare ? "" : `${state.layout?.height ?? 280}px`;
+      if (bare) return;
+      try {
+        const library = await loadPlotly(state.plotly);
+        if (mine !== turn) return;
+        const style = getComputedStyle(document.body);
+        await library.react(area, coloured(state.data, style), coloured(state.layout, style),
+          { responsive: true, displaylogo: false, displayModeBar: false, doubleClick: "reset", locale: "en-US" });
+      } catch (problem) {
+        nothing.hidden = false;
+        nothing.textContent = problem.message;
+      }
+    };
+    watch("value", paint);
+    new MutationObserver(paint).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+    paint();
+  }
+
+  /* -- the page: copy buttons, menu, light and dark, title --------------------------------------------------------- */
+
+  const copied = async (button) => {
+    const text = button.closest(".ps-code")?.querySelector("code")?.textContent ?? button.dataset.copy ?? "";
+    try { await navigator.clipboard.writeText(text); }
+    catch {
+      const area = make("textarea", { class: "ps-hidden" });
+      area.value = text;
+      document.body.append(area);
+      area.select();
+      document.execCommand("copy");
+      area.remove();
+    }
+    const before = button.textContent;
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = before; }, 1500);
+  };
+
+  const theme = (mode) => {
+    if (mode) document.body.classList.toggle("dark", mode === "dark");
+  };
+  const chosenTheme = () => { try { return localStorage.getItem("studio.theme"); } catch { return null; } };
+
+  document.addEventListener("click", (event) => {
+    const at = (selector) => event.target.closest?.(selector);
+    if (at("[data-copy]")) copied(at("[data-copy]"));
+    else if (at("[data-menu]")) {
+      const button = at("[data-menu]");
+      const open = button.getAttribute("aria-expanded") !== "true";
+      button.setAttribute("aria-expanded", String(open));
+      button.closest(".block").classList.toggle("ps-open", open);
+    } else if (at("[data-theme-switch]")) {
+      const mode = document.body.classList.contains("dark") ? "light" : "dark";
+      try { localStorage.setItem("studio.theme", mode); } catch { /* storage may be off */ }
+      theme(mode);
+    }
+  });
+
+  new MutationObserver(() => {
+    const mark = document.querySelector("[data-title]");
+    if (mark) {
+      const wanted = `${mark.dataset.title} · PEFT Studio`;
+      if (document.title !== wanted) document.title = wanted;
+      if (!document.body.dataset.studio) {
+        document.body.dataset.studio = "ready";
+        theme(chosenTheme());
+      }
+    }
+  }).observe(document.documentElement, { childList: true, subtree: true });
+
+  window.studio = { choice, confirm, address, settings, figure };
+})();

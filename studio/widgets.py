@@ -1,0 +1,82 @@
+"""Gradio components of our own: choice cards, a confirm dialog, the address bar. Their scripts are studio/static."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, Literal
+
+import gradio as gr
+
+from studio.theme import STATIC
+
+Kind = Literal["choice", "confirm", "address", "settings", "figure"]
+
+
+@cache
+def asset(name: str) -> str:
+    """Return the URL of a file in studio/static, with its hash so that browsers may keep it for ever."""
+    digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
+    return f"/static-studio/{name}?v={digest}"
+
+
+def scripted(kind: Kind, value: Any, *, elem_id: str, label: str = "", classes: Sequence[str] = (),
+             visible: bool = True) -> gr.HTML:
+    """Return a component that studio.js draws from its value: `studio.<kind>(element, props, trigger, watch)`.
+
+    The value is JSON; the browser keeps what the person changed under `value.chosen` or `value.values`.
+    """
+    return gr.HTML(value, html_template="", apply_default_css=False, padding=False, elem_id=elem_id, label=label,
+                   elem_classes=["ps-widget", f"ps-{kind}", *classes], visible=visible,
+                   head=f'<script src="{asset("studio.js")}"></script>',
+                   js_on_load=f"studio.{kind}(element, props, trigger, watch)")
+
+
+def html(value: str = "", *, elem_id: str | None = None, classes: Sequence[str] = (), visible: bool = True) -> gr.HTML:
+    """Return a place for ready HTML (from studio.cards); it has no padding and runs no script."""
+    return gr.HTML(value, apply_default_css=False, padding=False, js_on_load=None, elem_id=elem_id, visible=visible,
+                   elem_classes=["ps-html", *classes])
+
+
+def choice(options: Sequence[dict[str, Any]] = (), chosen: str | None = None, *, label: str, elem_id: str,
+           columns: int = 3) -> gr.HTML:
+    """Return cards of which one can be chosen, by mouse or arrow keys; `.input` fires when a person chooses.
+
+    An option is {"value", "title", "text", "tag", "disabled" (the reason, or "")}. Set it with `choices(...)`, read
+    the chosen value with `chosen(value)`.
+    """
+    return scripted("choice", choices(options, chosen, label=label, columns=columns), elem_id=elem_id, label=label)
+
+
+def choices(options: Sequence[dict[str, Any]], chosen: str | None, *, label: str, columns: int = 3) -> dict[str, Any]:
+    """Return the value of a `choice` component."""
+    return {"options": list(options), "chosen": chosen, "label": label, "columns": columns}
+
+
+def chosen(value: Any) -> str | None:
+    """Return what was chosen, refusing anything that is not an enabled option."""
+    if not isinstance(value, dict):
+        return None
+    allowed = {o.get("value") for o in value.get("options", []) if isinstance(o, dict) and not o.get("disabled")}
+    picked = value.get("chosen")
+    return picked if picked in allowed else None
+
+
+def confirm(label: str, *, question: str, detail: str = "", yes: str = "", danger: bool = True, elem_id: str,
+            disabled: bool = False, visible: bool = True) -> gr.HTML:
+    """Return a button that asks before its `.click` event fires: `shell.on(button.click, delete, ...)`."""
+    return scripted("confirm", confirmation(label, question=question, detail=detail, yes=yes, danger=danger,
+                                            disabled=disabled), elem_id=elem_id, label=label, visible=visible)
+
+
+def confirmation(label: str, *, question: str, detail: str = "", yes: str = "", danger: bool = True,
+                 disabled: bool = False) -> dict[str, Any]:
+    """Return the value of a `confirm` component, to change its words or to disable it."""
+    return {"label": label, "question": question, "detail": detail, "yes": yes or label, "danger": danger,
+            "disabled": disabled}
+
+
+def address(elem_id: str = "address") -> gr.HTML:
+    """Return an invisible component: setting it to "/runs?run=…" goes there, to "?run=…" only rewrites the URL."""
+    return scripted("address", "", elem_id=elem_id, classes=["ps-hidden"])
