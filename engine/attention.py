@@ -1,4 +1,4 @@
-"""Attention for training: packed sequences that never see each other, and the faster kernel for each length and dtype."""
+"""Attention for training: packed sequences that never see each other, and the faster kernel for each length."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def register() -> None:
 
 def packed(module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
            attention_mask: torch.Tensor | None, dropout: float = 0.0, scaling: float | None = None,
-           is_causal: bool | None = None, sliding_window: int | None = None, **kwargs: Any) -> tuple[torch.Tensor, None]:
+           is_causal: bool | None = None, sliding_window: int | None = None,
+           **kwargs: Any) -> tuple[torch.Tensor, None]:
     """Attend within each sequence of a flattened batch; tensors are (1, heads, tokens, head size).
 
     Raises ValueError for what it cannot do (soft caps, sinks), so that nothing is silently left out.
@@ -75,7 +76,7 @@ def _eager(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: to
 
 
 def _bias(length: int, causal: bool, window: int | None, like: torch.Tensor) -> torch.Tensor | None:
-    """Return 0 where a token may look and a very low number where not, (length, length); None when it may everywhere."""
+    """Return 0 where a token may look, a very low number elsewhere, (length, length); None when it may everywhere."""
     if not causal and window is None:
         return None
     places = torch.arange(length, device=like.device)

@@ -123,8 +123,9 @@ def positions(total_epochs: float, per_epoch: int, max_steps: int | None) -> int
     return max(1, min(total, max_steps) if max_steps else total)
 
 
-def pad(rows: Sequence[Mapping[str, Any]], fill: Mapping[str, int], *, left: bool = False, multiple: int = 1) -> dict[str, Any]:
-    """Return int64 arrays (batch, longest) of each per-token column of `rows`, filled with `fill`, and `attention_mask`.
+def pad(rows: Sequence[Mapping[str, Any]], fill: Mapping[str, int], *, left: bool = False,
+        multiple: int = 1) -> dict[str, Any]:
+    """Return int64 arrays (batch, longest) of each column that `fill` names, filled up with it, and `attention_mask`.
 
     `left` pads before the tokens; lengths are rounded up to `multiple`.
     """
@@ -143,7 +144,7 @@ def pad(rows: Sequence[Mapping[str, Any]], fill: Mapping[str, int], *, left: boo
 
 
 def flatten(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Any]:
-    """Return int64 arrays (1, tokens) of each per-token column of `rows` end to end, `position_ids` restarting, `lengths`."""
+    """Return int64 arrays (1, tokens) of the columns `names` end to end, restarting `position_ids`, and `lengths`."""
     lengths = [len(row["input_ids"]) for row in rows]
     arrays = {name: np.concatenate([np.asarray(row[name], dtype=np.int64) for row in rows])[None] for name in names
               if name in rows[0]}

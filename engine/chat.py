@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ Message = dict[str, str]
 ROLES = {"human": "user", "prompter": "user", "question": "user", "gpt": "assistant", "bot": "assistant",
          "chatgpt": "assistant", "model": "assistant", "answer": "assistant"}
 
-#: For a base without a template. Conversations: each message under the name of its role, answers closed by the end mark.
+#: For a base without a template. Conversations: each message under the name of its role, the end mark after answers.
 CONVERSATION = (
     "{{ bos_token or '' }}{% for message in messages %}"
     "{% if message['role'] == 'assistant' %}{{ 'Assistant: ' + message['content'] + (eos_token or '') + '\n' }}"
@@ -115,7 +116,8 @@ def _common(first: str, second: str) -> int:
     """Return the length of the longest common beginning."""
     if first.startswith(second):
         return len(second)
-    return next((i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second)))
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(first), len(second)))
 
 
 def _apply(conversation: Sequence[Message], tokenizer: PreTrainedTokenizerBase, *, prompt: bool = False) -> str:
@@ -164,7 +166,7 @@ def _piecewise(item: Rendered, tokenizer: PreTrainedTokenizerBase) -> tuple[np.n
     ids: list[int] = []
     learned: list[bool] = []
     edges = [0, *(edge for span in item.spans for edge in span), len(item.text)]
-    for i, (start, end) in enumerate(zip(edges, edges[1:], strict=False)):
+    for i, (start, end) in enumerate(pairwise(edges)):
         piece = tokenizer(item.text[start:end], add_special_tokens=False)["input_ids"]
         ids += piece
         learned += [i % 2 == 1] * len(piece)

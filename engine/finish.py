@@ -55,7 +55,7 @@ def _close(attempt: Attempt, state: str) -> dict[str, Any]:
 
 
 def save(attempt: Attempt) -> int:
-    """Write adapter/ (or model/) whole or not at all, with tokenizer and studio.json; return the bytes of its weights."""
+    """Write adapter/ (or model/) whole or not at all, with tokenizer and studio.json; return its weights' bytes."""
     method = attempt.spec.method
     final = attempt.out / method.artifact
     partial = attempt.out / f".tmp-{method.artifact}-{os.getpid()}"
@@ -79,7 +79,7 @@ def save(attempt: Attempt) -> int:
 
 def _whole_model(attempt: Attempt) -> torch.nn.Module:
     """Return the model to save: frozen weights exactly as they were stored, trained ones in fp32 where they were."""
-    parts, spec = attempt.parts, attempt.spec
+    parts = attempt.parts
     trained = {name: p for name, p in parts.model.named_parameters() if p.requires_grad}
     if len(trained) == len(list(parts.model.parameters())):
         return _plain(attempt.loaded.model)

@@ -14,7 +14,7 @@ from engine.events import BrokenLine, Event, from_line, to_line
 
 
 class Journal:
-    """Appends events to `path`, numbered from 0, or on from the last whole line of an earlier attempt in the same folder."""
+    """Appends events to `path`, numbered from 0 or on from the last whole line that an earlier attempt left there."""
 
     def __init__(self, path: Path, on_event: Callable[[Event], None] | None = None) -> None:
         """Open `path` for appending; a torn last line, left by a killed process, is cut off."""

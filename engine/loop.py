@@ -188,7 +188,8 @@ class Loop:
         cuda = torch.cuda.max_memory_allocated() if self.parts.device.startswith("cuda") else 0
         seconds = max(recent.seconds, 1e-9)
         self.parts.journal.write(StepsTrained(step=self.step, epoch=self.epoch, eta=self._eta(), metrics={
-            "loss": loss / max(1, recent.terms), "learning_rate": self.parts.optimizer.peaks[0] * self.rate(self.step - 1),
+            "loss": loss / max(1, recent.terms),
+            "learning_rate": self.parts.optimizer.peaks[0] * self.rate(self.step - 1),
             "grad_norm": float(norm), "examples_per_second": recent.examples / seconds,
             "tokens_per_second": recent.tokens / seconds, "rss_bytes": resident_bytes(), "cuda_bytes": cuda}))
         self._add_up()
@@ -310,7 +311,7 @@ class Loop:
             return self.step
         found = checkpoint.find(folders, self.best["step"])
         if found is None:
-            log(f"The checkpoint of the best evaluation (update {self.best['step']}) is gone; the last weights are kept.")
+            log(f"The checkpoint of the best evaluation (update {self.best['step']}) is gone; the last are kept.")
             return self.step
         self.load_weights(found.weights)
         self.last = None

@@ -62,6 +62,7 @@ def processes(device: str | None) -> tuple[int, int, str]:
 def loop(attempt: Attempt) -> Loop:
     """Return the loop of the run, at the step it goes on from; writes environment.json, RunStarted and RunPrepared."""
     spec, task = attempt.spec, attempt.spec.make_task()
+    start(attempt)
     with attempt.stage("load", "Finding the base model"):
         located = _locate(attempt)
         shape = models.inspect(located.path)
@@ -107,7 +108,8 @@ def _tables(attempt: Attempt, task: Task) -> tuple[pa.Table, pa.Table, dict[str,
     findings = task.check(train, columns, held)
     validate.raise_first_error(findings)
     for finding in findings:
-        attempt.log(f"{finding.what} {finding.try_this}".strip(), level="warning" if finding.level == "warning" else "info")
+        level = "warning" if finding.level == "warning" else "info"
+        attempt.log(f"{finding.what} {finding.try_this}".strip(), level=level)
     if held is None:
         train, held = split.split(train, task.eval_fraction, seed, task.stratify_by(columns))
     return train, held, columns
@@ -120,13 +122,14 @@ def _refuse_the_impossible(attempt: Attempt, shape: ModelShape, task: Task, labe
         reasons = spec.method.obstacles(shape.for_task(task.name), task.name, spec.model.quantization)
         if reasons:
             raise Impossible("method", problem=" ".join(reasons))
-        found = breakdown.of(spec, shape, labels)
-        estimate = memory.estimate(spec, shape, labels, _memory_there(attempt.device))
+        found = breakdown.of(spec, shape, labels, device=attempt.device)
+        estimate = memory.estimate(spec, shape, labels, _memory_there(attempt.device), device=attempt.device)
         attempt.result["memory"] = {"estimated_bytes": estimate.total}
-        attempt.result["parameters"] = dict(found.parameters)
+        attempt.result["parameters"] = found.parameters.model_dump()
         if estimate.verdict == "too big":
-            raise NotEnough("memory", resource="memory", needed=_size(estimate.total), available=_size(estimate.available or 0))
-        needed = 4 * found.adapter_bytes + 3 * 2 * 4 * int(found.parameters["trained"])
+            raise NotEnough("training", resource="memory", needed=_size(estimate.total),
+                            available=_size(estimate.available or 0))
+        needed = 4 * found.adapter_bytes + 3 * 2 * 4 * found.parameters.trained
         free = shutil.disk_usage(attempt.out).free
         if free < needed + (50 << 20):
             raise NotEnough(str(attempt.out), resource="disk space", needed=_size(needed), available=_size(free))
@@ -172,7 +175,7 @@ def _loop(attempt: Attempt, task: Task, loaded: Loaded, model: torch.nn.Module, 
         pad_id=loaded.tokenizer.pad_token_id or 0 if loaded.tokenizer is not None else 0, packed=packed, plan=plan,
         train=train, eval=held, eval_table=eval_table, columns=columns,
         total_steps=batches.positions(training.epochs, plan.updates(learnable), training.max_steps), out=attempt.out,
-        journal=attempt.journal, fingerprint=_fingerprint(attempt, model, learnable),
+        journal=attempt.journal, fingerprint=attempt.fingerprint,
         share=batches.Share(attempt.rank, attempt.world))
     made = Loop(parts)
     attempt.parts = parts
@@ -202,16 +205,20 @@ def _below_the_head(model: Any) -> torch.nn.Module | None:
 
 
 def _checkpoint_activations(model: Any) -> None:
-    """Recompute blocks in the backward pass; not reentrant, so that gradients still stop below the first trained layer."""
+    """Recompute blocks in the backward pass; not reentrant, so gradients still stop below the first trained layer."""
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
-def _fingerprint(attempt: Attempt, model: torch.nn.Module, rows: int) -> str:
-    """Return what must be equal for a checkpoint to belong to this run: settings, rows and trained tensors."""
+def fingerprint(attempt: Attempt) -> str:
+    """Return what must be equal for a checkpoint to belong to this run: its settings and the sizes of its files."""
     settings = attempt.spec.model_dump(mode="json")
-    settings["data"] = {key: value for key, value in settings["data"].items() if key not in ("train", "eval")}
-    names = [(name, list(p.shape)) for name, p in model.named_parameters() if p.requires_grad]
-    return hashlib.sha256(json.dumps([settings, rows, names], sort_keys=True).encode()).hexdigest()
+    data = settings["data"] | {"train": _bytes(attempt.sources.train or attempt.spec.data.train),
+                               "eval": _bytes(attempt.sources.eval or attempt.spec.data.eval)}
+    return hashlib.sha256(json.dumps(settings | {"data": data}, sort_keys=True).encode()).hexdigest()
+
+
+def _bytes(path: Path | str | None) -> int | None:
+    return Path(path).stat().st_size if path and Path(path).is_file() else None
 
 
 def folders(attempt: Attempt) -> Sequence[Path]:
@@ -219,18 +226,28 @@ def folders(attempt: Attempt) -> Sequence[Path]:
     return [attempt.out / "checkpoints", *attempt.checkpoint_dirs]
 
 
-def _go_on(attempt: Attempt, made: Loop) -> None:
-    """Find the newest valid checkpoint and go on from it; announce the start."""
-    found = None
+def start(attempt: Attempt) -> None:
+    """Announce the run, and the newest valid checkpoint it goes on from."""
+    attempt.fingerprint = fingerprint(attempt)
     if attempt.resume:
-        found = checkpoint.newest(folders(attempt), made.parts.fingerprint, lambda path, problem: attempt.log(
+        attempt.found = checkpoint.newest(folders(attempt), attempt.fingerprint, lambda path, problem: attempt.log(
             f"Checkpoint {path.name} was skipped: {problem}.", level="warning"))
-    else:
+    elif attempt.rank == 0:
         shutil.rmtree(attempt.out / "checkpoints", ignore_errors=True)
-    if found is not None:
-        made.resume(found)
-        attempt.log(f"Going on from update {found.step}.")
-    attempt.journal.write(RunStarted(found.step if found else None))
+    attempt.journal.write(RunStarted(attempt.found.step if attempt.found else None))
+
+
+def _go_on(attempt: Attempt, made: Loop) -> None:
+    """Go on from the checkpoint found at the start, when it holds exactly what is trained here."""
+    if attempt.found is None:
+        return
+    own = {name: value.shape for name, value in made.weights().items()}
+    if own != {name: value.shape for name, value in attempt.found.weights.items()}:
+        attempt.log("The checkpoint holds other tensors than are trained now; starting anew.", level="warning")
+        return
+    made.resume(attempt.found)
+    attempt.log(f"Going on from update {attempt.found.step}.")
+    attempt.found = None
 
 
 def _describe(attempt: Attempt, located: Located, formats: precision.Formats, task: Task, columns: dict[str, str],

@@ -20,6 +20,7 @@ from engine.events import Event, Logged, RunCancelled, RunFailed, RunInterrupted
 from engine.spec import RunSpec
 
 if TYPE_CHECKING:
+    from engine.checkpoint import Checkpoint
     from engine.journal import Journal
     from engine.loop import Loop, Parts
     from engine.models import Loaded, Located
@@ -68,6 +69,8 @@ class Attempt:
     seconds: dict[str, float] = field(default_factory=dict)
     result: dict[str, Any] = field(default_factory=dict)
     loop: Loop | None = None
+    fingerprint: str = ""
+    found: Checkpoint | None = None
     parts: Parts = field(init=False)
     loaded: Loaded = field(init=False)
     located: Located = field(init=False)
@@ -95,8 +98,8 @@ def run(spec: RunSpec, out: Path, *, sources: Sources | None = None, resume: boo
         device: str | None = None) -> dict[str, Any]:
     """Train as `spec` says and write everything into `out`; return result.json.
 
-    `checkpoint_dirs` are earlier attempts' `checkpoints` folders; the newest valid checkpoint among them and `out`'s own
-    is gone on from. `result["state"]` is succeeded, cancelled, interrupted or failed; raises Refused (state failed is
+    `checkpoint_dirs` are earlier attempts' `checkpoints` folders; the newest valid one there and in `out` is
+    gone on from. `result["state"]` is succeeded, cancelled, interrupted or failed; raises Refused (state failed is
     written too) when the run cannot start.
     """
     began = time.monotonic()

@@ -58,8 +58,8 @@ class CausalLM(Task):
         if "messages" in columns:
             rows: Any = (chat.messages(value) for value in table.column(columns["messages"]).to_pylist())
         elif "prompt" in columns:
-            rows = (chat.exchange(prompt, answer) for prompt, answer in zip(
-                table.column(columns["prompt"]).to_pylist(), table.column(columns["completion"]).to_pylist(), strict=True))
+            prompts, answers = (table.column(columns[role]).to_pylist() for role in ("prompt", "completion"))
+            rows = (chat.exchange(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True))
         else:
             rows = (chat.exchange(None, text) for text in table.column(columns["text"]).to_pylist())
         for system, row in zip(systems, rows, strict=True):

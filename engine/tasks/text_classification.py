@@ -128,7 +128,8 @@ class TextClassification(Task):
             whole = tokenizer(first, second, truncation=True, max_length=max_length, return_attention_mask=False)
         names = [name for name in ("input_ids", "token_type_ids") if name in whole]
         targets = self._targets(table, columns, labels)
-        rows = [{name: np.asarray(whole[name][i], dtype=np.int32) for name in names} | {"labels": targets[i]} for i in range(len(first))]
+        rows: list[dict[str, Any]] = [{name: np.asarray(whole[name][i], dtype=np.int32) for name in names}
+                                      | {"labels": targets[i]} for i in range(len(first))]
         return Encoded(rows=rows, truncated=truncated, labels=list(labels))
 
     def _targets(self, table: pa.Table, columns: Mapping[str, str], labels: Sequence[str]) -> list[Any]:
