@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["STARTERS", "Loaded", "Located", "Starter", "data_folder", "inspect", "load", "locate"]
+__all__ = ["STARTERS", "Loaded", "Located", "Starter", "adopt", "data_folder", "inspect", "load", "locate"]
 
 Origin = Literal["starter", "local", "hub", "directory", "tiny"]
 
@@ -103,6 +103,19 @@ def locate(model_id: str, *, revision: str | None = None, data_dir: Path | None 
     return Located(path, model_id, commit, "hub", licence, weights.fingerprint(path))
 
 
+def adopt(files: Sequence[Path], name: str, data_dir: Path | None = None, *,
+          progress: Callable[[float], None] | None = None, cancelled: Callable[[], bool] | None = None) -> Located:
+    """Return the local model made from uploaded files: safetensors, config and tokenizer, or one GGUF file.
+
+    The files are copied to <data_dir>/models/local/<name>. Raises the errors of `engine.uploads.place`, and BadName.
+    """
+    from engine import uploads
+
+    target = (data_dir or data_folder()) / "models" / "local" / checked_name(name)
+    uploads.place(files, name, target, progress=progress, cancelled=cancelled)
+    return _directory(target, f"local/{name}", "local")
+
+
 def checked_name(name: str) -> str:
     """Return `name` when it can be the name of a local model's folder; raises BadName."""
     if not name or name.startswith(".") or not all(c.isalnum() or c in "._-" for c in name) or len(name) > 100:
@@ -122,7 +135,13 @@ def _starter(model_id: str, data_dir: Path, progress: Callable[[float], None] | 
 
         path = gguf.converted(source, data_dir / "models" / "starter" / model_id.partition("/")[2],
                               progress=progress, cancelled=cancelled)
-    return Located(path, model_id, f"{info.package}", "starter", info.licence, weights.fingerprint(path))
+    return Located(path, model_id, _version(info), "starter", info.licence, weights.fingerprint(path))
+
+
+def _version(info: Starter) -> str:
+    from importlib import metadata
+
+    return f"{info.package}=={metadata.version(info.package)}"
 
 
 def _directory(path: Path, model_id: str, source: Origin) -> Located:
