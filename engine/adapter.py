@@ -61,7 +61,7 @@ class Trained(BaseModel):
     model_id: str = ""
     revision: str | None = None
     quantization: str | None = None
-    dtype: str = "float32"
+    method: str = ""
     max_length: int | None = None
 
     def make_task(self, fallback: str = "") -> Task:
@@ -89,12 +89,6 @@ def read(folder: Path) -> Trained:
     else:
         raise AdapterMissing(folder.name, folder=folder.name)
     facts = _json(folder / "studio.json")
-    model = facts.pop("model", None)
-    if isinstance(model, dict):
-        facts |= {"model_id": model.get("id", ""), "revision": model.get("revision"),
-                  "quantization": model.get("quantization")}
-    elif isinstance(model, str):
-        facts["model_id"] = model
     known = {key: value for key, value in facts.items() if key not in ("folder", "kind") and value is not None}
     return Trained(folder=folder, kind=kind, **known)
 
@@ -191,6 +185,9 @@ def _fit_heads(model: PreTrainedModel, config: PeftConfig, shapes: dict[str, tup
 
     wrong: list[str] = []
     saved = set(getattr(config, "modules_to_save", None) or [])
+    if config.task_type == "SEQ_CLS":
+        # peft saves these two with every sequence classifier, named in the file or not.
+        saved |= {"classifier", "score"}
     for name, module in model.named_modules():
         if any(name == head or name.endswith(f".{head}") for head in saved):
             here = dict(module.named_parameters())

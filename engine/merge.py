@@ -159,7 +159,8 @@ def _untie(base: PreTrainedModel, adapter_dir: Path) -> bool:
 def _save(model: PreTrainedModel, tokenizer: Any, folder: Path, dtype: torch.dtype) -> None:
     """Write weights as safetensors in parts of at most 5 GB, configuration, generation settings and tokenizer."""
     model.config.dtype = dtype
-    model.save_pretrained(str(folder), max_shard_size="5GB")
+    with skeleton.quiet():
+        model.save_pretrained(str(folder), max_shard_size="5GB")
     if tokenizer is not None:
         tokenizer.save_pretrained(str(folder))
 

@@ -65,12 +65,14 @@ def describe(trained: Trained, given: Mapping[str, Any], *, fallback: str = "ada
     model_id = str(given.get("model_id") or trained.model_id or _base_path(trained))
     base, local, note = public_id(model_id)
     starter = STARTERS.get(model_id)
-    method = given.get("method") or (spec.get("method") or {}).get("name") or ""
+    method = given.get("method") or trained.method or (spec.get("method") or {}).get("name") or ""
+    there = (given.get("environment") or {}).get("model") or {}
+    licence = given.get("licence") or there.get("licence") or (starter.licence if starter else "")
     data = given.get("dataset") or (spec.get("data") or {}).get("train") or ""
     return Facts(
         name=_slug(str(given.get("name") or fallback)), kind=trained.kind, task=trained.task or _task(trained),
         base=base, local=local, note=note, revision=None if local or starter else trained.revision,
-        licence=str(given.get("licence") or (starter.licence if starter else "")), labels=tuple(trained.labels),
+        licence=str(licence), labels=tuple(trained.labels),
         problem=trained.problem, columns=trained.columns, max_length=trained.max_length,
         quantization=trained.quantization, chat_template=_has_template(trained.folder), method=str(method),
         dataset=str(scrub(str(data))), metrics=given.get("metrics") or result.get("metrics") or {},

@@ -13,26 +13,28 @@ TARGETS = {CLASSIFY: ["query", "value", "intermediate.dense"], CHAT: ["q_proj", 
 def make(folder: Path, base: Path, task_name: str, labels: list[str] | None = None, *, seed: int = 0,
          config: Any = None, options: dict[str, Any] | None = None, columns: dict[str, str] | None = None,
          template: str | None = None, max_length: int = 64, base_path_in_config: str | None = None) -> Path:
-    """Save an adapter (LoRA unless `config` says else) on the model in `base` to `folder`, every weight drawn anew."""
+    """Save an adapter (our LoRA unless `config` says else) on the model in `base` to `folder`, all weights drawn anew."""
     import torch
-    from peft import LoraConfig, get_peft_model
+    from peft import get_peft_model
 
-    from engine import models, tasks
+    from engine import methods, models, tasks
 
     torch.manual_seed(seed)
     task = tasks.get(task_name)(**(options or {}))
     loaded = models.load(base, task, labels or [], dtype="fp32")
-    config = config or LoraConfig(r=4, lora_alpha=8, target_modules=TARGETS[task_name])
-    if loaded.heads:
-        config.modules_to_save = loaded.heads
-    model = get_peft_model(loaded.model, config)
+    method: Any = methods.get("lora")(r=4, alpha=8)
+    if config is None:
+        model: Any = method.attach(loaded.model, loaded.shape, loaded.heads)
+    else:
+        config.modules_to_save = loaded.heads or None
+        model = get_peft_model(loaded.model, config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.requires_grad and "magnitude" not in name:
                 parameter.add_(torch.randn_like(parameter) * 0.05)
     if base_path_in_config:
         model.active_peft_config.base_model_name_or_path = base_path_in_config
-    model.save_pretrained(str(folder))
+    method.save(model, folder)
     tokenizer = loaded.tokenizer
     assert tokenizer is not None
     if template:
@@ -46,7 +48,8 @@ def write_facts(folder: Path, task_name: str, labels: list[str], options: dict[s
                 base: Path, max_length: int = 64) -> None:
     """Write studio.json."""
     facts = {"task": task_name, "labels": labels, "options": options, "columns": columns,
-             "model": {"id": str(base), "revision": None}, "dtype": "float32", "max_length": max_length}
+             "model_id": str(base), "revision": None, "quantization": None, "dtype": "float32", "method": "lora",
+             "max_length": max_length}
     (folder / "studio.json").write_text(json.dumps(facts), encoding="utf-8")
 
 

@@ -82,7 +82,8 @@ def test_merged_models_load_in_a_process_without_peft_and_answer_alike(bert: Pat
     for name, folder, base, labels in (("lm", lm, stories, None), ("cls", cls, bert, LABELS)):
         task_name = made.CHAT if name == "lm" else made.CLASSIFY
         expected = logits_of(*made.plain(folder, base, task_name, labels)).tolist()
-        assert found[name]["logits"] == pytest.approx(expected, abs=1e-5)
+        # Rounding in fp32 grows with the logits, which reach 12 here.
+        assert found[name]["logits"] == pytest.approx(expected, abs=1e-5 * max(1, *map(abs, expected)), rel=0)
     assert found["lm"]["template"] == "{{ messages[0]['content'] }}"
     assert found["cls"]["labels"] == {"0": "a", "1": "b", "2": "c"}
     assert found["lm"]["dtype"] == found["cls"]["dtype"] == "torch.float32"
