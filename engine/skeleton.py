@@ -141,8 +141,9 @@ def shape_of(configuration: PreTrainedConfig, stored: Mapping[str, Tensor] | Non
     are missing.
     """
     family = family_of(configuration)
-    base = _base(configuration, family, stored)
-    modules = _complete(base)
+    base, inside = _base(configuration, family, stored)
+    modules = [module if module.name in inside else module.model_copy(update={"role": "head"})
+               for module in _complete(base)]
     heads: dict[str, list[HeadModule]] = {}
     kept: dict[str, list[Module]] = {}
     dropped: dict[str, list[str]] = {}
@@ -180,17 +181,20 @@ def family_of(configuration: PreTrainedConfig) -> Any:
     return "decoder" if decodes or getattr(configuration, "is_decoder", False) else "encoder"
 
 
-def _base(configuration: PreTrainedConfig, family: str, stored: Mapping[str, Tensor] | None) -> Skeleton:
-    """Return what people mean by the base model: a generator comes with its language head, an encoder without."""
+def _base(configuration: PreTrainedConfig, family: str,
+          stored: Mapping[str, Tensor] | None) -> tuple[Skeleton, set[str]]:
+    """Return what people mean by the base model, and which of its modules are no language head.
+
+    A generator comes with its language head, an encoder without.
+    """
     from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-    auto = {"decoder": AutoModelForCausalLM, "encoder-decoder": AutoModelForSeq2SeqLM}.get(family, AutoModel)
-    base = build(auto, configuration, stored) or build(AutoModel, configuration, stored)
+    bare = build(AutoModel, configuration, stored)
+    auto = {"decoder": AutoModelForCausalLM, "encoder-decoder": AutoModelForSeq2SeqLM}.get(family)
+    base = (build(auto, configuration, stored) if auto else None) or bare
     if base is None:
         raise UnknownArchitecture("config.json", model_type=configuration.model_type)
-    if stored is None and base.model.base_model_prefix and not base.prefix:
-        base.missing = set()
-    return base
+    return base, {module.name for module in (bare or base).modules}
 
 
 def _complete(base: Skeleton) -> list[Module]:
@@ -201,11 +205,7 @@ def _complete(base: Skeleton) -> list[Module]:
     if needed:
         raise IncompleteWeights("weights", count=len(needed), first=needed[0])
     lost = {_short(base, name.rpartition(".")[0]) for name in base.missing}
-    # A language head lies outside the base class: its name has no prefix, its job is "head".
-    inside = {_short(base, name) for name, _ in base.model.named_modules()
-              if not base.prefix or name.startswith(base.prefix + ".")}
-    return [module if module.name in inside or not base.prefix else module.model_copy(update={"role": "head"})
-            for module in base.modules if module.name not in lost]
+    return [module for module in base.modules if module.name not in lost]
 
 
 def _task(task: Any, configuration: PreTrainedConfig,
