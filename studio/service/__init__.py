@@ -1,0 +1,59 @@
+"""What pages, API and command line all do, written once. Every function takes the user first and raises engine.errors.
+
+Adding (files go to the blob store, then a row, then the worker is told):
+    add_dataset(user, path, *, name, filename, eval_path, eval_filename, task, columns, options, move) -> Dataset
+    add_sample(user, name="support_tickets") -> Dataset        prepared sample data, added once
+    set_roles(user, dataset_id, columns, *, task, options) -> Dataset      checks, confirms and counts anew
+    preview(user, dataset_id, rows=50) -> engine.data.read.Preview
+    delete_dataset(user, id) / cancel_dataset(user, id)
+    add_model(user, ref, *, revision, title) -> Model          starter/…, <org>/<name>, local/…
+    add_model_files(user, name, files, *, move) -> Model       uploaded safetensors or GGUF with what belongs to them
+    add_model_folder(user, folder, *, name) -> Model           a folder on this machine
+    delete_model(user, id) / cancel_model(user, id)
+Runs:
+    check(user, document) -> Check                             everything that stands in the way, and the breakdown
+    shape_of(model) -> ModelShape / memory_there(user) -> (bytes, device class)
+    start_run(user, document, *, name, wait) -> Run            raises the first obstacle
+    stop_run(user, id, mode) / resume_run(user, id) / delete_run(user, id)
+    run_file(user, id, "spec.json") -> Path                    a file of the newest attempt
+Results:
+    export(user, adapter_id, kind="zip") -> Export             "merge" makes a whole model
+    export_file(user, export_id) -> Path / cancel_export(user, id) / delete_adapter(user, id)
+    ask(user, request) -> Prediction                           the request as `Question` describes it
+    answer(user, prediction_id, seconds) -> Prediction / stream(user, prediction_id) -> Iterator[dict] / stop_asking
+Waiting:
+    settled(read, states, seconds) -> row                      reads until the row's state is one of `states`
+"""
+
+from __future__ import annotations
+
+from studio.service.adapters import cancel_export, delete_adapter, export, export_file
+from studio.service.datasets import (
+    SAMPLES,
+    add_dataset,
+    add_sample,
+    cancel_dataset,
+    delete_dataset,
+    preview,
+    set_roles,
+)
+from studio.service.models import add_model, add_model_files, add_model_folder, cancel_model, delete_model
+from studio.service.predictions import Question, answer, ask, stop_asking, stream
+from studio.service.runs import (
+    Check,
+    NoSuchRunFile,
+    check,
+    delete_run,
+    memory_there,
+    resume_run,
+    run_file,
+    shape_of,
+    start_run,
+    stop_run,
+)
+from studio.service.waiting import settled
+
+__all__ = ["SAMPLES", "Check", "NoSuchRunFile", "Question", "add_dataset", "add_model", "add_model_files", "add_model_folder",
+           "add_sample", "answer", "ask", "cancel_dataset", "cancel_export", "cancel_model", "check", "delete_adapter",
+           "delete_dataset", "delete_model", "delete_run", "export", "export_file", "memory_there", "preview", "resume_run", "run_file",
+           "set_roles", "settled", "shape_of", "start_run", "stop_asking", "stop_run", "stream"]

@@ -1,0 +1,218 @@
+"""Adding a dataset from a file, saying which column plays which part, looking at it, deleting it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from db import datasets
+from db.base import new_id
+from db.blobs import Blobs
+from db.errors import Conflict
+from db.settings import settings
+from db.tables import Dataset
+from db.users import User
+from engine import tasks
+from engine.errors import DataError, NotEnough, SpecError
+from worker import client
+
+if TYPE_CHECKING:
+    from engine.data.read import Preview
+
+FOLDER = Path(__file__).resolve().parents[1] / "samples"
+
+#: Datasets written for this project: name -> file, title, task, columns.
+SAMPLES: dict[str, dict[str, Any]] = {
+    "support_tickets": {"file": "support_tickets.csv", "title": "Support tickets (sample)",
+                        "task": "text_classification", "columns": {"text": "text", "label": "intent"}},
+    "friendly_chat": {"file": "friendly_chat.jsonl", "title": "Friendly chat (sample)", "task": "causal_lm",
+                      "columns": {"messages": "messages"}},
+}
+
+
+class NoSuchFile(DataError):
+    """There is no file at '{path}'."""
+
+    kind = "file_missing"
+    try_this = "Check the path."
+
+
+class NoSuchSample(DataError):
+    """There is no sample dataset called '{name}'."""
+
+    kind = "sample_unknown"
+    try_this = "Choose one of: {known}."
+
+
+class NoSuchRole(SpecError):
+    """The task {task} has no column role '{role}'."""
+
+    kind = "role_unknown"
+    try_this = "Its roles are: {known}."
+
+
+class NoSuchColumn(DataError):
+    """The column '{column}' is not in this dataset."""
+
+    kind = "column_missing"
+    try_this = "Pick one of: {columns}."
+
+
+class RoleMissing(SpecError):
+    """No column is chosen for {missing}."""
+
+    kind = "role_missing"
+    try_this = "The task {task} needs a column for {needed}."
+
+
+class DatasetNotReady(Conflict):
+    """The dataset '{name}' is not ready yet ({state})."""
+
+    kind = "dataset_not_ready"
+    try_this = "Wait until it has been read."
+
+
+def add_dataset(user: User, path: Path, *, name: str = "", filename: str = "", eval_path: Path | None = None,
+                eval_filename: str = "", task: str | None = None, columns: Mapping[str, str] | None = None,
+                options: Mapping[str, Any] | None = None, move: bool = False, sample: bool = False) -> Dataset:
+    """Store a file, and a file to evaluate on if given, and have the worker read them; returns the training dataset.
+
+    `move` takes the files away from where they are, as uploads should. Raises NoSuchFile, NotEnough, SpecError.
+    """
+    _check_task(task, columns or {}, options or {})
+    for file in [path, *([eval_path] if eval_path else [])]:
+        if not file.is_file():
+            raise NoSuchFile(str(file), path=file)
+    given = {"task": task, "columns": dict(columns or {}), "options": dict(options or {}),
+             "confirmed": bool(task and columns)}
+    main = _store(user, path, name or _stem(filename or path.name), filename or path.name, move, sample=sample, **given)
+    if eval_path is not None:
+        shown = eval_filename or eval_path.name
+        other = _store(user, eval_path, f"{main.name} (evaluation)", shown, move, eval_of_id=main.id, **given)
+        client.inspect_dataset(other.id)
+    client.inspect_dataset(main.id)
+    return main
+
+
+def add_sample(user: User, name: str = "support_tickets") -> Dataset:
+    """Return the user's copy of a sample dataset, added on first use."""
+    if name not in SAMPLES:
+        raise NoSuchSample("sample", name=name, known=", ".join(SAMPLES))
+    info = SAMPLES[name]
+    for row in datasets.find(user, sample=True, limit=1000):
+        if row.filename == info["file"] and row.state != "failed":
+            return row
+    return add_dataset(user, FOLDER / info["file"], name=info["title"], task=info["task"], columns=info["columns"],
+                       sample=True)
+
+
+def set_roles(user: User, id: str, columns: Mapping[str, str], *, task: str | None = None,
+              options: Mapping[str, Any] | None = None) -> Dataset:
+    """Confirm which column plays which role and have findings and statistics made anew.
+
+    Raises NotFound, NoSuchRole, NoSuchColumn, RoleMissing, DatasetNotReady, SpecError.
+    """
+    row = datasets.get(user, id)
+    if row.state in ("uploaded", "ingesting") and row.source is None:
+        raise DatasetNotReady(id, name=row.name, state=row.state)
+    name = task or row.task or "text_classification"
+    check_columns(name, columns, (row.source or {}).get("columns"))
+    _check_task(name, columns, options if options is not None else row.options)
+    row = datasets.roles(user, id, columns, task=name, options=options)
+    for other in datasets.find(user, eval_of_id=id):
+        datasets.roles(user, other.id, columns, task=name, options=options)
+        client.inspect_dataset(other.id)
+    client.inspect_dataset(id)
+    return row
+
+
+def preview(user: User, id: str, rows: int = 50) -> Preview:
+    """Return the first rows of a dataset: of the file as it came, or of what it became once that is there."""
+    from engine.data import read
+
+    row = datasets.get(user, id)
+    key = row.parquet_key if row.state == "ready" and row.parquet_key else row.original_key
+    if key is None:
+        raise DatasetNotReady(id, name=row.name, state=row.state)
+    return read.preview(Blobs().local(key), rows)
+
+
+def cancel_dataset(user: User, id: str) -> Dataset:
+    """Stop reading a dataset; what was uploaded stays."""
+    row = datasets.cancel(user, id)
+    client.cancel("dataset", id)
+    return row
+
+
+def delete_dataset(user: User, id: str) -> None:
+    """Delete a dataset, the one that evaluates it, and their files; raises InUse while a run reads one of them."""
+    keys: list[str] = []
+    for other in datasets.find(user, eval_of_id=id):
+        keys += datasets.delete(user, other.id)
+    keys += datasets.delete(user, id)
+    for key in keys:
+        Blobs().delete(key)
+
+
+def check_columns(task: str, columns: Mapping[str, str], known: list[str] | None) -> None:
+    """Check a choice of columns: roles the task has, columns the data has, and enough of them.
+
+    Raises NoSuchRole, NoSuchColumn, RoleMissing.
+    """
+    kind = tasks.get(task)
+    roles = [role.name for role in kind.roles]
+    for role, column in columns.items():
+        if role not in roles:
+            raise NoSuchRole(f"columns.{role}", task=task, role=role, known=", ".join(roles))
+        if known is not None and column not in known:
+            raise NoSuchColumn(f"columns.{role}", column=column, columns=", ".join(known))
+    if not any(need <= set(columns) for need in kind.needs):
+        nearest = min(kind.needs, key=lambda need: len(need - set(columns)))
+        raise RoleMissing("columns", task=task, missing=" and ".join(sorted(nearest - set(columns))),
+                          needed=", or for ".join(" and ".join(sorted(need)) for need in kind.needs))
+
+
+def _check_task(task: str | None, columns: Mapping[str, str], options: Mapping[str, Any]) -> None:
+    if task is None:
+        return
+    kind = tasks.get(task)
+    unknown = [role for role in columns if role not in {known.name for known in kind.roles}]
+    if unknown:
+        raise NoSuchRole(f"columns.{unknown[0]}", task=task, role=unknown[0],
+                         known=", ".join(role.name for role in kind.roles))
+    try:
+        kind.model_validate({"name": task, **options})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(["options", *map(str, first["loc"])])
+        raise SpecError(where, problem=f"{where}: {first['msg']}") from None
+
+
+def _store(user: User, path: Path, name: str, filename: str, move: bool, **values: Any) -> Dataset:
+    size, limit = path.stat().st_size, settings().min_free_bytes
+    free = shutil.disk_usage(settings().data_dir).free
+    # Reading writes the rows a second time, as parquet; a moved file takes no room of its own.
+    if free < size * (1 if move else 2) + limit:
+        raise NotEnough(filename, resource="disk space", needed=f"{size * (1 if move else 2) + limit} bytes",
+                        available=f"{free} bytes")
+    id = new_id(Dataset.prefix)
+    key = f"datasets/{id}/original"
+    Blobs().put(path, key, move=move)
+    try:
+        return datasets.create(user, id=id, name=name, filename=PurePosixPath(filename.replace("\\", "/")).name,
+                               bytes=size, original_key=key, **values)
+    except BaseException:
+        Blobs().delete(key)
+        raise
+
+
+def _stem(filename: str) -> str:
+    name = PurePosixPath(filename.replace("\\", "/")).name
+    for ending in (".gz", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".txt"):
+        if name.lower().endswith(ending) and len(name) > len(ending):
+            name = name[: -len(ending)]
+    return name[:200] or "dataset"

@@ -1,0 +1,169 @@
+"""Asking a base model and its adapters, side by side: labels for rows, or an answer to messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from db import adapters, predictions
+from db.errors import Conflict
+from db.tables import Prediction
+from db.users import User
+from engine import tasks
+from engine.errors import Refused, SpecError
+from studio.service.waiting import settled
+from worker import client
+
+#: States in which nothing more will be said.
+OVER = ("ready", "failed", "cancelled")
+
+
+class Message(BaseModel):
+    """One turn of a chat."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    role: Literal["system", "user", "assistant"]
+    content: str = Field(max_length=200_000)
+
+
+class Options(BaseModel):
+    """How an answer is generated."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    temperature: float = Field(0.7, ge=0, le=5, description="0 always takes the likeliest word.")
+    top_p: float = Field(0.95, gt=0, le=1, description="Share of probability the next word is drawn from.")
+    max_new_tokens: int = Field(256, ge=1, le=8192, description="Longest answer in tokens.")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="Same seed, same answer.")
+
+
+class Question(BaseModel):
+    """What is asked of whom. `adapters` are ids; null stands for the base model itself. Either `rows` or `messages`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    adapters: list[str | None] = Field(default_factory=list, max_length=4)
+    model: str | None = Field(None, description="Base model; taken from the adapters when there are any.")
+    revision: str | None = None
+    quantization: Literal["int8", "nf4"] | None = None
+    task: str | None = Field(None, description="Taken from the adapters when there are any.")
+    rows: list[dict[str, str]] | None = Field(None, max_length=1000, description="Rows to classify: {text, text_pair}.")
+    messages: list[Message] | None = Field(None, max_length=1000, description="A chat to answer.")
+    options: Options = Options()
+
+    @model_validator(mode="after")
+    def _one_kind_of_question(self) -> Question:
+        if (self.rows is None) == (self.messages is None):
+            raise ValueError("ask with either rows or messages")
+        if self.rows is not None and not self.rows:
+            raise ValueError("rows is empty")
+        if self.messages is not None and (not self.messages or self.messages[-1].role == "assistant"):
+            raise ValueError("messages must end with what the user says")
+        return self
+
+
+class DifferentBases(Refused):
+    """The adapters {first} and {other} belong to different base models or tasks."""
+
+    kind = "different_bases"
+    try_this = "Ask adapters of one base model and one task together."
+
+
+class NobodyAsked(Refused):
+    """Neither a base model nor an adapter is named."""
+
+    kind = "nobody_asked"
+    try_this = "Name an adapter, or a base model and its task."
+
+
+class WrongQuestion(Refused):
+    """The task {task} is asked with {wanted}."""
+
+    kind = "wrong_question"
+    try_this = "Send {wanted} instead."
+
+
+class NotAnswered(Conflict):
+    """There was no answer within {seconds} seconds ({state})."""
+
+    kind = "not_answered"
+    status = 504
+    try_this = "Ask again: the model may be loaded by then. Is a worker running?"
+
+
+def ask(user: User, question: Question | dict[str, Any]) -> Prediction:
+    """Queue a question and tell the worker; read the answer with `answer` or `stream`.
+
+    Raises NotFound, DifferentBases, NobodyAsked, WrongQuestion, SpecError.
+    """
+    asked = question if isinstance(question, Question) else _question(question)
+    chosen = [adapters.get(user, id) for id in asked.adapters if id is not None]
+    for row in chosen[1:]:
+        if (row.model, row.model_revision, row.task) != (chosen[0].model, chosen[0].model_revision, chosen[0].task):
+            raise DifferentBases("adapters", first=chosen[0].name, other=row.name)
+    model = chosen[0].model if chosen else asked.model
+    task = chosen[0].task if chosen else asked.task
+    if not model or not task:
+        raise NobodyAsked("adapters")
+    wanted = {"classify": "rows", "chat": "messages"}[tasks.get(task).playground]
+    if getattr(asked, wanted) is None:
+        raise WrongQuestion(wanted, task=task, wanted=wanted)
+    request: dict[str, Any] = {
+        "model": model, "revision": chosen[0].model_revision if chosen else asked.revision,
+        "quantization": asked.quantization, "task": task, "adapters": asked.adapters or [None]}
+    if asked.rows is not None:
+        request["rows"] = asked.rows
+    else:
+        request |= {"messages": [m.model_dump() for m in asked.messages or []], "options": asked.options.model_dump()}
+    row = predictions.create(user, request)
+    client.ask(row.id)
+    return row
+
+
+def answer(user: User, id: str, seconds: float = 120) -> Prediction:
+    """Wait for a prediction and return it once it is ready; raises what the worker reported, NotAnswered, NotFound."""
+    row = settled(lambda: predictions.get(user, id), OVER, seconds)
+    if row.state not in OVER:
+        raise NotAnswered(id, seconds=f"{seconds:g}", state=row.state)
+    if row.state == "failed":
+        raise told(row.error)
+    return row
+
+
+def stream(user: User, id: str, after: str = "0", timeout: float = 120) -> Iterator[dict[str, Any]]:
+    """Yield what happens to a prediction as `worker.client.stream` tells it; raises NotFound at once."""
+    predictions.get(user, id)
+    return client.stream(id, after, timeout)
+
+
+def stop_asking(user: User, id: str) -> Prediction:
+    """Stop an answer; what was said so far stays. Raises NotFound."""
+    predictions.get(user, id)
+    client.stop_asking(id)
+    return predictions.get(user, id)
+
+
+class Reported(Refused):
+    """{what}"""
+
+    try_this = "{advice}"
+
+
+def told(error: dict[str, Any] | None) -> Refused:
+    """Return a stored {kind, what, where, try_this} as an error to raise."""
+    parts = error or {"kind": "unexpected", "what": "It failed without saying why.", "try_this": "Look at the log."}
+    raised = Reported(str(parts.get("where") or ""), what=parts.get("what"), advice=parts.get("try_this") or "")
+    raised.kind = str(parts.get("kind") or "failed")  # pyright: ignore[reportAttributeAccessIssue]
+    return raised
+
+
+def _question(document: dict[str, Any]) -> Question:
+    try:
+        return Question.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "question"
+        raise SpecError(where, problem=f"{where}: {first['msg'].removeprefix('Value error, ')}") from None

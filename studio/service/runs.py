@@ -1,0 +1,306 @@
+"""Starting a run: everything that stands in its way, said before any work begins; and stopping, resuming, deleting."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from db import datasets, models, runs, workers
+from db.blobs import Blobs
+from db.errors import Conflict, NotFound
+from db.tables import Dataset, Model, Run
+from db.users import User
+from engine import breakdown
+from engine import spec as specs
+from engine.breakdown import Breakdown
+from engine.errors import DataError, ModelError, NotEnough, Refused, StudioError
+from engine.shape import ModelShape
+from engine.spec import RunSpec
+from studio.service.datasets import DatasetNotReady, check_columns
+from studio.service.models import add_model
+from studio.service.waiting import settled
+from worker import client
+
+#: States in which a worker is still busy with a dataset or model.
+READING = ("uploaded", "ingesting", "queued", "inspecting")
+
+
+class DataFindings(DataError):
+    """The dataset '{name}' cannot be trained on: {first}"""
+
+    kind = "data_findings"
+    try_this = "{advice}"
+
+
+class DatasetFailed(DataError):
+    """The dataset '{name}' could not be read: {first}"""
+
+    kind = "dataset_failed"
+    try_this = "{advice}"
+
+
+class ModelNotReady(Conflict):
+    """The base model '{name}' is not ready yet ({state})."""
+
+    kind = "model_not_ready"
+    try_this = "Wait until it has been measured, then start again."
+
+
+class ModelFailed(ModelError):
+    """The base model '{name}' could not be used: {first}"""
+
+    kind = "model_failed"
+    try_this = "{advice}"
+
+
+class TaskImpossible(ModelError):
+    """{title} cannot be trained for {task}."""
+
+    kind = "task_impossible"
+    try_this = "Choose another base model, or one of these tasks: {possible}."
+
+
+class MethodObstacle(Refused):
+    """{reason}"""
+
+    kind = "method_obstacle"
+    try_this = "Change the setting it speaks of, or choose another method or base model."
+
+
+class NoSuchRunFile(NotFound):
+    """The run has no file '{name}' (yet)."""
+
+    kind = "run_file_missing"
+    try_this = "Files appear while the run goes on: see its page."
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a run would be, and all that forbids it. `steps`: updates an epoch and in total, None when unknown."""
+
+    spec: RunSpec
+    dataset: Dataset | None = None
+    eval_dataset: Dataset | None = None
+    model: Model | None = None
+    breakdown: Breakdown | None = None
+    steps: tuple[int, int] | None = None
+    obstacles: list[StudioError] = field(default_factory=list)
+    findings: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the run may start."""
+        return not self.obstacles
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        each, total = self.steps or (None, None)
+        return {"ready": self.ready, "spec": self.spec.model_dump(mode="json"),
+                "breakdown": self.breakdown.model_dump(mode="json") if self.breakdown else None,
+                "steps_per_epoch": each, "updates": total,
+                "obstacles": [error.as_dict() for error in self.obstacles], "findings": self.findings}
+
+
+def check(user: User, document: RunSpec | Mapping[str, Any]) -> Check:
+    """Return everything that stands in the way of a run whose data.train is a dataset id, and its breakdown.
+
+    Columns left out are taken from the dataset; an evaluation dataset that belongs to it is used unless `data.eval` is
+    given, be it null. Nothing is loaded. Raises SpecError for a document that is no RunSpec.
+    """
+    spec = document if isinstance(document, RunSpec) else specs.parse(dict(document))
+    obstacles: list[StudioError] = []
+    dataset, other, spec = _data(user, spec, obstacles)
+    model = models.by_ref(user, spec.model.id, spec.model.revision)
+    shape = _shape(spec, model, obstacles)
+    labels = _labels(spec, dataset)
+    found = None
+    if shape is not None and not _impossible(spec, shape, obstacles):
+        memory, device = memory_there(user)
+        found = breakdown.of(spec, shape, labels, available=memory, device=device)
+        if found.memory.verdict == "too big":
+            obstacles.append(NotEnough("memory", resource="memory", needed=_gigabytes(found.memory.total),
+                                       available=_gigabytes(memory)))
+    rows = _training_rows(spec, dataset, other)
+    return Check(spec, dataset, other, model, found, breakdown.updates(spec, rows) if rows else None, obstacles,
+                 [f for row in (dataset, other) if row is not None for f in row.findings])
+
+
+def start_run(user: User, document: RunSpec | Mapping[str, Any], *, name: str = "", wait: float = 0) -> Run:
+    """Queue a run and tell the workers; a base model that was never added is added first.
+
+    Waits up to `wait` seconds for dataset and model to be ready. Raises the first obstacle that `check` finds.
+    """
+    spec = document if isinstance(document, RunSpec) else specs.parse(dict(document))
+    if models.by_ref(user, spec.model.id, spec.model.revision) is None:
+        add_model(user, spec.model.id, revision=spec.model.revision)
+    if wait:
+        _await(user, spec, wait)
+    found = check(user, spec)
+    if found.obstacles:
+        raise found.obstacles[0]
+    row = runs.create(user, found.spec, name=name, dataset_id=found.dataset.id if found.dataset else None,
+                      eval_dataset_id=found.eval_dataset.id if found.eval_dataset else None)
+    client.submit(row.id)
+    return row
+
+
+def stop_run(user: User, id: str, mode: runs.StopMode = "save") -> Run:
+    """Ask a run to stop and keep its adapter ("save") or not ("discard"); raises NotFound, RunEnded."""
+    row = runs.ask_stop(user, id, mode)
+    client.stop(id)
+    return row
+
+
+def resume_run(user: User, id: str) -> Run:
+    """Put a stopped, failed or interrupted run back into the queue; raises NotFound, NotResumable."""
+    row = runs.resume(user, id)
+    client.submit(id)
+    return row
+
+
+def delete_run(user: User, id: str) -> None:
+    """Delete a run that has ended, with its files; its adapters stay. Raises NotFound, RunActive."""
+    for key in runs.delete(user, id):
+        Blobs().delete(key)
+
+
+def run_file(user: User, id: str, name: str) -> Path:
+    """Return the path of a file that the newest attempt of a run wrote; raises NotFound, NoSuchRunFile."""
+    row = runs.get(user, id)
+    store = Blobs()
+    for token in range(row.token, 0, -1):
+        key = f"runs/{id}/attempt-{token}/{name}"
+        if store.exists(key):
+            return store.local(key)
+    raise NoSuchRunFile(f"{id}/{name}", noun="file", id=name, name=name)
+
+
+def memory_there(user: User) -> tuple[int, str]:
+    """Return the bytes of memory of the largest device that a worker offers, or of this machine, and its class."""
+    devices = [row.device for row in workers.find(user) if row.device.get("memory_bytes")]
+    if devices:
+        best = max(devices, key=lambda device: (device.get("class") == "cuda", device["memory_bytes"]))
+        return int(best["memory_bytes"]), str(best.get("class", "cpu"))
+    import psutil
+
+    return int(psutil.virtual_memory().total), "cpu"
+
+
+def _data(user: User, spec: RunSpec, obstacles: list[StudioError]) -> tuple[Dataset | None, Dataset | None, RunSpec]:
+    """Return the datasets of a spec, and the spec with their ids and columns filled in."""
+    try:
+        dataset = datasets.get(user, spec.data.train)
+    except NotFound as error:
+        obstacles.append(error)
+        return None, None, spec
+    other = None
+    if spec.data.eval is not None:
+        try:
+            other = datasets.get(user, spec.data.eval)
+        except NotFound as error:
+            obstacles.append(error)
+    elif "eval" not in spec.data.model_fields_set:
+        other = next(iter(datasets.find(user, eval_of_id=dataset.id, limit=1)), None)
+    columns = dict(spec.data.columns)
+    if not columns and dataset.task in (None, spec.task):
+        columns = dict(dataset.columns)
+    options = dict(spec.data.options) if "options" in spec.data.model_fields_set or dataset.task != spec.task \
+        else dict(dataset.options)
+    data = spec.data.model_copy(update={"columns": columns, "eval": other.id if other else None, "options": options})
+    spec = specs.parse(spec.model_copy(update={"data": data}).model_dump(mode="json"))
+    for row in (dataset, other):
+        if row is not None:
+            _usable(row, spec, obstacles)
+    return dataset, other, spec
+
+
+def _usable(row: Dataset, spec: RunSpec, obstacles: list[StudioError]) -> None:
+    if row.state == "failed":
+        error = row.error or {}
+        obstacles.append(DatasetFailed(row.id, name=row.name, first=error.get("what", "it failed"),
+                                       advice=error.get("try_this", "Upload it again.")))
+        return
+    if row.state != "ready":
+        obstacles.append(DatasetNotReady(row.id, name=row.name, state=row.state))
+        return
+    try:
+        check_columns(spec.task, spec.data.columns, (row.source or {}).get("columns"))
+    except Refused as error:
+        obstacles.append(error)
+        return
+    errors = [f for f in row.findings if f.get("level") == "error"]
+    # What was found belongs to the columns it was found with; for others the run itself checks before it trains.
+    if errors and row.task == spec.task and row.columns == spec.data.columns:
+        obstacles.append(DataFindings(errors[0].get("where") or row.id, name=row.name, first=errors[0]["what"],
+                                      advice=errors[0].get("try_this") or "Correct the file and upload it again.",
+                                      findings=errors))
+
+
+def _shape(spec: RunSpec, model: Model | None, obstacles: list[StudioError]) -> ModelShape | None:
+    if model is None or (model.state != "ready" and model.state != "failed"):
+        obstacles.append(ModelNotReady(spec.model.id, name=spec.model.id, state=model.state if model else "not added"))
+        return None
+    if model.state == "failed" or not model.shape:
+        error = model.error or {}
+        obstacles.append(ModelFailed(spec.model.id, name=model.title, first=error.get("what", "it failed"),
+                                     advice=error.get("try_this", "Choose another base model.")))
+        return None
+    return shape_of(model)
+
+
+def shape_of(model: Model) -> ModelShape:
+    """Return the shape of a model that is ready."""
+    return _parsed(json.dumps(model.shape, sort_keys=True))
+
+
+@lru_cache(maxsize=32)
+def _parsed(shape: str) -> ModelShape:
+    return ModelShape.model_validate_json(shape)
+
+
+def _impossible(spec: RunSpec, shape: ModelShape, obstacles: list[StudioError]) -> bool:
+    """Note why this task or method cannot be had on this model; return whether nothing can be counted then."""
+    if spec.task not in shape.task_heads:
+        obstacles.append(TaskImpossible("task", title=shape.architecture, task=spec.task,
+                                        possible=", ".join(shape.task_heads) or "none"))
+        return True
+    reasons = spec.method.obstacles(shape.for_task(spec.task), spec.task, spec.model.quantization)
+    obstacles += [MethodObstacle("method", reason=reason) for reason in reasons]
+    return bool(reasons)
+
+
+def _labels(spec: RunSpec, dataset: Dataset | None) -> int:
+    """Return the width of the head; two where the labels are not known yet."""
+    counts = (dataset.stats or {}).get("labels") if dataset is not None else None
+    names = list(counts) if counts else ["0", "1"]
+    return spec.make_task().outputs(names)
+
+
+def _training_rows(spec: RunSpec, dataset: Dataset | None, other: Dataset | None) -> int:
+    if dataset is None or not dataset.rows:
+        return 0
+    kept = 0 if other is not None else round(dataset.rows * spec.make_task().eval_fraction)
+    return max(1, dataset.rows - kept)
+
+
+def _await(user: User, spec: RunSpec, seconds: float) -> None:
+    """Wait until the worker has read the dataset and measured the model, or until time is up."""
+    def busy() -> bool:
+        model = models.by_ref(user, spec.model.id, spec.model.revision)
+        rows = [datasets.get(user, id) for id in (spec.data.train, spec.data.eval) if id is not None]
+        return any(row is not None and row.state in READING for row in (model, *rows))
+
+    class Waiting:
+        @property
+        def state(self) -> str:
+            return "busy" if busy() else "settled"
+
+    settled(Waiting, ("settled",), seconds)
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.2f} GB"
