@@ -1,0 +1,164 @@
+"""What is shown of several runs together: overlaid curves, differing settings, scores, quality against cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from db.metrics import Curve
+from db.tables import Run
+from studio import cards, plots
+from studio.run_view import how_far, link
+from studio.text import duration, esc, metric, percent, short, size
+
+#: Metrics that are drawn on the run's page only: they describe the machine, not the run.
+HIDDEN = ("train/rss_bytes", "train/cuda_bytes")
+
+
+def labels(runs: Sequence[Run]) -> dict[str, str]:
+    """Return a name for each run id, made distinct where two runs are called the same."""
+    names = [run.name for run in runs]
+    return {run.id: run.name if names.count(run.name) == 1 else f"{run.name} ({run.id[-4:]})" for run in runs}
+
+
+def title(name: str) -> str:
+    """Return a metric's name as a person reads it: "eval/f1_micro" -> "evaluation f1 micro"."""
+    part, _, word = name.partition("/")
+    return f"{ {'train': 'training', 'eval': 'evaluation'}.get(part, part)} {word.replace('_', ' ')}"
+
+
+def metric_names(runs: Sequence[Run]) -> list[str]:
+    """Return the metrics that any of the runs has, evaluation first."""
+    names = {name for run in runs for name in run.latest or {}} - set(HIDDEN)
+    return sorted(names or {"train/loss"}, key=lambda name: (not name.startswith("eval/"), name))
+
+
+def deciding(runs: Sequence[Run], names: Sequence[str]) -> str:
+    """Return the metric to draw first: the training loss, which has the most points."""
+    return "train/loss" if "train/loss" in names else names[0]
+
+
+def curves(runs: Sequence[Run], found: Sequence[Curve], name: str, axis: str, smoothing: float) -> plots.Figure:
+    """Return the overlaid curves of one metric; `axis` is step, epoch or time, `smoothing` from 0 to below 1."""
+    shown = labels(runs)
+    places = {run.id: place for place, run in enumerate(runs)}
+    series: dict[str, tuple[Sequence[plots.Number], Sequence[plots.Number]]] = {}
+    colours: dict[str, int] = {}
+    for curve in found:
+        label = shown[curve.run_id]
+        series[label] = (_positions(curve, axis), smooth(curve.mean, smoothing))
+        colours[label] = places[curve.run_id]
+    below = {"step": "update", "epoch": "epoch", "time": "seconds since the start"}[axis]
+    return plots.lines(series, label=f"Curves: {title(name)}", x_title=below, y_title=title(name), colours=colours,
+                       height=380)
+
+
+def _positions(curve: Curve, axis: str) -> list[float | None]:
+    if axis == "epoch":
+        return list(curve.epochs)
+    if axis == "time":
+        return [moment - curve.times[0] for moment in curve.times]
+    return [float(step) for step in curve.steps]
+
+
+def smooth(values: Sequence[float | None], amount: float) -> list[float | None]:
+    """Return the exponential moving average of `values`, corrected for its start; gaps stay gaps."""
+    if amount <= 0:
+        return list(values)
+    average, weight, result = 0.0, 0.0, list[float | None]()
+    for value in values:
+        if value is None:
+            result.append(None)
+            continue
+        average = amount * average + (1 - amount) * value
+        weight = amount * weight + (1 - amount)
+        result.append(average / weight)
+    return result
+
+
+def table(runs: Sequence[Run]) -> str:
+    """Return scores and costs, one row a run, the best of each score marked."""
+    names = list(dict.fromkeys(name for run in runs for name in _scores(run)))
+    greater = {run.metric_name: run.metric_greater for run in runs}
+    best = {name: _best([_scores(run).get(name) for run in runs], greater.get(name, _rises(name))) for name in names}
+
+    def score(run: Run, name: str) -> str:
+        value = _scores(run).get(name)
+        text = esc(metric(value))
+        return f"<b>{text}</b>" if value is not None and value == best[name] and len(runs) > 1 else text
+
+    columns = ["Run", "State", *(name.replace("_", " ") for name in names), "Trained", "Share", "Adapter", "Time",
+               "Examples/s", "Memory"]
+    rows = [(link(run), cards.badge(run.state) if run.state in ("succeeded", "failed", "cancelled") else how_far(run),
+             *(score(run, name) for name in names), *_costs(run)) for run in runs]
+    count = len(columns)
+    return cards.card("Scores and costs", cards.table(columns, rows, "Scores and costs", numeric=list(range(2, count)),
+                                                      html_columns=list(range(2 + len(names)))))
+
+
+def _scores(run: Run) -> dict[str, float]:
+    final = (run.result or {}).get("metrics")
+    if isinstance(final, dict) and final:
+        return {name: value for name, value in final.items() if isinstance(value, int | float)}
+    return {name[5:]: value for name, value in (run.latest or {}).items()
+            if name.startswith("eval/") and isinstance(value, int | float)}
+
+
+def _rises(name: str) -> bool:
+    return name not in ("loss", "perplexity", "mse", "mae")
+
+
+def _best(values: Sequence[float | None], greater: bool) -> float | None:
+    known = [value for value in values if value is not None]
+    return (max(known) if greater else min(known)) if known else None
+
+
+def _costs(run: Run) -> tuple[str, ...]:
+    result, parameters = run.result or {}, run.parameters or {}
+    memory = result.get("memory", {})
+    share = parameters.get("percent")
+    return (short(run.trained_parameters), percent(share / 100) if share is not None else "–",
+            size(result.get("adapter_bytes")), duration((result.get("seconds") or {}).get("total")),
+            metric((result.get("throughput") or {}).get("examples_per_second")),
+            size(memory.get("peak_cuda_bytes") or memory.get("peak_rss_bytes")))
+
+
+def scatter(runs: Sequence[Run]) -> plots.Figure:
+    """Return quality against trained parameters, for the metric that decides most of the runs."""
+    deciders = [run.metric_name for run in runs]
+    name = max(deciders, key=deciders.count)
+    shown = labels(runs)
+    points = [(shown[run.id], run.trained_parameters, run.metric_value) for run in runs if run.metric_name == name]
+    return plots.points(points, label="Quality against trained parameters", x_title="trained parameters",
+                        y_title=name.replace("_", " "), log_x=True)
+
+
+def differences(runs: Sequence[Run]) -> str:
+    """Return the settings in which the runs differ, one row a setting, one column a run."""
+    flat = [flatten(run.spec) for run in runs]
+    keys = list(dict.fromkeys(key for one in flat for key in one))
+    differing = [key for key in keys if len({json.dumps(one.get(key), sort_keys=True) for one in flat}) > 1]
+    if len(runs) < 2 or not differing:
+        text = "Every setting is the same." if len(runs) > 1 else "Choose a second run to see where they differ."
+        return cards.card("Settings that differ", f"<p>{esc(text)}</p>")
+    shown = labels(runs)
+    rows = [(key, *(_value(one.get(key)) for one in flat)) for key in differing]
+    return cards.card("Settings that differ", cards.table(["Setting", *shown.values()], rows, "Settings that differ"))
+
+
+def flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a nested mapping as one of dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in document.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "–"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

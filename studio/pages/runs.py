@@ -1,0 +1,192 @@
+"""Runs: what is training and what came of it; `?run=…` shows one of them live."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from db import runs
+from db.tables import Run
+from engine import methods
+from studio import cards, plots, run_view, service, session, shell
+from studio.pages import Page
+from studio.text import ago, metric, plural, short
+
+PAGE = Page("runs", "Runs", icon="M3 16.5h14M4.5 13l3.5-4 3 2.5L16 5M12.5 5H16v3.5")
+
+PAGE_SIZE = 25
+STATES = [("Waiting", "queued"), ("Starting", "starting"), ("Running", "running"), ("Stopping", "stopping"),
+          ("Interrupted", "interrupted"), ("Succeeded", "succeeded"), ("Failed", "failed"), ("Stopped", "cancelled")]
+
+
+def build() -> None:
+    """Draw the list and the page of one run; the URL decides which of them is seen."""
+    with shell.frame(PAGE, title="Runs", lead="What is training, and what came of it."):
+        problem = shell.html(elem_id="runs-error")
+        with gr.Column(elem_id="runs-listing", visible=False) as listing:
+            _list_part(problem)
+        with gr.Column(elem_id="run", visible=False) as detail:
+            _detail_part(problem)
+        shell.load(_which, None, [listing, detail], card=problem)
+
+
+def _which(request: gr.Request) -> tuple[Any, Any]:
+    one = bool(shell.query(request, "run"))
+    if one:
+        runs.get(session.user(request), shell.query(request, "run"))
+    return gr.Column(visible=not one), gr.Column(visible=one)
+
+
+# -- the list -------------------------------------------------------------------------------------------------------
+
+
+def _list_part(problem: gr.HTML) -> None:
+    with gr.Row(elem_classes=["ps-filters"]):
+        search = gr.Textbox(label="Search", placeholder="Name, model, dataset, method", elem_id="runs-search",
+                            max_lines=1, scale=2)
+        states = gr.Dropdown(STATES, label="State", multiselect=True, elem_id="runs-states", scale=1)
+        chosen = gr.Dropdown([(kind.card.title, name) for name, kind in methods.every().items()], label="Method",
+                             multiselect=True, elem_id="runs-methods", scale=1)
+    table = shell.html(elem_id="runs-list")
+    more = gr.Button("Show more", elem_id="runs-more", size="sm", visible=False)
+    shown, seen = gr.State(PAGE_SIZE), gr.State("")
+    inputs, outputs = [search, states, chosen, shown, seen], [table, more, seen]
+    shell.load(_listing, inputs, outputs, card=problem)
+    shell.on([search.change, states.change, chosen.change], _listing, inputs, outputs, card=problem)
+    shell.poll(2.5, _listing, inputs, outputs, card=problem)
+    more.click(lambda number: number + PAGE_SIZE, shown, shown, api_visibility="private").then(
+        shell.safely(_listing, outputs=3), inputs, outputs, api_visibility="private")
+
+
+def _listing(search: str, states: list[str] | None, chosen: list[str] | None, shown: int, seen: str,
+             request: gr.Request) -> Any:
+    if shell.query(request, "run"):
+        return gr.skip(), gr.skip(), gr.skip()
+    user = session.user(request)
+    filters: dict[str, Any] = {"search": search or "", "states": states or None, "methods": chosen or None}
+    found = runs.find(user, **filters, limit=shown + 1)
+    drawn = _table(found[:shown], sum(runs.counts(user).values()), bool(search or states or chosen))
+    if drawn == seen:
+        return gr.skip(), gr.skip(), gr.skip()
+    return drawn, gr.Button(visible=len(found) > shown), drawn
+
+
+def _table(found: list[Run], all_of_them: int, filtered: bool) -> str:
+    if not found and filtered:
+        return cards.empty("Nothing matches", f"None of {plural(all_of_them, 'run')} matches the search and filters.")
+    if not found:
+        return cards.empty("No runs yet", "A run trains one method on one dataset. Start one, and watch it here.",
+                           [("Start with sample data", "/"), ("Set up a run", "/train")])
+    rows = [(run_view.link(run), cards.badge(run.state), run_view.how_far(run), _method(run), _score(run),
+             short(run.trained_parameters), ago(run.created_at)) for run in found]
+    return cards.table(["Run", "State", "Progress", "Method", "Score", "Trained", "Started"], rows, "Runs",
+                       numeric=[5], html_columns=[0, 1, 2])
+
+
+def _method(run: Run) -> str:
+    kind = methods.every().get(run.method)
+    return kind.card.title if kind else run.method
+
+
+def _score(run: Run) -> str:
+    return f"{run.metric_name.replace('_', ' ')} {metric(run.metric_value)}" if run.metric_value is not None else "–"
+
+
+# -- one run --------------------------------------------------------------------------------------------------------
+
+
+def _detail_part(problem: gr.HTML) -> None:
+    head = shell.html(elem_id="run-head")
+    with gr.Row(elem_classes=["ps-actions"], elem_id="run-actions"):
+        save = shell.confirm("Stop and keep the result", question="Stop this run and keep what it learned so far?",
+                             detail="It finishes its current update, is evaluated, and its adapter is saved.",
+                             danger=False, elem_id="run-stop-save", visible=False)
+        discard = shell.confirm("Stop and discard", question="Stop this run without keeping an adapter?",
+                                detail="Its curves, log and checkpoints stay, and it can be resumed.",
+                                elem_id="run-stop-discard", visible=False)
+        resume = gr.Button("Resume", elem_id="run-resume", visible=False)
+        delete = shell.confirm("Delete", question="Delete this run?", yes="Delete the run",
+                               detail="Its curves, log and checkpoints go. A published adapter stays.",
+                               elem_id="run-delete", visible=False)
+    live = shell.html(elem_id="run-live")
+    with gr.Row(elem_classes=["ps-two"], elem_id="run-curves"):
+        loss = plots.figure(elem_id="run-loss", label="Loss")
+        quality = plots.figure(elem_id="run-quality", label="Evaluation")
+    with gr.Row(elem_classes=["ps-two"]):
+        rate = plots.figure(elem_id="run-rate", label="Learning rate")
+        gradient = plots.figure(elem_id="run-gradient", label="Gradient norm")
+    with gr.Row(elem_classes=["ps-two"]):
+        speed = plots.figure(elem_id="run-speed", label="Throughput")
+        memory = plots.figure(elem_id="run-memory", label="Memory")
+    where = plots.figure(elem_id="run-where", label="Where the trained parameters are")
+    facts = shell.html(elem_id="run-facts")
+    with gr.Accordion("Name", open=False, elem_id="run-naming"), gr.Row():
+        name = gr.Textbox(label="Name of this run", elem_id="run-name", max_lines=1, scale=3)
+        rename = gr.Button("Rename", elem_id="run-rename", scale=1)
+    gone = shell.address("run-address")
+    drawn = [head, live, loss, quality, rate, gradient, speed, memory]
+    buttons = [save, discard, resume, delete]
+    cursor = gr.State("")
+    shell.poll(1.5, _live, [cursor], [*drawn, where, facts, *buttons, cursor], card=problem)
+    outputs = [*drawn, where, facts, *buttons, cursor]
+    shell.load(_open, None, [*outputs, name], card=problem)
+    for button, act in ((save.click, _stop_save), (discard.click, _stop_discard), (resume.click, _resume)):
+        shell.on([button], act, None, outputs, card=problem, busy="minimal")
+    shell.on([delete.click], _delete, None, [gone], card=problem)
+    shell.on([rename.click, name.submit], _rename, [name], outputs, card=problem)
+
+
+def _open(request: gr.Request) -> Any:
+    run_id = shell.query(request, "run")
+    if not run_id:
+        return [gr.skip()] * 16
+    return *_live("", request), runs.get(session.user(request), run_id).name
+
+
+def _live(seen: str, request: gr.Request) -> Any:
+    """Draw one run; nothing is sent when nothing has changed since `seen`."""
+    run_id = shell.query(request, "run")
+    if not run_id:
+        return [gr.skip()] * 15
+    user = session.user(request)
+    run = runs.get(user, run_id)
+    phase = f"{run.state} {run.examples} {run.total_steps} {run.name}"
+    state = f"{run.journal_seq} {run.token} {run.eta}\n{phase}"
+    if state == seen:
+        return [gr.skip()] * 15
+    curves = {curve.name: curve for curve in runs.curves(user, [run_id])}
+    settled = phase == seen.partition("\n")[2]
+    return (run_view.head(user, run), run_view.live(run), *run_view.figures(run, curves),
+            gr.skip() if settled else run_view.where(user, run), run_view.facts(user, run), *_buttons(run), state)
+
+
+def _buttons(run: Run) -> tuple[Any, ...]:
+    going = run.state in ("starting", "running")
+    return (gr.HTML(visible=going), gr.HTML(visible=run.state in runs.ACTIVE),
+            gr.Button(visible=run.state in ("failed", "cancelled")), gr.HTML(visible=run.state in runs.ENDED))
+
+
+def _stop_save(request: gr.Request) -> Any:
+    service.stop_run(session.user(request), shell.query(request, "run"), "save")
+    return _live("", request)
+
+
+def _stop_discard(request: gr.Request) -> Any:
+    service.stop_run(session.user(request), shell.query(request, "run"), "discard")
+    return _live("", request)
+
+
+def _resume(request: gr.Request) -> Any:
+    service.resume_run(session.user(request), shell.query(request, "run"))
+    return _live("", request)
+
+
+def _delete(request: gr.Request) -> str:
+    service.delete_run(session.user(request), shell.query(request, "run"))
+    return "/runs"
+
+
+def _rename(name: str, request: gr.Request) -> Any:
+    runs.rename(session.user(request), shell.query(request, "run"), name)
+    return _live("", request)

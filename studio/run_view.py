@@ -1,0 +1,228 @@
+"""What is shown of one run: HTML and figures from its row, its curves and its files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from db import adapters, datasets, logs, models
+from db.metrics import Curve
+from db.tables import Adapter, Run
+from db.users import User
+from engine import breakdown, methods, tasks
+from engine import spec as specs
+from engine.errors import StudioError
+from studio import cards, plots, service
+from studio.text import ago, count, duration, esc, metric, percent, short, size
+
+STAGES = {"load": "Loading the model", "prepare": "Preparing the data", "train": "Training",
+          "evaluate": "Evaluating", "save": "Saving"}
+#: Evaluation metrics drawn together must share a scale; these do, the others are drawn only when they decide.
+SHARES = ("accuracy", "f1", "f1_micro", "matthews_correlation", "pearson", "spearman", "exact_match")
+
+
+def link(run: Run) -> str:
+    """Return the run's name as a link, its model beneath."""
+    return (f'<a href="/runs?run={esc(run.id)}"><b>{esc(run.name)}</b></a>'
+            f'<br><span class="ps-muted">{esc(run.model)}</span>')
+
+
+def how_far(run: Run) -> str:
+    """Return progress as a small bar with the time left, or how long it took."""
+    if run.state in ("succeeded", "failed", "cancelled"):
+        took = (run.finished_at or 0) - (run.started_at or run.finished_at or 0)
+        return f'<span class="ps-muted">{esc(duration(took))}</span>' if run.started_at else "–"
+    if run.state in ("queued", "interrupted"):
+        return '<span class="ps-muted">Waiting for a worker</span>'
+    if not run.total_steps:
+        return cards.progress(None, STAGES.get(run.stage, "Starting"))
+    return cards.progress(run.step / run.total_steps, f"{run.step} of {run.total_steps}", run.eta)
+
+
+def head(user: User, run: Run) -> str:
+    """Return the run's name and state, what it is made of, its error and what to do next."""
+    dataset = _named(user, run.dataset_id)
+    method = methods.every().get(run.method)
+    task = tasks.every().get(run.task)
+    parts = [task.card.title if task else run.task, method.card.title if method else run.method, run.model, dataset,
+             f"started {ago(run.created_at)}"]
+    about = esc(" · ".join(part for part in parts if part))
+    title = (f'<div class="ps-run-head"><p class="ps-crumb"><a href="/runs">All runs</a></p><h2>{esc(run.name)} '
+             f'{cards.badge(run.state)}</h2><p class="ps-muted">{about}</p></div>')
+    error = cards.error(run.error) if run.error and run.state == "failed" else ""
+    adapter = adapters.of_run(user, run.id)
+    return title + error + _next_steps(run, adapter)
+
+
+def _named(user: User, dataset_id: str | None) -> str:
+    try:
+        return datasets.get(user, dataset_id).name if dataset_id else ""
+    except StudioError:
+        return ""
+
+
+def _next_steps(run: Run, adapter: Adapter | None) -> str:
+    again = ("Duplicate and edit", f"/train?from={run.id}")
+    if run.state not in ("succeeded", "cancelled", "failed"):
+        return cards.links([("Compare", f"/compare?runs={run.id}")]) if run.step else ""
+    if adapter is None:
+        return cards.links([again, ("Compare", f"/compare?runs={run.id}")])
+    lead = "The adapter is ready." if run.state == "succeeded" else "The run was stopped; what it learned is saved."
+    return cards.card("What next?", f"<p>{esc(lead)}</p>", actions=[
+        ("Try it beside the base", f"/playground?adapter={adapter.id}"),
+        ("Compare with other runs", f"/compare?runs={run.id}"),
+        ("See and download the adapter", f"/adapters?adapter={adapter.id}"), again])
+
+
+def live(run: Run) -> str:
+    """Return progress and the figures of the moment."""
+    bar = "" if run.state in ("succeeded", "failed", "cancelled") else cards.card("", how_far(run))
+    latest, result = run.latest or {}, run.result or {}
+    throughput, memory = result.get("throughput", {}), result.get("memory", {})
+    speed = throughput.get("examples_per_second") or latest.get("train/examples_per_second")
+    tokens = throughput.get("tokens_per_second") or latest.get("train/tokens_per_second")
+    used = memory.get("peak_cuda_bytes") or memory.get("peak_rss_bytes") or latest.get("train/rss_bytes")
+    parameters = run.parameters or {}
+    share = parameters.get("percent")
+    took = (run.finished_at or 0) - (run.started_at or 0) if run.finished_at and run.started_at else None
+    return bar + cards.stats([
+        (run.metric_name.replace("_", " ").capitalize(), metric(run.metric_value),
+         f"best, at update {run.metric_step}" if run.metric_step is not None else "not evaluated yet"),
+        ("Training loss", metric(run.loss), f"update {count(run.step)}, epoch {run.epoch:.2f}"),
+        ("Trained parameters", short(run.trained_parameters),
+         f"{percent(share / 100)} of {short(run.total_parameters)}" if share else ""),
+        ("Examples a second", metric(speed), f"{short(tokens)} tokens a second" if tokens else ""),
+        ("Memory", size(used), f"{size(run.estimated_bytes)} were expected" if run.estimated_bytes else ""),
+        ("Time", duration(took), "from start to saved adapter" if took else (
+            f"{duration(run.eta)} left" if run.eta else ""))])
+
+
+def figures(run: Run, curves: Mapping[str, Curve]) -> tuple[plots.Figure, ...]:
+    """Return loss, quality, learning rate, gradient norm, throughput and memory over the updates."""
+    deciding = f"eval/{run.metric_name}"
+    shared = [f"eval/{name}" for name in SHARES] if run.metric_name in SHARES else []
+    quality = [name for name in dict.fromkeys([deciding, *shared]) if name in curves and name != "eval/loss"]
+    return (
+        _lines(curves, {"train/loss": "training", "eval/loss": "evaluation"}, "Loss", marks=("eval/loss",)),
+        _lines(curves, {name: name[5:].replace("_", " ") for name in quality or ["eval/perplexity"]}, "Evaluation",
+               marks=tuple(quality)),
+        _lines(curves, {"train/learning_rate": "learning rate"}, "Learning rate"),
+        _lines(curves, {"train/grad_norm": "gradient norm"}, "Gradient norm"),
+        _lines(curves, {"train/examples_per_second": "examples a second"}, "Examples a second"),
+        _memory(curves))
+
+
+def _lines(curves: Mapping[str, Curve], names: Mapping[str, str], title: str,
+           marks: Sequence[str] = ()) -> plots.Figure:
+    series = {label: (curves[name].steps, curves[name].mean) for name, label in names.items() if name in curves}
+    return plots.lines(series, label=title, x_title="update", y_title=title.lower(), marks=bool(marks) and all(
+        name in marks for name in names if name in curves))
+
+
+def _memory(curves: Mapping[str, Curve]) -> plots.Figure:
+    names = {"train/rss_bytes": "memory", "train/cuda_bytes": "GPU memory"}
+    series = {label: (curves[name].steps, [None if value is None else value / 1e9 for value in curves[name].high])
+              for name, label in names.items() if name in curves and any(curves[name].high)}
+    return plots.lines(series, label="Memory", x_title="update", y_title="GB")
+
+
+def where(user: User, run: Run) -> plots.Figure:
+    """Return the chart of the trained parameters: kind of module by layer."""
+    model = models.by_ref(user, run.model, (run.spec.get("model") or {}).get("revision"))
+    if model is None or not model.shape:
+        return plots.blank("Where the trained parameters are", "The base model's measurements are not here any more.")
+    spec = specs.parse(run.spec)
+    return cells(breakdown.of(spec, service.shape_of(model), (run.parameters or {}).get("labels", 0)).cells)
+
+
+def cells(found: Sequence[breakdown.Cell]) -> plots.Figure:
+    """Return the heat map of trained parameters, kind of module by layer."""
+    groups = list(dict.fromkeys(cell.group for cell in found))
+    layers = sorted({cell.layer for cell in found if cell.layer is not None})
+    columns: list[int | None] = [*layers, None]
+    by_place = {(cell.group, cell.layer): cell for cell in found}
+
+    def value(group: str, layer: int | None) -> int | None:
+        cell = by_place.get((group, layer))
+        return cell.trained if cell and cell.trained else None
+
+    def text(group: str, layer: int | None) -> str:
+        cell = by_place.get((group, layer))
+        return f"{cell.trained:,} of {cell.total:,} trained" if cell else ""
+
+    return plots.heat(groups, ["outside" if layer is None else str(layer) for layer in columns],
+                      [[value(group, layer) for layer in columns] for group in groups], x_title="layer",
+                      label="Where the trained parameters are",
+                      texts=[[text(group, layer) for layer in columns] for group in groups])
+
+
+def facts(user: User, run: Run) -> str:
+    """Return predictions, log, settings, parameters and environment, each opening on demand."""
+    parts = [_predictions(user, run), _log(user, run), _settings(run), _parameters(run), _environment(user, run)]
+    return "".join(part for part in parts if part)
+
+
+def _predictions(user: User, run: Run) -> str:
+    found = _file(user, run, "examples.json") if run.examples else None
+    if not found:
+        return ""
+    both = (_examples(found.get(which, []), f"{which.capitalize()} predictions") for which in ("worst", "best"))
+    return cards.more("Worst and best predictions", *both, opened=True)
+
+
+def _examples(records: Sequence[Mapping[str, Any]], title: str) -> str:
+    verdicts = {True: "right", False: "wrong", None: ""}
+    rows = [(*(_short(record.get(name)) for name in ("input", "expected", "predicted")), metric(record.get("loss")),
+             verdicts[record.get("correct")]) for record in records[:10]]
+    table = cards.table(["Input", "Expected", "Predicted", "Loss", "Verdict"], rows, title, numeric=[3])
+    return f"<h3>{esc(title)}</h3>{table}"
+
+
+def _short(value: Any, length: int = 240) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= length else text[:length - 1] + "…"
+
+
+def _log(user: User, run: Run) -> str:
+    lines = logs.tail(user, run.id, 300)
+    text = "\n".join(f"{datetime.fromtimestamp(line.at):%H:%M:%S}  "
+                     f"{'' if line.level == 'info' else line.level.upper() + '  '}{line.text}" for line in lines)
+    return cards.more(f"Log ({count(run.log_lines)} lines)", cards.code(text, "log")) if lines else ""
+
+
+def _settings(run: Run) -> str:
+    resolved = [(name.replace("_", " "), value if not isinstance(value, float) else metric(value))
+                for name, value in (run.resolved or {}).items()]
+    document = json.dumps(run.spec, indent=2, ensure_ascii=False)
+    return cards.more("Settings", cards.facts(resolved) if resolved else "", cards.code(document, "RunSpec"),
+                      cards.code(f"peft-studio runs export {run.id} --spec > spec.json\npeft-studio train spec.json",
+                                 "command line"))
+
+
+def _parameters(run: Run) -> str:
+    if not run.parameters:
+        return ""
+    wanted = ("trained", "stored", "head", "total")
+    counts = [(name.capitalize(), count(run.parameters.get(name))) for name in wanted if name in run.parameters]
+    seconds = (run.result or {}).get("seconds") or {}
+    times = [(f"Time to {name}" if name not in ("total", "start") else name.capitalize(), duration(value))
+             for name, value in seconds.items()]
+    stored = [("Adapter file", size((run.result or {}).get("adapter_bytes")))] if run.result else []
+    return cards.more("Parameters and times", cards.facts([*counts, *stored, *times], columns=True))
+
+
+def _environment(user: User, run: Run) -> str:
+    found = _file(user, run, "environment.json")
+    if not found:
+        return ""
+    return cards.more("Environment", cards.code(json.dumps(found, indent=2, ensure_ascii=False), "environment"))
+
+
+def _file(user: User, run: Run, name: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(service.run_file(user, run.id, name).read_text(encoding="utf-8"))
+    except (StudioError, OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
