@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import platform
@@ -10,16 +9,13 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
+from db.settings import Settings
 from worker.errors import BrokerFailed, BrokerMissing
-
-#: The kernel takes socket paths of up to 107 bytes.
-LONGEST_SOCKET = 100
 
 
 def binary() -> Path:
@@ -38,28 +34,9 @@ def binary() -> Path:
     raise BrokerMissing()
 
 
-def socket_path(data_dir: Path) -> Path:
-    """Return where the bundled server listens: in the data folder, or in a private temporary folder if too long."""
-    path = data_dir.resolve() / "broker" / "valkey.sock"
-    if len(os.fsencode(path)) <= LONGEST_SOCKET:
-        return path
-    short = hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
-    return Path(tempfile.gettempdir()) / f"peft-studio-{os.getuid()}" / f"{short}.sock"
-
-
-def url(data_dir: Path) -> str:
-    """Return the broker URL of the bundled server of this data folder."""
-    return f"redis+socket://{quote(str(socket_path(data_dir)))}"
-
-
-def plain_url(broker_url: str) -> str:
-    """Return the URL as the redis client takes it: `redis+socket://` becomes `unix://`."""
-    return "unix://" + broker_url.removeprefix("redis+socket://") if broker_url.startswith("redis+socket:") else broker_url
-
-
 def answers(broker_url: str, seconds: float = 1.0) -> bool:
     """Whether the server answers a PING (an AUTH error counts: it is there); needs no client library."""
-    parts = urlsplit(plain_url(broker_url))
+    parts = urlsplit(broker_url)
     try:
         if parts.scheme == "unix":
             link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -79,33 +56,37 @@ def answers(broker_url: str, seconds: float = 1.0) -> bool:
             return False
 
 
-def start(data_dir: Path, log_file: Path, *, before_exec: Callable[[], None] | None = None) -> subprocess.Popen[bytes]:
-    """Start the bundled server (socket 0600, append-only file on) and return once it answers; raises BrokerFailed."""
-    program, place, listen = binary(), data_dir / "broker", socket_path(data_dir)
-    for folder in (place, listen.parent, log_file.parent):
+def start(settings: Settings, log_file: Path, *,
+          before_exec: Callable[[], None] | None = None) -> subprocess.Popen[bytes]:
+    """Start the bundled server (socket 0600, append-only file on); raises BrokerMissing, BrokerFailed.
+
+    Returns once it answers.
+    """
+    program, place = binary(), settings.data_dir / "broker"
+    for folder in (place, log_file.parent):
         folder.mkdir(parents=True, exist_ok=True)
-    for folder in (place, listen.parent):
-        if folder.stat().st_uid != os.getuid():
-            raise BrokerFailed(str(folder), reason=f"{folder} belongs to another user", log=log_file)
-        folder.chmod(0o700)
-    options = {"port": "0", "unixsocket": str(listen), "unixsocketperm": "600", "dir": str(place.resolve()),
+    place.chmod(0o700)
+    options = {"port": "0", "unixsocket": str(settings.broker_socket), "unixsocketperm": "600", "dir": str(place),
                "appendonly": "yes", "appendfsync": "everysec", "save": "", "daemonize": "no", "logfile": ""}
     command = [str(program), *(part for name, value in options.items() for part in (f"--{name}", value))]
     with log_file.open("ab") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                                   start_new_session=True, preexec_fn=before_exec)  # noqa: PLW1509
-    return wait_until_ready(process, url(data_dir), log_file)
+                                   start_new_session=True, preexec_fn=before_exec)
+    try:
+        wait_until_ready(process, settings.broker, log_file)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    return process
 
 
-def wait_until_ready(process: subprocess.Popen[bytes], broker_url: str, log_file: Path,
-                     seconds: float = 60.0) -> subprocess.Popen[bytes]:
-    """Return `process` once it answers; a large append-only file takes a while to load. Raises BrokerFailed."""
+def wait_until_ready(process: subprocess.Popen[bytes], broker_url: str, log_file: Path, seconds: float = 60.0) -> None:
+    """Return once the server answers; a large append-only file takes a while to read. Raises BrokerFailed."""
     deadline = time.monotonic() + seconds
     while not answers(broker_url):
         if process.poll() is not None:
             raise BrokerFailed(reason=f"it ended with code {process.returncode}", log=log_file)
         if time.monotonic() > deadline:
-            process.kill()
             raise BrokerFailed(reason=f"it did not answer within {seconds:.0f} seconds", log=log_file)
         time.sleep(0.02)
-    return process

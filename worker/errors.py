@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 from engine.errors import StudioError
 
 
@@ -70,3 +72,13 @@ class AddressTaken(StudioError):
     kind = "address_taken"
     exit_code = 2
     try_this = "Stop that program, or choose another port with --port or STUDIO_PORT."
+
+
+def killed_by(number: int, by_us: bool = False) -> ChildKilled:
+    """Return the error for a child that signal `number` ended; nobody but the kernel sends SIGKILL unasked."""
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        name = f"signal {number}"
+    reason = ", probably because it ran out of memory" if number == signal.SIGKILL and not by_us else ""
+    return ChildKilled(signal=name, reason=reason)

@@ -24,6 +24,7 @@ class Line:
         self._link = link
         self._lock = threading.Lock()
         self._cancelled = threading.Event()
+        self._stopped: set[str] = set()
         self._orphan_seconds = orphan_seconds
         self._reported = 0.0
         #: What the worker asks of a child that serves requests; None ends it.
@@ -47,9 +48,9 @@ class Line:
             self._reported = now
             self.put("progress", fraction=round(min(max(float(fraction), 0.0), 1.0), 4), text=text)
 
-    def cancelled(self) -> bool:
-        """Whether the worker asked to drop the work."""
-        return self._cancelled.is_set()
+    def cancelled(self, id: str | None = None) -> bool:
+        """Whether the worker asked to drop the work, or the one request called `id`."""
+        return self._cancelled.is_set() or id in self._stopped
 
     def _listen(self) -> None:
         renewed = time.monotonic()
@@ -66,6 +67,8 @@ class Line:
                 renewed = time.monotonic()
             elif message["kind"] == "cancel":
                 self._cancelled.set()
+            elif message["kind"] == "stop":
+                self._stopped.add(message["id"])
             elif message["kind"] != "silence":
                 self.requests.put(message)
 
@@ -75,8 +78,11 @@ class Line:
     def _orphaned(self) -> None:
         self._cancelled.set()
         self.requests.put(None)
-        self.on_orphaned()
-        time.sleep(LAST_SECONDS)
+        deadline = time.monotonic() + LAST_SECONDS
+        while time.monotonic() < deadline:
+            # Asked again and again: the first time may come before the work listens.
+            self.on_orphaned()
+            time.sleep(2)
         _end_group()
 
 

@@ -15,13 +15,10 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from engine.environment import ENVIRONMENT
 from worker import child, wire
 
 log = logging.getLogger(__name__)
-
-#: glibc gives freed memory back to the system step after step otherwise (285,000 page faults a step, measured).
-ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": "1073741824", "MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_ARENA_MAX": "4"}
-
 
 class Child:
     """One process of ours, leader of its own process group, with a pipe for messages."""
@@ -32,6 +29,7 @@ class Child:
         self.link = link
         self.pid: int = process.pid
         self.forced = False
+        self._deaf = False
 
     @property
     def exit_code(self) -> int | None:
@@ -50,8 +48,10 @@ class Child:
 
     def poll(self, seconds: float) -> wire.Message | None:
         """Return the child's next message, or None after `seconds` or when the child has ended."""
-        ready = wait([self.link, self._process.sentinel], timeout=seconds)
-        return wire.get(self.link) if self.link in ready else None
+        ready = wait([self._process.sentinel] if self._deaf else [self.link, self._process.sentinel], timeout=seconds)
+        message = wire.get(self.link) if self.link in ready else None
+        self._deaf = self._deaf or (message is None and self.link in ready)
+        return message
 
     def join(self, seconds: float | None = None) -> bool:
         """Wait until the process has ended; returns whether it has."""
@@ -91,10 +91,11 @@ class Nursery:
     """Starts children from a process that has torch, transformers and peft already imported."""
 
     def __init__(self, threads: int, environment: Mapping[str, str] | None = None) -> None:
-        """`threads` is each child's share of the cores; `environment` is set in the fork server and so in all children."""
+        """`threads` is each child's share of the cores; `environment` is set in the fork server and all children."""
         self.threads = threads
         self.seconds: float | None = None
-        self._environment = ALLOCATOR | {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads),
+        # The allocator's part is read by glibc when the program starts; a child can no longer set it.
+        self._environment = ENVIRONMENT | {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads),
                                          "MKL_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false",
                                          } | dict(environment or {})
         self._context: Any = multiprocessing.get_context("forkserver")

@@ -13,11 +13,15 @@ EXIT_CODES = {"succeeded": 0, "failed": 1, "cancelled": 3, "interrupted": 3}
 
 
 def carry_out(order: dict[str, Any], line: Line) -> int:
-    """Train as `order` says (spec, out, checkpoint_dirs, device); returns the exit code of `engine.train`."""
+    """Train; returns the exit code of `engine.train`. `order`: spec (document), out, train, eval, data_dir,
+    checkpoint_dirs, device. Raises Refused errors.
+    """
     from engine import train
 
-    # The engine writes a checkpoint and ends; a worker that is gone can no longer use anything else.
+    # The engine writes a checkpoint and ends; without its worker nobody could use anything else.
     line.on_orphaned = lambda: train.Control.request("interrupt")
-    result = train.run(specs.read(Path(order["spec"])), Path(order["out"]), resume=True, device=order.get("device"),
+    sources = train.Sources(train=Path(order["train"]), eval=Path(order["eval"]) if order["eval"] else None,
+                            data_dir=Path(order["data_dir"]))
+    result = train.run(specs.parse(order["spec"]), Path(order["out"]), sources=sources, device=order["device"],
                        checkpoint_dirs=[Path(folder) for folder in order["checkpoint_dirs"]])
     return EXIT_CODES.get(result["state"], 1)

@@ -1,0 +1,87 @@
+"""Reads uploaded datasets: to parquet once, then guesses and counts with the columns as they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from db import datasets
+from db.blobs import Blobs
+from worker import station
+from worker.app import app
+from worker.desk import Errand
+
+
+class InspectDataset(Errand):
+    """Ingests a dataset, or counts one again that is ready. `extra`: model and max_length, for lengths in tokens."""
+
+    noun, repository, waiting = "dataset", datasets, "uploaded"
+
+    def __init__(self, id: str, **extra: Any) -> None:
+        super().__init__(id, **extra)
+        self.again = False
+        self.blobs = Blobs()
+
+    @property
+    def key(self) -> str:
+        """Where the parquet file is kept."""
+        return f"datasets/{self.id}/rows.parquet"
+
+    def take(self) -> bool:
+        """Take a waiting dataset; one that is ready stays so while it is counted again."""
+        row = datasets.get(self.user, self.id)
+        self.again = row.state == "ready" and row.parquet_key is not None
+        if self.again:
+            self.row = self.update(progress=0.0, cancel=False)
+            return True
+        return super().take()
+
+    def order(self) -> dict[str, Any]:
+        """Return the order for the child; raises NotFound when the uploaded file is gone."""
+        row = self.row
+        read_already = row.parquet_key is not None
+        original = None if read_already else str(self.blobs.local(row.original_key or f"datasets/{self.id}/original"))
+        parquet = self.blobs.local(row.parquet_key) if read_already else self.blobs.place(self.key)
+        return {"kind": "inspect_dataset", "original": original, "parquet": str(parquet),
+                "task": row.task, "columns": row.columns if row.confirmed else {}, "options": row.options,
+                "eval_parquet": self._eval_rows(), "model": self.extra.get("model"),
+                "max_length": self.extra.get("max_length")}
+
+    def cancelled(self) -> bool:
+        """Whether the person changed their mind or deleted the dataset."""
+        return datasets.get(self.user, self.id).cancel if self.again else super().cancelled()
+
+    def keep(self, result: dict[str, Any]) -> None:
+        """Store the rows' file and what was found; columns a person confirmed stay."""
+        values = {name: result[name] for name in ("rows", "source", "sha256", "guess", "stats", "findings")
+                  if name in result}
+        if not self.row.confirmed:
+            values |= {"columns": result["columns"], "task": result["task"]}
+        if self.row.parquet_key is None:
+            values["parquet_key"] = self.blobs.put(self.blobs.place(self.key), self.key)
+        elif "findings" in values:
+            # Reading noticed things that counting again cannot see.
+            fresh = {one["kind"] for one in values["findings"]}
+            values["findings"] += [one for one in self.row.findings if one["kind"] not in fresh and one.get("reading")]
+        self.update(state="ready", progress=1.0, error=None, cancel=False, **values)
+
+    def fail(self, error: dict[str, str], cancelled: bool) -> None:
+        """Store why there is no result; a dataset that was ready stays ready."""
+        if self.again:
+            self.update(progress=1.0, cancel=False)
+        else:
+            super().fail(error, cancelled)
+
+    def put_back(self) -> None:
+        """Let the dataset wait again."""
+        if not self.again:
+            super().put_back()
+
+    def _eval_rows(self) -> str | None:
+        beside = datasets.find(self.user, eval_of_id=self.id, states=["ready"], limit=1)
+        return str(self.blobs.local(beside[0].parquet_key)) if beside and beside[0].parquet_key else None
+
+
+@app.task(name="inspect_dataset")
+def inspect_dataset(dataset_id: str, model: str | None = None, max_length: int | None = None) -> None:
+    """A dataset is to be read, or counted again with the columns it has now."""
+    station.current().desk.take(InspectDataset, dataset_id, model=model, max_length=max_length)

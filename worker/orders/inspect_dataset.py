@@ -1,0 +1,84 @@
+"""Order `inspect_dataset`: turn an uploaded file into parquet, guess its columns, and count what is in it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from engine import tasks
+from engine.errors import StudioError
+from engine.findings import Finding
+from worker.line import Line
+
+#: Share of the progress bar that reading the file takes; the rest is counting.
+READING = 0.6
+
+
+def carry_out(order: dict[str, Any], line: Line) -> dict[str, Any]:
+    """Return what to store with the dataset.
+
+    `order`: original (path, None when the parquet file is there already), parquet (path), and what is known so far:
+    task, columns, options, eval_parquet, model and max_length (for lengths in tokens). Raises DataError, Cancelled.
+    """
+    import pyarrow.parquet as pq
+
+    from engine.data import columns, read
+
+    parquet, outcome = Path(order["parquet"]), {}
+    findings: list[Any] = []
+    if order["original"] is not None:
+        ingested = read.ingest(Path(order["original"]), parquet, cancelled=line.cancelled,
+                               progress=lambda part: line.progress(READING * part, "Reading"))
+        findings = [plain(finding) for finding in ingested.findings]
+        outcome = {"rows": ingested.rows, "source": plain(ingested.source), "sha256": ingested.sha256}
+    table = pq.read_table(parquet, memory_map=True)
+    guess = columns.guess(table.slice(0, 2000))
+    task_name, chosen = order.get("task") or guess.task, order.get("columns") or guess.columns
+    stats, more = _count(order, table, task_name, chosen, line)
+    line.progress(1.0, "Done")
+    return outcome | {"guess": plain(guess), "task": task_name, "columns": dict(chosen), "findings": findings + more,
+                      "stats": stats}
+
+
+def _count(order: dict[str, Any], table: Any, task_name: str, chosen: dict[str, str],
+           line: Line) -> tuple[dict[str, Any] | None, list[Any]]:
+    """Return statistics and findings; a column choice that does not fit yet is a finding, not a failure."""
+    import pyarrow.parquet as pq
+
+    from engine.data import stats
+
+    if not task_name or not chosen:
+        return None, []
+    evaluation = pq.read_table(order["eval_parquet"], memory_map=True) if order.get("eval_parquet") else None
+    tokenizer = _tokenizer(order.get("model"), line)
+    try:
+        task = tasks.get(task_name)(**(order.get("options") or {}))
+        findings = [plain(finding) for finding in task.check(table, chosen, evaluation)]
+        summary = stats.summarise(table, task, chosen, tokenizer=tokenizer, max_length=order.get("max_length"),
+                                  eval_table=evaluation, cancelled=line.cancelled,
+                                  progress=lambda part: line.progress(READING + (1 - READING) * part, "Counting"))
+    except StudioError as error:
+        if error.kind == "cancelled":
+            raise
+        return None, [Finding(level="error", **error.as_dict()).model_dump(mode="json")]
+    return plain(summary), findings
+
+
+def _tokenizer(model_id: str | None, line: Line) -> Any:
+    if not model_id:
+        return None
+    from engine import models
+
+    return models.tokenizer_of(models.locate(model_id, cancelled=line.cancelled).path)
+
+
+def plain(value: Any) -> Any:
+    """Return a pydantic model or dataclass as JSON values."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return value
