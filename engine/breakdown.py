@@ -66,7 +66,7 @@ def of(spec: RunSpec, shape: ModelShape, labels: int, *, available: int | None =
     own = shape.for_task(spec.task)
     parameters = count(spec, own, labels)
     return Breakdown(parameters=parameters, cells=_cells(spec, own, parameters.head),
-                     adapter_bytes=_bytes(spec, own, parameters, device),
+                     adapter_bytes=_bytes(spec, own, parameters),
                      memory=memory.estimate(spec, own, labels, available, device=device))
 
 
@@ -117,13 +117,13 @@ def _gather(rows: Sequence[tuple[str, int | None, int, int]]) -> list[Cell]:
             for (name, layer), (trained, total) in sums.items()]
 
 
-def _bytes(spec: RunSpec, shape: ModelShape, parameters: Parameters, device: str) -> int:
-    """Return about how large the saved weights are: trained ones in float32, frozen ones as they are held."""
+def _bytes(spec: RunSpec, shape: ModelShape, parameters: Parameters) -> int:
+    """Return about how large the saved weights are: trained ones in float32, frozen ones as the base stores them."""
     pieces = len(spec.method.pieces(shape))
     if spec.method.artifact == "adapter":
         return 4 * parameters.stored + ENTRY * (2 * pieces + 2)
     frozen = parameters.total - parameters.trained
-    return int(4 * parameters.trained + memory.WIDTH[memory.base_dtype(spec, device)] * frozen
+    return int(4 * parameters.trained + memory.WIDTH.get(shape.dtype, 4.0) * frozen
                + ENTRY * 2 * len(shape.modules))
 
 

@@ -16,6 +16,8 @@ Verdict = Literal["fits", "tight", "too big"]
 PROCESS = 620 * 2**20
 #: Bytes of one weight under each storage; int8 and nf4 hold a scale for every row or block besides.
 WIDTH = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.02, "nf4": 0.53}
+#: Most tokens that are computed at once; larger batches are cut into parts whose gradients add up.
+BUDGET = {"cpu": 4096, "cuda": 16_384}
 #: Share of the available memory up to which a run fits without doubt.
 COMFORT = 0.8
 
@@ -74,8 +76,8 @@ def estimate(spec: RunSpec, shape: ModelShape, labels: int, available: int | Non
     frozen = shape.total - spec.method.trainable(shape) if whole else shape.total
     parts = {
         "weights": _weights(spec, shape, frozen, dtype), "trained": 4 * learned, "gradients": 4 * learned,
-        "optimizer": 8 * learned, "activations": _activations(spec, shape, dtype), "logits": _logits(spec, shape),
-        "overhead": PROCESS}
+        "optimizer": 8 * learned, "activations": _activations(spec, shape, dtype, device),
+        "logits": _logits(spec, shape, device), "overhead": PROCESS}
     total = sum(parts.values())
     return Memory(**parts, total=total, available=available, verdict=_verdict(total, available))
 
@@ -94,20 +96,21 @@ def _weights(spec: RunSpec, shape: ModelShape, frozen: int, dtype: str) -> int:
     return int(packed * WIDTH.get(spec.model.quantization or "", 0) + max(0, frozen - packed) * WIDTH[dtype])
 
 
-def _tokens(spec: RunSpec, shape: ModelShape) -> tuple[int, int]:
-    """Return the longest example and the most tokens of a micro-batch."""
+def _tokens(spec: RunSpec, shape: ModelShape, device: str) -> tuple[int, int]:
+    """Return the longest example and the most tokens computed at once."""
     length = min(spec.training.max_length, shape.max_length or spec.training.max_length)
-    return length, length * spec.training.batch_size
+    most = BUDGET["cuda" if device.startswith("cuda") else "cpu"]
+    return length, max(length, min(length * spec.training.batch_size, most))
 
 
-def _activations(spec: RunSpec, shape: ModelShape, dtype: str) -> int:
+def _activations(spec: RunSpec, shape: ModelShape, dtype: str, device: str) -> int:
     """Return the bytes kept for the backward pass.
 
     A token leaves about 12 vectors of the hidden width, 2 or 3 of the MLP's, and its rows of the attention scores in
     each block from the first trained one up; a trained matrix also keeps its input in float32. Blocks below hold one
     block's worth at a time, and so do all of them under gradient checkpointing, which keeps only their inputs.
     """
-    length, tokens = _tokens(spec, shape)
+    length, tokens = _tokens(spec, shape, device)
     gated = any(m.role in ("gate", "gate_up") for m in shape.modules)
     block = (12 * shape.hidden + (4 if gated else 2) * shape.intermediate + 2 * shape.heads * length) * WIDTH[dtype]
     first = spec.method.first_trained_layer(shape)
@@ -122,9 +125,9 @@ def _activations(spec: RunSpec, shape: ModelShape, dtype: str) -> int:
     return int(tokens * per_token)
 
 
-def _logits(spec: RunSpec, shape: ModelShape) -> int:
+def _logits(spec: RunSpec, shape: ModelShape, device: str) -> int:
     """Return the bytes of a language model's scores: in float32, with their softmax and their gradient."""
     if shape.task_heads.get(spec.task) or shape.family == "encoder":
         return 0
-    _, tokens = _tokens(spec, shape)
+    _, tokens = _tokens(spec, shape, device)
     return 3 * 4 * tokens * shape.vocab

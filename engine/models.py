@@ -251,8 +251,13 @@ def _use_plain_4bit(model: torch.nn.Module) -> None:
 def _keep_float32(head: torch.nn.Module) -> None:
     """Hold a head in float32 and cast what reaches it, so that it learns precisely on top of a half-precision base."""
     head.float()
-    head.register_forward_pre_hook(_to_float32)
+    head.register_forward_pre_hook(_to_float32, with_kwargs=True)
 
 
-def _to_float32(_: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(x.float() if hasattr(x, "is_floating_point") and x.is_floating_point() else x for x in inputs)
+def _to_float32(_: torch.nn.Module, inputs: tuple[Any, ...],
+                named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return tuple(_float(x) for x in inputs), {name: _float(x) for name, x in named.items()}
+
+
+def _float(value: Any) -> Any:
+    return value.float() if hasattr(value, "is_floating_point") and value.is_floating_point() else value
