@@ -36,9 +36,9 @@ def model(row: Model, *, full: bool = True) -> dict[str, Any]:
 def run(row: Run, *, full: bool = True) -> dict[str, Any]:
     """Return a run; in lists without its spec and result."""
     values = _pick(row, "id", "name", "state", "stage", "task", "method", "model", "dataset_id", "eval_dataset_id",
-                   "step", "total_steps", "epoch", "eta", "loss", "metric_name", "metric_value", "metric_step", "latest",
-                   "trained_parameters", "total_parameters", "train_rows", "eval_rows", "truncated", "estimated_bytes",
-                   "attempts", "stop_mode", "checkpoint_step", "worker_id", "error")
+                   "step", "total_steps", "epoch", "eta", "loss", "metric_name", "metric_value", "metric_step",
+                   "latest", "trained_parameters", "total_parameters", "train_rows", "eval_rows", "truncated",
+                   "estimated_bytes", "attempts", "stop_mode", "checkpoint_step", "worker_id", "error")
     values |= _times(row, "created_at", "queued_at", "started_at", "finished_at", "heartbeat_at")
     return values | _pick(row, "parameters", "resolved", "spec", "result") if full else values
 

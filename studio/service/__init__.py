@@ -53,7 +53,8 @@ from studio.service.runs import (
 )
 from studio.service.waiting import settled
 
-__all__ = ["SAMPLES", "Check", "NoSuchRunFile", "Question", "add_dataset", "add_model", "add_model_files", "add_model_folder",
-           "add_sample", "answer", "ask", "cancel_dataset", "cancel_export", "cancel_model", "check", "delete_adapter",
-           "delete_dataset", "delete_model", "delete_run", "export", "export_file", "memory_there", "preview", "resume_run", "run_file",
-           "set_roles", "settled", "shape_of", "start_run", "stop_asking", "stop_run", "stream"]
+__all__ = [
+    "SAMPLES", "Check", "NoSuchRunFile", "Question", "add_dataset", "add_model", "add_model_files", "add_model_folder",
+    "add_sample", "answer", "ask", "cancel_dataset", "cancel_export", "cancel_model", "check", "delete_adapter",
+    "delete_dataset", "delete_model", "delete_run", "export", "export_file", "memory_there", "preview", "resume_run",
+    "run_file", "set_roles", "settled", "shape_of", "start_run", "stop_asking", "stop_run", "stream"]
