@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from db import adapters, datasets, logs, models
+from db import adapters, datasets, logs
 from db.metrics import Curve
 from db.tables import Adapter, Run
 from db.users import User
 from engine import breakdown, methods, tasks
-from engine import spec as specs
 from engine.errors import StudioError
 from studio import cards, plots, service
 from studio.text import ago, count, duration, esc, metric, percent, short, size
@@ -130,11 +129,13 @@ def _memory(curves: Mapping[str, Curve]) -> plots.Figure:
 
 def where(user: User, run: Run) -> plots.Figure:
     """Return the chart of the trained parameters: kind of module by layer."""
-    model = models.by_ref(user, run.model, (run.spec.get("model") or {}).get("revision"))
-    if model is None or not model.shape:
+    try:
+        found = service.check(user, run.spec).breakdown
+    except StudioError:
+        found = None
+    if found is None:
         return plots.blank("Where the trained parameters are", "The base model's measurements are not here any more.")
-    spec = specs.parse(run.spec)
-    return cells(breakdown.of(spec, service.shape_of(model), (run.parameters or {}).get("labels", 0)).cells)
+    return cells(found.cells)
 
 
 def cells(found: Sequence[breakdown.Cell]) -> plots.Figure:
