@@ -7,7 +7,7 @@ import json
 import warnings
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict
 
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import torch
-    from peft import PeftConfig, PeftModel
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 #: LoRA initialisations that leave the base weights alone; the others (PiSSA, OLoRA, CorDA, LoftQ) rewrite them.
 HARMLESS_INITS = (True, False, None, "gaussian", "eva", "orthogonal", "lora_ga")
@@ -66,7 +65,8 @@ class Trained(BaseModel):
 
     def make_task(self, fallback: str = "") -> Task:
         """Return the task with the options of the run; raises UnknownTask."""
-        return tasks.get(self.task or fallback)(**self.options)
+        name = self.task or fallback
+        return tasks.get(name).model_validate({"name": name} | self.options)
 
     @property
     def problem(self) -> str:
@@ -97,11 +97,12 @@ def tensors(folder: Path) -> dict[str, tuple[int, ...]]:
     """Return the shape of every tensor in an adapter's file, by its saved name, without reading the weights."""
     from safetensors import safe_open
 
-    with safe_open(str(folder / "adapter_model.safetensors"), framework="numpy") as file:
+    opened: Any = safe_open(str(folder / "adapter_model.safetensors"), framework="numpy")
+    with opened as file:
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
 
 
-def twin(model: PreTrainedModel) -> PreTrainedModel:
+def twin(model: Any) -> Any:
     """Return a copy of `model` whose modules are new and whose tensors are the same objects: it costs no memory."""
     shared: Iterable[torch.Tensor] = chain(model.parameters(), model.buffers())
     memo = {id(tensor): tensor for tensor in shared}
@@ -125,15 +126,15 @@ def tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:
     return models.tokenizer_of(folder) if weights.has_tokenizer(folder) else None
 
 
-def with_new_heads(base: PreTrainedModel, trained: Trained, heads: Iterable[str],
-                   fallback_task: str) -> PreTrainedModel:
+def with_new_heads(base: Any, trained: Trained, heads: Iterable[str], fallback_task: str) -> Any:
     """Return a twin of `base` whose `heads` have fresh random weights (always the same) for the labels of `trained`."""
     import torch
 
+    random: Any = torch.random
     model = twin(base)
     set_labels(model.config, trained, fallback_task)
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with torch.no_grad(), random.fork_rng(devices=[]):
+        random.manual_seed(0)
         for name, head in _blank(model, list(heads)).items():
             for module in head.modules():
                 model._init_weights(module)
@@ -141,17 +142,18 @@ def with_new_heads(base: PreTrainedModel, trained: Trained, heads: Iterable[str]
     return model.eval()
 
 
-def attach(base: PreTrainedModel, trained: Trained, *, share: bool = True, name: str = "default",
-           task_name: str = "") -> PeftModel:
+def attach(base: Any, trained: Trained, *, share: bool = True, name: str = "default",
+           task_name: str = "") -> Any:
     """Return a peft model of `base` and the adapter in `trained.folder`, ready to predict.
 
     With `share`, `base` itself is left untouched and its tensors are used in place, so any number of adapters of any
     method and any number of labels can live on one base. Raises AdapterMismatch.
     """
+    import peft
     import torch
-    from peft import PeftConfig, PeftModel
 
-    config = PeftConfig.from_pretrained(str(trained.folder))
+    library: Any = peft
+    config = library.PeftConfig.from_pretrained(str(trained.folder))
     model = base
     if share:
         model = copy.deepcopy(base) if rewrites_base(trained.folder) else twin(base)
@@ -164,8 +166,8 @@ def attach(base: PreTrainedModel, trained: Trained, *, share: bool = True, name:
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            wrapped = PeftModel.from_pretrained(model, str(trained.folder), adapter_name=name, config=config,
-                                                torch_device=str(next(model.parameters()).device))
+            wrapped = library.PeftModel.from_pretrained(model, str(trained.folder), adapter_name=name, config=config,
+                                                        torch_device=str(next(model.parameters()).device))
     except (RuntimeError, ValueError, KeyError) as error:
         raise AdapterMismatch(trained.folder.name, problem=_short(error)) from None
     for warning in caught:
@@ -179,12 +181,12 @@ def rewrites_base(folder: Path) -> bool:
     return _json(folder / "adapter_config.json").get("init_lora_weights") not in HARMLESS_INITS
 
 
-def _fit_heads(model: PreTrainedModel, config: PeftConfig, shapes: dict[str, tuple[int, ...]]) -> None:
+def _fit_heads(model: Any, config: Any, shapes: dict[str, tuple[int, ...]]) -> None:
     """Give each saved head the saved width, in fp32: peft copies the base's head before it loads the adapter's."""
     import torch
 
     wrong: list[str] = []
-    saved = set(getattr(config, "modules_to_save", None) or [])
+    saved: set[str] = set(getattr(config, "modules_to_save", None) or [])
     if config.task_type == "SEQ_CLS":
         # peft saves these two with every sequence classifier, named in the file or not.
         saved |= {"classifier", "score"}
@@ -200,7 +202,7 @@ def _fit_heads(model: PreTrainedModel, config: PeftConfig, shapes: dict[str, tup
         model.set_submodule(name, head)
 
 
-def _blank(model: PreTrainedModel, names: list[str]) -> dict[str, torch.nn.Module]:
+def _blank(model: Any, names: list[str]) -> dict[str, torch.nn.Module]:
     """Return new fp32 modules of zeros, shaped by the model's present configuration, on the replaced ones' device."""
     import torch
 
@@ -220,7 +222,7 @@ def _blank(model: PreTrainedModel, names: list[str]) -> dict[str, torch.nn.Modul
     return heads
 
 
-def _unshare(model: PreTrainedModel, shapes: dict[str, tuple[int, ...]]) -> None:
+def _unshare(model: Any, shapes: dict[str, tuple[int, ...]]) -> None:
     """Give the model its own copy of every base tensor that the adapter's file overwrites (biases, embeddings)."""
     import torch
 
@@ -236,8 +238,8 @@ def _unshare(model: PreTrainedModel, shapes: dict[str, tuple[int, ...]]) -> None
 def _json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    value = json.loads(path.read_text(encoding="utf-8"))
-    return value if isinstance(value, dict) else {}
+    value: Any = json.loads(path.read_text(encoding="utf-8"))
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def _short(error: object) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -12,7 +12,6 @@ from engine.errors import Refused
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedTokenizerBase
 
 #: Token ids of the prompt that give the first new piece its right spacing; more change nothing.
 CONTEXT = 6
@@ -59,9 +58,9 @@ class Detokeniser:
     A piece is held back while it ends inside a character; `context` ids come before the first one and are not written.
     """
 
-    tokenizer: PreTrainedTokenizerBase
+    tokenizer: Any
     context: Sequence[int] = ()
-    ids: list[int] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list[Any])
     start: int = 0
     read: int = 0
 
@@ -90,7 +89,7 @@ class Detokeniser:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
-def prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict[str, str]], *, continues: bool = False,
+def prompt(tokenizer: Any, messages: Sequence[dict[str, str]], *, continues: bool = False,
            eos: Sequence[int] = ()) -> Prompt:
     """Return the token ids of a conversation, open for the assistant's answer; `eos` are further ids that end one.
 
@@ -110,11 +109,11 @@ def prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict[str, str]
     return Prompt(_ids(tokenizer, text), ends | _turn_ends(tokenizer), continues=False)
 
 
-def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+def _ids(tokenizer: Any, text: str) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
 
-def _turn_ends(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+def _turn_ends(tokenizer: Any) -> set[int]:
     """Return the id of the token that the chat template puts after an assistant's turn."""
     mark = "answer-ends-here"
     try:
@@ -127,7 +126,7 @@ def _turn_ends(tokenizer: PreTrainedTokenizerBase) -> set[int]:
     return {token for content, token in added.items() if content and tail.startswith(content)}
 
 
-def write(step: Callable[[torch.Tensor, Any], tuple[torch.Tensor, Any]], tokenizer: PreTrainedTokenizerBase,
+def write(step: Callable[[torch.Tensor, Any], tuple[torch.Tensor, Any]], tokenizer: Any,
           start: Prompt, *, temperature: float, top_p: float, max_new_tokens: int, seed: int | None,
           on_text: Callable[[str], None], cancelled: Callable[[], bool], limit: int = 0,
           device: str = "cpu") -> Answer:
@@ -137,21 +136,13 @@ def write(step: Callable[[torch.Tensor, Any], tuple[torch.Tensor, Any]], tokeniz
     the grown cache. `temperature` 0 takes the likeliest token each time; otherwise the `seed` decides, by a generator
     of its own. Raises PromptTooLong.
     """
-    import torch
-
     began = time.perf_counter()
     if limit and len(start.ids) >= limit:
         raise PromptTooLong("messages", tokens=len(start.ids), limit=limit)
     room = min(max_new_tokens, limit - len(start.ids)) if limit else max_new_tokens
-    generator = torch.Generator()
-    if seed is None:
-        generator.seed()
-    else:
-        generator.manual_seed(seed)
     words = Detokeniser(tokenizer, start.ids[-CONTEXT:] if start.continues else ())
     pieces: list[str] = []
-    count, stopped, cache = 0, "length", None
-    ids = torch.tensor([start.ids], device=device)
+    count, stopped = 0, "length"
 
     def say(piece: str) -> None:
         # A chat answer begins at its first word: the space after "Assistant:" belongs to the template.
@@ -160,22 +151,39 @@ def write(step: Callable[[torch.Tensor, Any], tuple[torch.Tensor, Any]], tokeniz
             pieces.append(piece)
             on_text(piece)
 
-    with torch.inference_mode():
-        while count < room:
-            if cancelled():
-                stopped = "cancelled"
-                break
-            logits, cache = step(ids, cache)
-            token = pick(logits, temperature, top_p, generator)
-            count += 1
-            if token in start.ends:
-                stopped = "eos"
-                break
-            say(words.add(token))
-            ids = torch.tensor([[token]], device=device)
+    drawn = _tokens(step, start.ids, temperature, top_p, seed, device)
+    while count < room:
+        if cancelled():
+            stopped = "cancelled"
+            break
+        token = next(drawn)
+        count += 1
+        if token in start.ends:
+            stopped = "eos"
+            break
+        say(words.add(token))
     say(words.finish())
     return Answer(text="".join(pieces), tokens=count, seconds=time.perf_counter() - began, stopped=stopped,
                   note=start.note)
+
+
+def _tokens(step: Callable[[torch.Tensor, Any], tuple[torch.Tensor, Any]], prompt: Sequence[int], temperature: float,
+            top_p: float, seed: int | None, device: str) -> Iterator[int]:
+    """Yield one token after the other without end; each is computed when it is asked for."""
+    import torch
+
+    generator = torch.Generator()
+    if seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(seed)
+    ids, cache = torch.tensor([list(prompt)], device=device), None
+    while True:
+        with torch.inference_mode():
+            logits, cache = step(ids, cache)
+            token = pick(logits, temperature, top_p, generator)
+        yield token
+        ids = torch.tensor([[token]], device=device)
 
 
 def pick(logits: torch.Tensor, temperature: float, top_p: float, generator: torch.Generator) -> int:

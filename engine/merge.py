@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,6 @@ from engine.errors import Cancelled, NotEnough, Refused
 
 if TYPE_CHECKING:
     import torch
-    from peft import PeftModel
-    from transformers import PreTrainedModel
 
 Progress = Callable[[float], None]
 
@@ -39,7 +37,7 @@ def merge(adapter_dir: Path, model_path: Path, out_dir: Path, *, task_name: str 
     trained on a quantized base is merged into that base dequantized, never quantized again. `out_dir` appears only when
     it is complete. `progress` gets fractions from 0 to 1. Raises NotMergeable, NotEnough, AdapterMismatch, Cancelled.
     """
-    report = progress or (lambda fraction: None)
+    report: Progress = progress or (lambda fraction: None)
     check = _checker(cancelled)
     trained = adapter.read(adapter_dir)
     _refuse(trained, out_dir)
@@ -62,19 +60,20 @@ def merge(adapter_dir: Path, model_path: Path, out_dir: Path, *, task_name: str 
 
 
 def _refuse(trained: adapter.Trained, out_dir: Path) -> None:
-    from peft import PeftConfig
+    import peft
 
+    library: Any = peft
     if trained.kind == "model":
         raise NotMergeable(trained.folder.name, problem="it is a whole model already.",
                            try_this="Download it as it is.")
-    if PeftConfig.from_pretrained(str(trained.folder)).is_prompt_learning:
+    if library.PeftConfig.from_pretrained(str(trained.folder)).is_prompt_learning:
         raise NotMergeable(trained.folder.name, problem="a soft prompt is input, not a change of weights.")
     if out_dir.exists() and any(out_dir.iterdir()):
         raise NotMergeable(str(out_dir.name), problem="the target folder is not empty.", try_this="Choose another.")
 
 
 def _load(trained: adapter.Trained, path: Path, task_name: str,
-          quantization: str | None) -> tuple[PreTrainedModel, torch.dtype, models.Loaded]:
+          quantization: str | None) -> tuple[Any, torch.dtype, models.Loaded]:
     """Return the base with plain weights, and the dtype in which it is stored on disk."""
     import torch
 
@@ -84,19 +83,19 @@ def _load(trained: adapter.Trained, path: Path, task_name: str,
     precise = quantization is not None or adapter.rewrites_base(trained.folder)
     loaded = models.load(path, task, trained.labels, dtype=torch.float32 if precise else stored,
                          quantization=quantization, shape=shape)
-    model = loaded.model
+    model: Any = loaded.model
     if quantization:
         with skeleton.quiet():
             model = model.dequantize(dtype=torch.float32)
     return model, stored, loaded
 
 
-def _fold(wrapped: PeftModel, target: torch.dtype, report: Progress, check: Callable[[], None]) -> PreTrainedModel:
+def _fold(wrapped: Any, target: torch.dtype, report: Progress, check: Callable[[], None]) -> Any:
     """Merge layer by layer in fp32, so that only one layer at a time takes twice its memory."""
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.other import ModulesToSaveWrapper
 
-    layers = [module for module in wrapped.modules() if isinstance(module, BaseTunerLayer)]
+    layers: list[Any] = [module for module in wrapped.modules() if isinstance(module, BaseTunerLayer)]
     if not layers and not any(isinstance(module, ModulesToSaveWrapper) for module in wrapped.modules()):
         raise NotMergeable(wrapped.active_adapter, problem="no layer of the model carries it.")
     for done, layer in enumerate(layers, 1):
@@ -115,7 +114,7 @@ def _fold(wrapped: PeftModel, target: torch.dtype, report: Progress, check: Call
     return _unwrap(wrapped).to(target)
 
 
-def _unwrap(wrapped: PeftModel) -> PreTrainedModel:
+def _unwrap(wrapped: Any) -> Any:
     """Take every wrapper of peft out of the model.
 
     peft's own `unload` fails for IA³ beside a saved head that is more than one linear layer.
@@ -123,7 +122,7 @@ def _unwrap(wrapped: PeftModel) -> PreTrainedModel:
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.other import AuxiliaryTrainingWrapper
 
-    model: PreTrainedModel = wrapped.get_base_model()
+    model = wrapped.get_base_model()
     outer: list[tuple[str, Any]] = []
     for name, module in model.named_modules():
         inside = any(name.startswith(f"{above}.") for above, _ in outer)
@@ -139,7 +138,7 @@ def _unwrap(wrapped: PeftModel) -> PreTrainedModel:
     return model
 
 
-def _untie(base: PreTrainedModel, adapter_dir: Path) -> bool:
+def _untie(base: Any, adapter_dir: Path) -> bool:
     """Separate output and input embeddings that share a tensor when the adapter changes one of them."""
     import torch
 
@@ -156,7 +155,7 @@ def _untie(base: PreTrainedModel, adapter_dir: Path) -> bool:
     return True
 
 
-def _save(model: PreTrainedModel, tokenizer: Any, folder: Path, dtype: torch.dtype) -> None:
+def _save(model: Any, tokenizer: Any, folder: Path, dtype: torch.dtype) -> None:
     """Write weights as safetensors in parts of at most 5 GB, configuration, generation settings and tokenizer."""
     model.config.dtype = dtype
     with skeleton.quiet():
@@ -166,7 +165,7 @@ def _save(model: PreTrainedModel, tokenizer: Any, folder: Path, dtype: torch.dty
 
 
 @contextmanager
-def _whole(out_dir: Path) -> Iterator[Path]:
+def _whole(out_dir: Path) -> Generator[Path]:
     """Give a temporary folder that becomes `out_dir` when all went well, and disappears when not."""
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".tmp-merge-", dir=out_dir.parent))
@@ -180,7 +179,7 @@ def _whole(out_dir: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _check_disk(model: PreTrainedModel, dtype: torch.dtype, out_dir: Path) -> None:
+def _check_disk(model: Any, dtype: torch.dtype, out_dir: Path) -> None:
     needed = sum(p.numel() for p in model.parameters()) * dtype.itemsize + SPARE
     place = next(parent for parent in out_dir.absolute().parents if parent.exists())
     free = shutil.disk_usage(place).free

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
-from engine import adapter, generate, models, tasks, weights
+from engine import adapter, generate, models, skeleton, tasks, weights
 from engine.adapter import Trained
 from engine.batches import pad, split
 from engine.errors import Refused
 from engine.generate import Answer
-from engine.tasks import Task
+from engine.tasks.base import Encoded, Task
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 #: Padded tokens of one batch of classification.
 BUDGET = 4096
@@ -54,11 +54,11 @@ class Verdict(TypedDict):
 class Member:
     """A model that can be asked: the base, the base with an adapter, or a model of its own."""
 
-    model: torch.nn.Module
-    tokenizer: PreTrainedTokenizerBase
+    model: Any
+    tokenizer: Any
     trained: Trained
     note: str = ""
-    labels: list[str] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list[Any])
 
 
 class Player:
@@ -74,9 +74,9 @@ class Player:
         self.path, self.task_name = model_path, task_name
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.dtype = precision.choose(_precision(dtype), self.device, whole=False).base
-        loaded = self._load(model_path, tasks.get(task_name)(), _own_labels(model_path), quantization)
-        self.base: PreTrainedModel = loaded.model.eval().requires_grad_(False)
-        self.tokenizer: PreTrainedTokenizerBase = loaded.tokenizer
+        loaded = self._load(model_path, tasks.get(task_name)(name=task_name), _own_labels(model_path), quantization)
+        self.base: Any = loaded.model.eval().requires_grad_(False)
+        self.tokenizer: Any = _tokenizer(loaded, model_path)
         self.limit = loaded.shape.max_length
         stored = list(weights.tensors(model_path))
         self.new_heads = [head for head in loaded.heads if not any(name.startswith(f"{head}.") for name in stored)]
@@ -98,7 +98,8 @@ class Player:
         if trained.kind == "model":
             labels = trained.labels or _own_labels(folder)
             loaded = self._load(folder, trained.make_task(self.task_name), labels, None)
-            member = Member(loaded.model.eval().requires_grad_(False), loaded.tokenizer, trained, labels=labels)
+            model = loaded.model.eval().requires_grad_(False)
+            member = Member(model, _tokenizer(loaded, folder), trained, labels=labels)
         else:
             model = adapter.attach(self.base, trained, task_name=self.task_name)
             labels = trained.labels or _names(model.config)
@@ -197,50 +198,50 @@ class Player:
         lengths = [len(row["input_ids"]) for row in encoded]
         # Decoders find the last word as the last id that is not the configured padding.
         known = (member.model.config.pad_token_id, member.tokenizer.pad_token_id)
-        padding = next((i for i in known if i is not None), 0)
+        padding = int(next((i for i in known if i is not None), 0))
         fill = {"input_ids": padding, "token_type_ids": 0}
         verdicts: dict[int, Verdict] = {}
         for batch in split(range(len(encoded)), lengths, BUDGET):
             arrays = pad([encoded[i] for i in batch], fill)
-            inputs = {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
+            inputs = {name: torch.as_tensor(array, device=self.device) for name, array in arrays.items()}
             with torch.inference_mode():
-                logits = member.model(**inputs).logits.float().cpu()
+                logits: Any = member.model(**inputs).logits.float().cpu()
             for i, scores in zip(batch, logits, strict=True):
                 note = " ".join(text for text in (member.note, notes[i]) if text)
                 verdicts[i] = _verdict(scores, member.labels, member.trained.problem, note)
         return [verdicts[i] for i in range(len(encoded))]
 
 
-def _verdict(scores: torch.Tensor, labels: Sequence[str], problem: str, note: str) -> Verdict:
+def _verdict(scores: Any, labels: Sequence[str], problem: str, note: str) -> Verdict:
     if problem == "regression":
         return Verdict(label=f"{float(scores.reshape(-1)[0]):.4g}", probabilities={}, note=note)
-    chances = (scores.sigmoid() if problem == "multi_label" else scores.softmax(-1)).tolist()
+    chances: list[float] = (scores.sigmoid() if problem == "multi_label" else scores.softmax(-1)).tolist()
     named = dict(zip(labels, chances, strict=True))
     if problem == "multi_label":
         label = ", ".join(name for name, chance in named.items() if chance >= 0.5)
     else:
-        label = max(named, key=lambda name: named[name])
+        label = max(named, key=named.__getitem__)
     return Verdict(label=label, probabilities=named, note=note)
 
 
 def _encode(task: Task, member: Member, rows: Sequence[Mapping[str, str]],
             limit: int) -> tuple[list[dict[str, Any]], list[str]]:
     """Tokenise rows exactly as training does, and say of each whether it was cut."""
-    import pyarrow as pa
-
+    pa: Any = importlib.import_module("pyarrow")
     roles = ["text", *(["text_pair"] if any(row.get("text_pair") for row in rows) else [])]
     table = pa.table({role: [row.get(role) or "" for row in rows] for role in roles})
     columns = {role: role for role in roles}
-    whole = task.encode(table, columns, member.tokenizer, UNLIMITED, member.labels).rows
-    cut = task.encode(table, columns, member.tokenizer, limit, member.labels).rows if limit else whole
+    tokenise: Callable[..., Encoded] = cast(Any, task).encode
+    whole = tokenise(table, columns, member.tokenizer, UNLIMITED, member.labels).rows
+    cut = tokenise(table, columns, member.tokenizer, limit, member.labels).rows if limit else whole
     counts = [(len(short["input_ids"]), len(long["input_ids"])) for short, long in zip(cut, whole, strict=True)]
     return cut, [f"Only the first {read} of {there} tokens were read, as in training." if read < there else ""
                  for read, there in counts]
 
 
-def _ends(model: PreTrainedModel) -> list[int]:
+def _ends(model: Any) -> list[int]:
     settings = getattr(model, "generation_config", None)
-    ends = getattr(settings, "eos_token_id", None)
+    ends: int | list[int] | None = getattr(settings, "eos_token_id", None)
     return [] if ends is None else [int(i) for i in (ends if isinstance(ends, list) else [ends])]
 
 
@@ -267,9 +268,13 @@ def _names(config: Any) -> list[str]:
 
 
 def _own_labels(path: Path) -> list[str]:
-    from transformers import AutoConfig
+    return _names(skeleton.config(path))
 
-    return _names(AutoConfig.from_pretrained(str(path), trust_remote_code=False))
+
+def _tokenizer(loaded: models.Loaded, path: Path) -> Any:
+    if loaded.tokenizer is None:
+        raise weights.NoTokenizer(path.name)
+    return loaded.tokenizer
 
 
 def _precision(dtype: str) -> Any:

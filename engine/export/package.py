@@ -9,7 +9,7 @@ import shutil
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import Any, cast
 
 from engine import adapter
 from engine.adapter import Trained
@@ -61,14 +61,15 @@ def zip_adapter(folder: Path, out_zip: Path, *, facts: Mapping[str, Any] | None 
 
 def describe(trained: Trained, given: Mapping[str, Any], *, fallback: str = "adapter") -> Facts:
     """Return what is known about a result from its folder, its run's files and what the caller adds."""
-    result, spec = given.get("result") or {}, given.get("spec") or {}
+    result: dict[str, Any] = given.get("result") or {}
+    spec: dict[str, Any] = given.get("spec") or {}
     model_id = str(given.get("model_id") or trained.model_id or _base_path(trained))
     base, local, note = public_id(model_id)
     starter = STARTERS.get(model_id)
-    method = given.get("method") or trained.method or (spec.get("method") or {}).get("name") or ""
-    there = (given.get("environment") or {}).get("model") or {}
+    method = given.get("method") or trained.method or dict[str, Any](spec.get("method") or {}).get("name", "")
+    there: dict[str, Any] = dict(given.get("environment") or {}).get("model") or {}
     licence = given.get("licence") or there.get("licence") or (starter.licence if starter else "")
-    data = given.get("dataset") or (spec.get("data") or {}).get("train") or ""
+    data = given.get("dataset") or dict[str, Any](spec.get("data") or {}).get("train", "")
     return Facts(
         name=_slug(str(given.get("name") or fallback)), kind=trained.kind, task=trained.task or _task(trained),
         base=base, local=local, note=note, revision=None if local or starter else trained.revision,
@@ -97,9 +98,9 @@ def public_id(model_id: str) -> tuple[str, bool, str]:
 def scrub(value: Any, key: str = "") -> Any:
     """Return a JSON value in which absolute paths are cut to their last part; label names stay as they are."""
     if isinstance(value, dict):
-        return {name: scrub(item, str(name)) for name, item in value.items()}
+        return {name: scrub(item, name) for name, item in cast("dict[str, Any]", value).items()}
     if isinstance(value, list):
-        return value if key == "labels" else [scrub(item, key) for item in value]
+        return [item if key == "labels" else scrub(item, key) for item in cast("list[Any]", value)]
     if isinstance(value, str) and "\n" not in value and (
             (len(PurePosixPath(value).parts) > 2 and value.startswith(("/", "~/")))
             or re.match(r"[A-Za-z]:[\\/]", value) or value.startswith(("file://", "\\\\"))):
@@ -114,7 +115,7 @@ class _Writer:
                  cancelled: Callable[[], bool] | None) -> None:
         self.file = zipfile.ZipFile(path, "w", strict_timestamps=True)
         self.root, self.total, self.done = root, max(total, 1), 0
-        self.progress = progress or (lambda fraction: None)
+        self.progress: Callable[[float], None] = progress or _unheard
         self.cancelled = cancelled or (lambda: False)
         self.sums: dict[str, str] = {}
 
@@ -134,6 +135,10 @@ class _Writer:
                 self.done += len(chunk)
                 self.progress(min(1.0, self.done / self.total))
         self.sums[place] = sum_.hexdigest()
+
+
+def _unheard(fraction: float) -> None:
+    """Progress nobody asked for."""
 
 
 def _chunks(content: bytes | Path | None) -> Any:
@@ -210,5 +215,5 @@ def _dump(value: Any) -> bytes:
 def _json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    value = json.loads(path.read_text(encoding="utf-8"))
-    return value if isinstance(value, dict) else {}
+    value: Any = json.loads(path.read_text(encoding="utf-8"))
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}

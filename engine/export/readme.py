@@ -30,14 +30,14 @@ class Facts:
     licence: str = ""
     labels: tuple[str, ...] = ()
     problem: str = "single_label"
-    columns: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str] = field(default_factory=dict[str, Any])
     max_length: int | None = None
     quantization: str | None = None
     chat_template: bool = False
     method: str = ""
     dataset: str = ""
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict[str, Any])
+    parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 def readme(facts: Facts) -> str:
