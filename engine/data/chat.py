@@ -1,0 +1,56 @@
+"""Chat messages in one form: a list of {role, content}."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+ROLES = {"human": "user", "user": "user", "customer": "user", "gpt": "assistant", "bot": "assistant",
+         "chatgpt": "assistant", "bard": "assistant", "model": "assistant", "ai": "assistant", "chatbot": "assistant",
+         "assistant": "assistant", "system": "system", "developer": "system", "tool": "tool", "function": "tool",
+         "observation": "tool"}
+_ROLE_KEYS = ("role", "from", "speaker")
+_TEXT_KEYS = ("content", "value", "text")
+
+
+def is_messages(value: Any) -> bool:
+    """Tell whether a value looks like the messages of one conversation: a list that begins with role and content."""
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict) and is_message(value[0])
+
+
+def is_message(value: dict[str, Any]) -> bool:
+    """Tell whether a mapping has a role and a content, under any of their usual names."""
+    if "role" in value or "from" in value:
+        return any(key in value for key in _TEXT_KEYS)
+    return False
+
+
+def normalise(value: Any) -> tuple[list[dict[str, str | None]] | None, str]:
+    """Return the conversation in our form, and what is wrong with it ("" if nothing)."""
+    if value is None:
+        return None, ""
+    if not isinstance(value, list):
+        return None, "the conversation is not a list of messages"
+    found: list[dict[str, str | None]] = []
+    for place, message in enumerate(value, 1):
+        if not isinstance(message, dict):
+            return None, f"message {place} is not an object with role and content"
+        role = next((message[key] for key in _ROLE_KEYS if key in message), None)
+        text = next((message[key] for key in _TEXT_KEYS if key in message), None)
+        if role is not None and not isinstance(role, str):
+            return None, f"the role of message {place} is not text"
+        found.append({"role": None if role is None else ROLES.get(role.strip().lower(), role.strip()),
+                      "content": _text(text)})
+    return found, ""
+
+
+def _text(value: Any) -> str | None:
+    """Return the text of a content: itself, or the text parts of a list of parts."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        parts = [part.get("text") if isinstance(part, dict) else part for part in value]
+        return "\n".join(part for part in parts if isinstance(part, str))
+    return str(value)

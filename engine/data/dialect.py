@@ -1,0 +1,170 @@
+"""How a delimited text is written: delimiter, quotes, header."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+
+from engine.data.source import Source
+
+DELIMITERS = (",", "\t", ";", "|")
+#: Names that people give to columns of texts and labels, in lower case.
+KNOWN = frozenset("""
+    text texts sentence sentence1 sentence2 label labels class category intent target sentiment tag topic score rating
+    question answer answers prompt completion response instruction input output context messages conversations title
+    body content message review comment premise hypothesis text1 text2 question1 question2 query passage document id
+    idx index v1 v2 mr ref summary source system tweet utterance stars y x name type description label_text coarse fine
+""".split())
+_NAME = re.compile(r"^[\w .\-/#()\[\]:&%?*+@$]{1,48}$")
+_NUMBER = re.compile(r"^\s*[-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][-+]?\d+)?\s*$")
+_SAMPLE_ROWS = 400
+
+
+def detect(text: str, whole: bool, sample: bytes = b"") -> Source:
+    """Return format, delimiter, quote, header and columns of a text; `whole` tells that nothing follows it.
+
+    `sample` may hold a longer stretch of the file, to judge quotes by.
+    """
+    delimiter, quote, spaced = _delimiter(text, whole)
+    if delimiter == "\t" and quote and sample and not _tab_quotes(sample):
+        quote = ""
+    rows = rows_of(text, delimiter, quote, whole=whole, limit=_SAMPLE_ROWS, spaced=spaced)
+    escape = "\\" if quote and re.search(r'\\"(?!\s*(?:[,;|\t\n]|$))', text) and '""' not in text else ""
+    if escape:
+        rows = rows_of(text, delimiter, quote, whole=whole, limit=_SAMPLE_ROWS, spaced=spaced, escape=escape)
+    header = has_header(rows)
+    width = Counter(len(row) for row in rows[1:] or rows).most_common(1)[0][0]
+    first = rows[0] if header else [""] * width
+    return Source(format="tsv" if delimiter == "\t" else "csv", delimiter=delimiter, quote=quote, escape=escape,
+                  spaced=spaced, header=header, columns=column_names(first, "text" if not delimiter else ""))
+
+
+def rows_of(text: str, delimiter: str, quote: str, *, whole: bool, limit: int, spaced: bool = False,
+            escape: str = "") -> list[list[str]]:
+    """Return up to `limit` rows that are not empty; the last, which may be cut, is left out unless `whole`."""
+    if not delimiter:
+        lines = [[line] for line in text.split("\n")[:limit + 1] if line.strip()]
+        return lines if whole or len(lines) < 2 else lines[:-1]
+    reader = csv.reader(io.StringIO(text.replace("\0", ""), newline="\n"), delimiter=delimiter, quotechar=quote or None,
+                        quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE, skipinitialspace=spaced,
+                        escapechar=escape or None)
+    rows: list[list[str]] = []
+    csv.field_size_limit(1 << 28)
+    try:
+        for row in reader:
+            if row:
+                rows.append(row)
+            if len(rows) > limit:
+                return rows[:limit]
+    except csv.Error:
+        return rows or [[""]]
+    return rows if whole or len(rows) < 2 else rows[:-1]
+
+
+def column_names(first: list[str], lone: str = "") -> list[str]:
+    """Return usable, distinct column names; nameless ones become column_1, column_2 ..."""
+    names: list[str] = []
+    for place, cell in enumerate(first, 1):
+        name = " ".join(cell.replace("\ufeff", "").split()) or (lone or f"column_{place}")
+        again = 2
+        plain = name
+        while name in names:
+            name, again = f"{plain} ({again})", again + 1
+        names.append(name)
+    return names
+
+
+def has_header(rows: list[list[str]]) -> bool:
+    """Tell whether the first row holds names: short, distinct, wordy cells unlike those below them."""
+    if not rows:
+        return False
+    first = [cell.strip() for cell in rows[0]]
+    body = rows[1:]
+    names = [cell for cell in first if cell]
+    if not names or any(_NUMBER.match(cell) for cell in names):
+        return False
+    known = sum(1 for cell in names if re.sub(r"[^a-z0-9]+", "_", cell.lower()).strip("_") in KNOWN)
+    if not all(_NAME.match(cell) and len(cell.split()) <= 5 for cell in names):
+        return False
+    if known >= max(1, (len(names) + 1) // 2) and not _seen_below(first, body):
+        return True
+    if len(rows) == 1 or max(map(len, rows)) == 1:
+        return known > 0 and not _seen_below(first, body)
+    return not _seen_below(first, body) and _unlike(first, body)
+
+
+def _seen_below(first: list[str], body: list[list[str]]) -> bool:
+    """Tell whether a cell of the first row is also a value of its column: a label, so not a name."""
+    if any(row[:len(first)] == first for row in body):
+        return False
+    return any(cell and any(len(row) > place and row[place].strip() == cell for row in body)
+               for place, cell in enumerate(first))
+
+
+def _unlike(first: list[str], body: list[list[str]]) -> bool:
+    """Tell whether the cells below differ in kind from the first row: numbers, or far longer texts."""
+    if any(not cell for cell in first) and any(cell for cell in first):
+        return True
+    for place, cell in enumerate(first):
+        column = [row[place].strip() for row in body if len(row) > place and row[place].strip()]
+        if not column:
+            continue
+        numeric = sum(1 for value in column if _NUMBER.match(value)) / len(column)
+        mean = sum(map(len, column)) / len(column)
+        if numeric > 0.9 or (mean > 3 * len(cell) and mean > 20 and len(cell.split()) <= 2):
+            return True
+        if re.fullmatch(r"[a-z]+_[a-z_0-9]+|[vxy]\d*", cell) and mean > len(cell):
+            return True
+    return False
+
+
+def _delimiter(text: str, whole: bool) -> tuple[str, str, bool]:
+    """Return delimiter, quote and whether blanks follow delimiters: the pair that gives the steadiest rows."""
+    best: tuple[float, str, str, bool] = (0.0, "", "", False)
+    for place, delimiter in enumerate(DELIMITERS):
+        if delimiter not in text:
+            continue
+        spaced = bool(re.search(re.escape(delimiter) + r'[ ]+"', text)) and delimiter != "\t" and \
+            not re.search(re.escape(delimiter) + '"', text)
+        for quote in ('"', "") if '"' in text else ('"',):
+            score = _steadiness(rows_of(text, delimiter, quote, whole=whole, limit=_SAMPLE_ROWS, spaced=spaced))
+            score -= 0.0001 * place + (0.02 if not quote and delimiter != "\t" else 0.0)
+            if score > best[0] + 1e-9:
+                best = (score, delimiter, quote, spaced)
+    if best[0] < 0.6:
+        return "", "", False
+    return best[1:]
+
+
+def _steadiness(rows: list[list[str]]) -> float:
+    """Return the share of rows with the usual number of fields; 0 for one field only."""
+    if not rows:
+        return 0.0
+    usual, count = Counter(len(row) for row in rows).most_common(1)[0]
+    if usual < 2:
+        return _named(rows)
+    share = count / len(rows)
+    if len(rows[0]) == usual:
+        share += 0.05
+    if max(len(cell) for row in rows for cell in row) > 100_000:
+        share -= 0.3
+    return max(share, _named(rows))
+
+
+def _named(rows: list[list[str]]) -> float:
+    """Return a fair score for rows under a header of well-known names, however ragged they are."""
+    names = [re.sub(r"[^a-z0-9]+", "_", cell.lower()).strip("_") for cell in rows[0]]
+    return 0.7 if len(names) > 1 and len(set(names)) == len(names) and all(name in KNOWN for name in names) else 0.0
+
+
+def _tab_quotes(sample: bytes) -> bool:
+    """Tell whether quotes in a tab-separated file enclose fields, rather than belong to the text as in GLUE's files."""
+    opened = len(re.findall(rb'(?:^|[\t\n])"', sample))
+    if not opened:
+        return False
+    closed = len(re.findall(rb'(?:^|(?<=[\t\n]))"(?:[^"]|"")*"(?=[\t\r\n]|\Z)', sample))
+    needed = re.search(rb'(?:^|[\t\n])"(?:[^"\t\n]|"")*(?:""|[\t\n])(?:[^"]|"")*"(?=[\t\r\n]|\Z)', sample) is not None
+    fields = sample.count(b"\t") + sample.count(b"\n")
+    return closed >= opened and (needed or opened > 0.3 * fields)

@@ -1,0 +1,174 @@
+"""Everything that can be wrong with a data file, each with what to do next."""
+
+from __future__ import annotations
+
+from engine.errors import DataError, StudioError
+
+
+class Cancelled(StudioError):
+    """Reading was cancelled."""
+
+    kind = "cancelled"
+    try_this = "Start it again when you like."
+    exit_code = 3
+
+
+class FileMissing(DataError):
+    """There is no file '{name}'."""
+
+    kind = "file_missing"
+    try_this = "Check the path, or upload the file again."
+
+
+class FileUnreadable(DataError):
+    """The file '{name}' cannot be opened ({reason})."""
+
+    kind = "file_unreadable"
+    try_this = "Check its permissions, or upload it again."
+
+
+class FileEmpty(DataError):
+    """The file is empty."""
+
+    kind = "file_empty"
+    try_this = "Export it again and check that it holds rows."
+
+
+class NotATable(DataError):
+    """This is {what}, not a table of examples."""
+
+    kind = "not_a_table"
+    try_this = "{remedy}"
+
+
+class BinaryFile(DataError):
+    """This is a binary file of an unknown kind, not text."""
+
+    kind = "binary_file"
+    try_this = "Use csv, tsv, json, jsonl or parquet; a text file should be saved as UTF-8."
+
+
+class NulByte(DataError):
+    """There is a NUL byte at byte {offset} (line {line}): the file is damaged or not text."""
+
+    kind = "nul_byte"
+    try_this = "Export the file again as UTF-8 text; a NUL often means that a copy was cut short."
+
+
+class InvalidText(DataError):
+    """The byte {byte} at byte {offset} (line {line}) is not valid {encoding}."""
+
+    kind = "invalid_text"
+    try_this = "Save the file as UTF-8, or correct that line."
+
+
+class LineTooLong(DataError):
+    """Line {line} is longer than {limit}: this is not one example a line."""
+
+    kind = "line_too_long"
+    try_this = "Check that rows end with a line break; split or shorten that row."
+
+
+class ExpandedTooLarge(DataError):
+    """The compressed file grows beyond {limit} when it is unpacked."""
+
+    kind = "expanded_too_large"
+    try_this = "Upload a smaller part of it, or raise the limit if you trust the file."
+
+
+class GzipBroken(DataError):
+    """The gzip file is damaged or cut short ({reason})."""
+
+    kind = "gzip_broken"
+    try_this = "Download or compress it again; `gzip -t` tells whether a copy is whole."
+
+
+class QuoteNotClosed(DataError):
+    """A quote opened in row {row} is never closed, so the rows after it run together."""
+
+    kind = "quote_not_closed"
+    try_this = "Close the quote in that row, or double a quote that belongs to the text."
+
+
+class RaggedRows(DataError):
+    """{count} rows have too many or too few fields; row {row} has {found} where the header has {expected}."""
+
+    kind = "ragged_rows"
+    try_this = "Quote fields that hold the delimiter and correct these rows, or leave them out: {rows}."
+
+
+class BrokenRows(DataError):
+    """{count} rows are not valid JSON objects; row {row}: {reason}."""
+
+    kind = "broken_rows"
+    try_this = "Correct these rows, or leave them out: {rows}."
+
+
+class BadJson(DataError):
+    """The JSON is broken at line {line}, column {column}: {reason}."""
+
+    kind = "bad_json"
+    try_this = "Correct that place. One object a line (jsonl) or an array of objects both work."
+
+
+class JsonTooDeep(DataError):
+    """Row {row} is nested deeper than {limit} levels."""
+
+    kind = "json_too_deep"
+    try_this = "Flatten it: one field for each column."
+
+
+class NoRecords(DataError):
+    """The JSON holds no list of examples, only {what}."""
+
+    kind = "no_records"
+    try_this = "Use an array of objects, one object a line, or columns of equal length."
+
+
+class UnequalColumns(DataError):
+    """The columns differ in length: {lengths}."""
+
+    kind = "unequal_columns"
+    try_this = "Give every column the same number of values."
+
+
+class ColumnarTooLarge(DataError):
+    """A JSON file that stores whole columns must fit in memory; this one is larger than {limit}."""
+
+    kind = "columnar_too_large"
+    try_this = "Store it as jsonl (one object a line) or parquet."
+
+
+class ParquetBroken(DataError):
+    """The parquet file is damaged or cut short ({reason})."""
+
+    kind = "parquet_broken"
+    try_this = "Write or download it again."
+
+
+class ColumnMissing(DataError):
+    """The column '{column}' is not in this dataset."""
+
+    kind = "column_missing"
+    try_this = "Pick one of: {columns}."
+
+
+class TooManyColumns(DataError):
+    """The file has {count} columns; at most {limit} are read."""
+
+    kind = "too_many_columns"
+    try_this = "Keep the columns that hold texts and labels."
+
+
+class DiskFull(DataError):
+    """There is not enough disk space to store the dataset ({reason})."""
+
+    kind = "disk_full"
+    try_this = "Free some space on the data folder's disk and try again."
+
+
+class FoundFault(DataError):
+    """{problem}"""
+
+    kind = "data_invalid"
+    try_this = "Correct the data and try again."

@@ -1,0 +1,49 @@
+"""Collects the rows that do not fit while a file is read, and turns them into findings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from engine.findings import Finding
+
+#: Row numbers kept of each kind of fault; the count goes on.
+KEPT = 20
+
+
+@dataclass
+class Faults:
+    """Rows (counted from 1, header aside) that were left out or changed while reading, by kind."""
+
+    skip: bool = False
+    _rows: dict[str, list[int]] = field(default_factory=dict)
+    _counts: dict[str, int] = field(default_factory=dict)
+    _texts: dict[str, Finding] = field(default_factory=dict)
+
+    def add(self, kind: str, row: int, what: str, try_this: str, *, where: str = "", always: bool = False) -> None:
+        """Note one row; `what` of the first is kept. `always` marks faults that stay warnings."""
+        if kind not in self._texts:
+            level = "warning" if self.skip or always else "error"
+            self._texts[kind] = Finding(kind=kind, level=level, what=what, where=where or f"row {row}", try_this=try_this)
+        self._counts[kind] = self._counts.get(kind, 0) + 1
+        kept = self._rows.setdefault(kind, [])
+        if len(kept) < KEPT:
+            kept.append(row)
+
+    def note(self, finding: Finding) -> None:
+        """Keep a finding about the whole file."""
+        self._texts.setdefault(finding.kind, finding)
+
+    def findings(self) -> list[Finding]:
+        """Return one finding a kind, errors first."""
+        order = {"error": 0, "warning": 1, "note": 2}
+        found = [self._finished(kind, item) for kind, item in self._texts.items()]
+        return sorted(found, key=lambda item: order[item.level])
+
+    def _finished(self, kind: str, item: Finding) -> Finding:
+        count = self._counts.get(kind)
+        if count is None:
+            return item
+        what = item.what if count == 1 else f"{item.what} {count - 1:,} more like it."
+        if self.skip and item.level == "warning":
+            what = f"{what} Left out."
+        return item.model_copy(update={"what": what, "rows": sorted(self._rows[kind]), "count": count})

@@ -1,0 +1,190 @@
+"""Reads a data file: recognise, preview, read whole, or stream into parquet."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engine.data import columnar, delimited, derive, labelled, records
+from engine.data.dialect import column_names
+from engine.data.errors import DiskFull, FileEmpty, FoundFault
+from engine.data.faults import Faults
+from engine.data.kinds import TYPES, Widened
+from engine.data.sniff import sniff
+from engine.data.source import Ingested, Preview, Source
+from engine.data.stream import LARGEST_EXPANDED, Hooks, Progress, open_raw
+from engine.findings import Finding
+
+__all__ = ["Ingested", "Preview", "Source", "digest", "ingest", "preview", "read", "sniff"]
+
+GROUP_BYTES = 32 << 20
+
+
+def preview(path: Path, rows: int = 50, source: Source | None = None, *, largest: int = LARGEST_EXPANDED) -> Preview:
+    """Return the first `rows` rows, reading only the head of the file; raises DataError."""
+    source = source or sniff(path)
+    reading = _Reading(path, source, Hooks(largest=largest), rows)
+    found: list[dict[str, Any]] = []
+    names: list[str] = list(source.columns)
+    batches = reading.batches()
+    for batch in batches:
+        names = batch.schema.names
+        found.extend(batch.slice(0, rows - len(found)).to_pylist())
+        if len(found) >= rows:
+            break
+    return Preview(columns=names, rows=found, source=source.model_copy(update={"columns": reading.names(names)}),
+                   findings=reading.findings())
+
+
+def read(path: Path, source: Source | None = None, *, progress: Progress | None = None,
+         cancelled: Callable[[], bool] | None = None, largest: int = LARGEST_EXPANDED) -> pa.Table:
+    """Return the whole file as a table; raises a DataError for a file or row that does not fit, or Cancelled."""
+    reading = _Reading(path, source or sniff(path), Hooks(progress, cancelled, largest))
+    for _ in range(_TRIES):
+        with suppress(Widened):
+            batches = list(reading.batches())
+            break
+    else:
+        raise FoundFault(path.name, problem="the columns change their kind too often")
+    fault = next((item for item in reading.findings() if item.level == "error"), None)
+    if fault is not None:
+        raise FoundFault(f"{path.name}, {fault.where}" if fault.where else path.name, problem=fault.what,
+                         try_this=fault.try_this)
+    return _table(batches, reading)
+
+
+def ingest(path: Path, out_parquet: Path, source: Source | None = None, progress: Progress | None = None,
+           cancelled: Callable[[], bool] | None = None, *, largest: int = LARGEST_EXPANDED) -> Ingested:
+    """Stream a file into parquet in bounded memory; rows that do not fit are left out and reported in `findings`.
+
+    Nothing is left at `out_parquet` when it fails; raises DataError, DiskFull or Cancelled.
+    """
+    reading = _Reading(path, source or sniff(path), Hooks(progress, cancelled, largest))
+    part = out_parquet.with_name(out_parquet.name + ".part")
+    try:
+        rows, names = _written(reading, part)
+        sha256, size = digest(path)
+        part.replace(out_parquet)
+    except OSError as error:
+        raise DiskFull(str(out_parquet.parent), reason=error.strerror or str(error)) from None
+    finally:
+        part.unlink(missing_ok=True)
+    if progress is not None:
+        progress(1.0)
+    return Ingested(rows=rows, columns=names, findings=reading.findings(), sha256=sha256, bytes=size,
+                    source=reading.source.model_copy(update={"columns": reading.names(names)}))
+
+
+def digest(path: Path) -> tuple[str, int]:
+    """Return the sha256 and the size of a file."""
+    with open_raw(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
+
+
+_TRIES = 200
+
+
+def _written(reading: _Reading, part: Path) -> tuple[int, list[str]]:
+    for _ in range(_TRIES):
+        with suppress(Widened):
+            return _write(reading, part)
+    raise FoundFault(reading.path.name, problem="the columns change their kind too often")
+
+
+def _write(reading: _Reading, part: Path) -> tuple[int, list[str]]:
+    """Write all batches, in row groups of about GROUP_BYTES; return rows and column names."""
+    writer: pq.ParquetWriter | None = None
+    rows, held, weight = 0, [], 0
+    schema: pa.Schema | None = None
+    try:
+        for batch in reading.batches():
+            schema = schema or batch.schema
+            held.append(batch)
+            rows, weight = rows + batch.num_rows, weight + batch.nbytes
+            if weight > GROUP_BYTES:
+                writer = writer or pq.ParquetWriter(part, schema, compression="zstd")
+                writer.write_table(pa.Table.from_batches(held, schema))
+                held, weight = [], 0
+        schema = schema or reading.empty_schema()
+        writer = writer or pq.ParquetWriter(part, schema, compression="zstd")
+        writer.write_table(pa.Table.from_batches(held, schema))
+    finally:
+        if writer is not None:
+            writer.close()
+    return rows, list(schema.names)
+
+
+class _Reading:
+    """One pass over a file, or several when later rows widen the columns."""
+
+    def __init__(self, path: Path, source: Source, hooks: Hooks, rows: int | None = None) -> None:
+        self.path = path
+        self.source = source
+        self.hooks = hooks
+        self.rows = rows
+        self.layout = records.Layout()
+        self.faults = Faults()
+        self.added: list[str] = []
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield the batches from the start."""
+        self.faults = Faults(skip=self.source.faulty == "skip")
+        self.layout.started = False
+        for batch in self._plain():
+            wider = derive.with_prompt(batch)
+            self.added = wider.schema.names[batch.num_columns:]
+            yield wider
+
+    def _plain(self) -> Iterator[pa.RecordBatch]:
+        path, source, faults, hooks = self.path, self.source, self.faults, self.hooks
+        if source.format == "parquet":
+            return columnar.batches(path, source, faults, hooks, self.rows)
+        if source.format == "labelled":
+            return labelled.batches(path, source, faults, hooks)
+        if source.format in ("json", "jsonl"):
+            return records.batches(path, source, faults, hooks, self.layout, self.rows)
+        return delimited.batches(path, source, faults, hooks, self.rows)
+
+    def names(self, found: list[str]) -> list[str]:
+        """Return the columns of the file itself, without derived ones."""
+        return [name for name in found if name not in self.added]
+
+    def empty_schema(self) -> pa.Schema:
+        """Return the schema of a file without rows."""
+        kinds = self.layout.kinds or dict.fromkeys(self.source.columns, "string")
+        if not kinds:
+            raise FileEmpty(self.path.name)
+        return pa.schema([(name, TYPES[kind]) for name, kind in kinds.items()])
+
+    def findings(self) -> list[Finding]:
+        """Return what was noticed about the file as a whole and about its rows."""
+        found = [*self.faults.findings(), *records.nested(self.layout), *_odd_source(self.source)]
+        if self.added:
+            found.append(derive.finding())
+        return found
+
+
+def _table(batches: list[pa.RecordBatch], reading: _Reading) -> pa.Table:
+    if not batches:
+        return reading.empty_schema().empty_table()
+    return pa.Table.from_batches(batches)
+
+
+def _odd_source(source: Source) -> list[Finding]:
+    found: list[Finding] = []
+    if source.encoding not in ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"):
+        found.append(Finding(kind="old_encoding", level="note", what=f"The text is not UTF-8; it was read as {source.encoding}.",
+                             try_this="Look whether accented letters are right; if not, save the file as UTF-8."))
+    doubled = [name for name in source.columns if name.endswith(")") and column_names(
+        [name.rpartition(" (")[0]] * 2)[1][:-2] == name[:-2] and name.rpartition(" (")[0] in source.columns]
+    if doubled:
+        found.append(Finding(kind="duplicate_header", level="warning", where=doubled[0], count=len(doubled),
+                             what=f"A column name stands twice in the header; the later one is called '{doubled[0]}'.",
+                             try_this="Check that the right one is mapped, or rename it in the file."))
+    return found

@@ -1,0 +1,326 @@
+"""JSON files as record batches: one object a line, an array, a document around an array, or whole columns."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from engine.data import chat, kinds
+from engine.data.errors import BadJson, ColumnarTooLarge, DataError, JsonTooDeep, LineTooLong, NoRecords, UnequalColumns
+from engine.data.faults import Faults
+from engine.data.kinds import Kind, Widened
+from engine.data.source import Source
+from engine.data.stream import Hooks, clean, lines, size_text
+from engine.findings import Finding
+
+SIZE = 20_000
+BYTES = 16 << 20
+COLUMNAR = 64 << 20
+DEEPEST = 64
+_FIX = "Correct these lines (one JSON object a line), or leave them out."
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+
+class Layout:
+    """What is known so far of the columns: kinds by name in order of appearance, and fields kept whole as JSON."""
+
+    def __init__(self) -> None:
+        """Start knowing nothing."""
+        self.kinds: dict[str, Kind] = {}
+        self.whole: set[str] = set()
+        self.spread: set[str] = set()
+        self.started = False
+
+    def learn(self, name: str, kind: Kind) -> None:
+        """Widen a column; raises Widened when rows were already given out with a narrower one."""
+        known = self.kinds.get(name)
+        joined = kind if known is None else kinds.join(known, kind)
+        if joined != known:
+            self.kinds[name] = joined
+            if self.started and not (known == "null" and joined in ("string", "json")):
+                raise Widened(name)
+
+    def keep_whole(self, name: str) -> None:
+        """Keep a nested field as JSON text from now on; raises Widened when rows were already spread into columns."""
+        self.whole.add(name)
+        if name in self.spread:
+            self.spread.discard(name)
+            self.kinds = {key: kind for key, kind in self.kinds.items() if not key.startswith(name + ".")}
+            raise Widened(name)
+
+
+def batches(path: Path, source: Source, faults: Faults, hooks: Hooks, layout: Layout,
+            rows: int | None = None) -> Iterator[pa.RecordBatch]:
+    """Yield batches whose columns follow `layout`; raises Widened when it has to start again, or DataError."""
+    held: list[dict[str, Any]] = []
+    room, number, first = rows or SIZE, 0, 1
+    weight = 0
+    found = _lines(path, source, faults, hooks) if source.format == "jsonl" else _document(path, source, faults, hooks)
+    for number, value, length in found:
+        try:
+            held.append(flat(value, layout))
+        except RecursionError:
+            raise JsonTooDeep(f"{path.name}, row {number}", row=number, limit=DEEPEST) from None
+        weight += length
+        if len(held) >= room or weight > BYTES:
+            yield _batch(held, layout, first, faults)
+            held, first, weight = [], number + 1, 0
+    if held:
+        yield _batch(held, layout, first, faults)
+
+
+def nested(layout: Layout) -> list[Finding]:
+    """Return a warning for columns that hold nested data as JSON text."""
+    names = [name for name, kind in layout.kinds.items() if kind == "json"]
+    if not names:
+        return []
+    listed = ", ".join(f"'{name}'" for name in names)
+    return [Finding(kind="nested_json", level="warning", where=names[0], count=len(names),
+                    what=f"The columns {listed} hold nested data; they are kept as JSON text.",
+                    try_this="Flatten them into fields of their own if you want to train on what is inside.")]
+
+
+def flat(row: dict[str, Any], layout: Layout, prefix: str = "", depth: int = 0) -> dict[str, Any]:
+    """Return a row with nested objects, and lists of one object, spread into dotted columns."""
+    found: dict[str, Any] = {}
+    for key, value in row.items():
+        name = prefix + str(key).replace("\n", " ")
+        inner = value[0] if isinstance(value, list) and len(value) == 1 else value
+        if isinstance(value, list) and value and isinstance(value[0], dict) and not chat.is_message(value[0]) and (
+                len(value) > 1):
+            layout.keep_whole(name)
+        if isinstance(inner, dict) and not (isinstance(value, list) and chat.is_message(inner)) \
+                and name not in layout.whole:
+            if depth < 2 and inner and not any(isinstance(item, (dict, list)) for item in inner.values()):
+                layout.spread.add(name)
+                found |= flat(inner, layout, name + ".", depth + 1)
+                continue
+            layout.keep_whole(name)
+        found[name] = value
+    return found
+
+
+def _batch(rows: list[dict[str, Any]], layout: Layout, first: int, faults: Faults) -> pa.RecordBatch:
+    names = dict.fromkeys(name for row in rows for name in row)
+    values = {name: [row.get(name) for row in rows] for name in (layout.kinds | names)}
+    for name, column in values.items():
+        layout.learn(name, "json" if name in layout.whole else kinds.column_kind(column))
+    layout.started = True
+    arrays = [kinds.array(values[name], kind, name, first, faults) for name, kind in layout.kinds.items()]
+    return pa.RecordBatch.from_arrays(arrays, names=list(layout.kinds))
+
+
+def _lines(path: Path, source: Source, faults: Faults, hooks: Hooks) -> Iterator[tuple[int, dict[str, Any], int]]:
+    """Yield (row, object, size) for each line; broken lines are noted and left out."""
+    number = 0
+    for line in lines(path, source, hooks):
+        if not line.strip():
+            continue
+        number += 1
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            faults.add("broken_rows", number, f"Row {number} is not valid JSON ({_reason(error)}).", _FIX)
+            continue
+        except RecursionError:
+            raise JsonTooDeep(f"{path.name}, row {number}", row=number, limit=sys.getrecursionlimit()) from None
+        if not isinstance(value, dict):
+            faults.add("broken_rows", number, f"Row {number} is {_kind(value)}, not a JSON object.", _FIX)
+            continue
+        yield number, value, len(line)
+
+
+def _document(path: Path, source: Source, faults: Faults, hooks: Hooks) -> Iterator[tuple[int, dict[str, Any], int]]:
+    """Yield (row, object, size) of an array of objects, wherever it stands at the top of the document."""
+    text = _Text(path, source, hooks)
+    opening = text.peek()
+    if opening == "{":
+        array = _find_array(text)
+        if not array:
+            yield from _columns(path, source, hooks)
+            return
+    else:
+        text.take()
+    number = 0
+    while (mark := text.peek()) != "]":
+        if mark == "":
+            raise text.broken("the file ends inside the list of examples")
+        value, length = text.value()
+        number += 1
+        if isinstance(value, dict):
+            yield number, value, length
+        else:
+            faults.add("broken_rows", number, f"Row {number} is {_kind(value)}, not a JSON object.",
+                       "Write each example as an object with named fields.")
+        if text.peek() == ",":
+            text.take()
+            if text.peek() == "]":
+                raise text.broken("a comma stands before the closing bracket")
+        elif text.peek() not in ("]", ""):
+            raise text.broken("a comma is missing between two examples")
+    text.take()
+    if opening == "[" and text.peek():
+        raise text.broken("something follows the closing bracket")
+
+
+def _find_array(text: _Text) -> bool:
+    """Step into the first list of objects of a document; False when the document stores whole columns."""
+    text.take()
+    while text.peek() == '"':
+        text.value()
+        if text.peek() != ":":
+            raise text.broken("a colon is missing after a name")
+        text.take()
+        mark = text.peek()
+        if mark == "[":
+            text.take()
+            if text.peek() == "{":
+                return True
+            return False
+        if mark == "{":
+            return False
+        text.value()
+        if text.peek() == ",":
+            text.take()
+    return False
+
+
+def _columns(path: Path, source: Source, hooks: Hooks) -> Iterator[tuple[int, dict[str, Any], int]]:
+    """Yield the rows of {"column": [values]} or {"column": {"row": value}}, or of a single object."""
+    data = bytearray()
+    for chunk in clean(path, source, hooks):
+        data += chunk
+        if len(data) > COLUMNAR:
+            raise ColumnarTooLarge(path.name, limit=size_text(COLUMNAR))
+    try:
+        value = json.loads(data)
+    except ValueError as error:
+        raise _bad(path, error) from None
+    except RecursionError:
+        raise JsonTooDeep(path.name, row=1, limit=sys.getrecursionlimit()) from None
+    records = value.get("data") if isinstance(value.get("data"), list) else None
+    if records and isinstance(value.get("columns"), list) and all(isinstance(row, list) for row in records):
+        value = {str(name): [row[place] if place < len(row) else None for row in records]
+                 for place, name in enumerate(value["columns"])}
+    columns = {name: list(item.values()) if isinstance(item, dict) else item for name, item in value.items()}
+    lists = {name: item for name, item in columns.items() if isinstance(item, list)}
+    if not lists or len(lists) != len(columns):
+        if any(isinstance(item, (str, int, float)) for item in value.values()) and len(lists) < 2:
+            yield 1, value, len(data)
+            return
+        raise NoRecords(path.name, what="an object with the fields " + ", ".join(map(repr, list(value)[:8])))
+    lengths = {name: len(item) for name, item in lists.items()}
+    if len(set(lengths.values())) > 1:
+        raise UnequalColumns(path.name, lengths=", ".join(f"{name} {count}" for name, count in lengths.items()))
+    size = len(data) // max(1, *lengths.values())
+    for number, row in enumerate(zip(*lists.values(), strict=True), 1):
+        yield number, dict(zip(lists, row, strict=True)), size
+
+
+class _Text:
+    """A JSON text decoded value by value from a stream, in bounded memory."""
+
+    def __init__(self, path: Path, source: Source, hooks: Hooks) -> None:
+        self.path = path
+        self.hooks = hooks
+        self.chunks = clean(path, source, hooks.endless())
+        self.decoder = json.JSONDecoder()
+        self.undecoded = b""
+        self.text = ""
+        self.at = 0
+        self.line = 1
+        self.more()
+
+    def more(self) -> bool:
+        """Read on; False at the end of the file."""
+        data = next(self.chunks, b"")
+        if not data:
+            return False
+        data = self.undecoded + data
+        cut = _whole_letters(data)
+        self.line += self.text.count("\n", 0, self.at)
+        self.text = self.text[self.at:] + data[:cut].decode("utf-8")
+        self.undecoded, self.at = data[cut:], 0
+        return True
+
+    def peek(self) -> str:
+        """Return the next character that is not a blank, "" at the end."""
+        while True:
+            match = _SPACE.match(self.text, self.at)
+            self.at = match.end() if match else self.at
+            if self.at < len(self.text):
+                return self.text[self.at]
+            if not self.more():
+                return ""
+
+    def take(self) -> None:
+        """Step over one character."""
+        self.at += 1
+
+    def value(self) -> tuple[Any, int]:
+        """Return the next value and its length in characters; raises BadJson, JsonTooDeep, LineTooLong."""
+        self.peek()
+        while True:
+            size = len(self.text) - self.at
+            try:
+                value, end = self.decoder.raw_decode(self.text, self.at)
+            except RecursionError:
+                raise JsonTooDeep(self.path.name, row=self.line, limit=sys.getrecursionlimit()) from None
+            except json.JSONDecodeError as error:
+                if size > self.hooks.longest_line:
+                    raise LineTooLong(self.path.name, line=self._line(self.at),
+                                      limit=size_text(self.hooks.longest_line)) from None
+                if error.pos < len(self.text) - 32 and "Unterminated" not in error.msg or not self._grow(size):
+                    raise self.broken(error.msg, error.pos) from None
+                continue
+            if end < len(self.text) or not self.more():
+                length, self.at = end - self.at, end
+                return value, length
+
+    def _grow(self, size: int) -> bool:
+        """Read at least as much again, so that a long value is not tried once a chunk."""
+        grown = self.more()
+        while grown and len(self.text) < 2 * size and self.more():
+            pass
+        return grown
+
+    def _line(self, position: int) -> int:
+        return self.line + self.text.count("\n", 0, position)
+
+    def broken(self, reason: str, position: int | None = None) -> DataError:
+        """Return the error for a fault at `position` (the current one by default)."""
+        place = self.at if position is None else position
+        column = place - self.text.rfind("\n", 0, place)
+        line = self._line(place)
+        return BadJson(f"{self.path.name}, line {line}", line=line, column=column, reason=reason)
+
+
+def _whole_letters(data: bytes) -> int:
+    """Return how many bytes end with a whole UTF-8 letter."""
+    for back in range(1, min(4, len(data)) + 1):
+        byte = data[-back]
+        if byte < 0x80:
+            return len(data)
+        if byte >= 0xC0:
+            need = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return len(data) if back >= need else len(data) - back
+    return len(data)
+
+
+def _bad(path: Path, error: ValueError) -> DataError:
+    line, column = getattr(error, "lineno", 1), getattr(error, "colno", 1)
+    return BadJson(f"{path.name}, line {line}", line=line, column=column, reason=_reason(error))
+
+
+def _reason(error: ValueError) -> str:
+    return f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+
+
+def _kind(value: Any) -> str:
+    return {list: "a list", str: "a text", type(None): "null"}.get(type(value), "a number")

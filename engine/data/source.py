@@ -1,0 +1,53 @@
+"""What a data file turned out to be, and what came of reading it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from engine.findings import Finding
+
+Format = Literal["csv", "tsv", "json", "jsonl", "parquet", "labelled"]
+
+
+class Source(BaseModel):
+    """How to read a file: recognised by its content, correctable by a person before reading.
+
+    `delimiter` is "" for files of one text a line; `quote` is "" where quotes belong to the text; `faulty` says whether
+    rows that do not fit are reported as an error or left out.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Format
+    compression: Literal["gzip"] | None = None
+    encoding: str = "utf-8"
+    delimiter: str = ""
+    quote: str = ""
+    escape: str = ""
+    newline: Literal["lf", "cr"] = "lf"
+    spaced: bool = False
+    header: bool = False
+    columns: list[str] = []
+    faulty: Literal["report", "skip"] = "report"
+
+
+class Preview(BaseModel):
+    """The first rows of a file."""
+
+    columns: list[str]
+    rows: list[dict[str, Any]]
+    source: Source
+    findings: list[Finding] = []
+
+
+class Ingested(BaseModel):
+    """A dataset stored as parquet; `sha256` and `bytes` are those of the file it came from."""
+
+    rows: int
+    columns: list[str]
+    source: Source
+    findings: list[Finding]
+    sha256: str
+    bytes: int

@@ -1,0 +1,221 @@
+"""A file as clean UTF-8 chunks: unpacked, transcoded, guarded and cancellable, in bounded memory."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from engine.data.errors import (
+    Cancelled,
+    ExpandedTooLarge,
+    FileMissing,
+    FileUnreadable,
+    GzipBroken,
+    InvalidText,
+    LineTooLong,
+    NulByte,
+)
+from engine.data.source import Source
+
+CHUNK = 1 << 20
+LONGEST_LINE = 16 << 20
+LARGEST_EXPANDED = 8 << 30
+#: Stands for a carriage return inside a line while rows are parsed: a private-use character nobody writes.
+STRAY_CR = "\uf8fd"
+BOMS = {"utf-8": codecs.BOM_UTF8, "utf-16-le": codecs.BOM_UTF16_LE, "utf-16-be": codecs.BOM_UTF16_BE,
+        "utf-32-le": codecs.BOM_UTF32_LE, "utf-32-be": codecs.BOM_UTF32_BE}
+_LONE_CR = re.compile(rb"\r(?!\n)")
+
+Progress = Callable[[float], None]
+
+
+class Hooks:
+    """What a long reading tells and asks: progress as a fraction of the file, and whether to stop."""
+
+    def __init__(self, progress: Progress | None = None, cancelled: Callable[[], bool] | None = None,
+                 largest: int = LARGEST_EXPANDED, longest_line: int = LONGEST_LINE) -> None:
+        """Limits in bytes: `largest` for the expanded file, `longest_line` for one line."""
+        self.progress = progress
+        self.cancelled = cancelled
+        self.largest = largest
+        self.longest_line = longest_line
+
+    def at(self, fraction: float) -> None:
+        """Report `fraction` and raise Cancelled when asked to stop."""
+        if self.cancelled is not None and self.cancelled():
+            raise Cancelled()
+        if self.progress is not None:
+            self.progress(min(1.0, fraction))
+
+    def endless(self) -> Hooks:
+        """Return the same hooks without the limit on lines, for formats whose rows are not lines."""
+        return Hooks(self.progress, self.cancelled, self.largest, 1 << 62)
+
+
+def open_raw(path: Path) -> BinaryIO:
+    """Open a file for reading bytes; raises FileMissing or FileUnreadable."""
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        raise FileMissing(path.name, name=path.name) from None
+    except OSError as error:
+        raise FileUnreadable(path.name, name=path.name, reason=error.strerror or "no reason given") from None
+
+
+def size_text(size: int) -> str:
+    """Return a size in bytes as a person reads it."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1024 or unit == "GB":
+            return f"{size:g} {unit}" if isinstance(size, int) else f"{size:.0f} {unit}"
+        size = size // 1024 if size % 1024 == 0 else round(size / 1024)
+    return str(size)
+
+
+def expanded(path: Path, compression: str | None, hooks: Hooks, chunk: int = CHUNK) -> Iterator[bytes]:
+    """Yield the bytes of a file, unpacked; raises GzipBroken, ExpandedTooLarge, Cancelled."""
+    total = max(1, path.stat().st_size) if path.exists() else 1
+    done = 0
+    with open_raw(path) as raw:
+        opened = cast("BinaryIO", gzip.GzipFile(fileobj=raw)) if compression == "gzip" else raw
+        while True:
+            try:
+                data = opened.read(chunk)
+            except (OSError, EOFError, zlib.error) as error:
+                raise GzipBroken(path.name, reason=str(error) or type(error).__name__) from None
+            if not data:
+                return
+            done += len(data)
+            if done > hooks.largest:
+                raise ExpandedTooLarge(path.name, limit=size_text(hooks.largest))
+            hooks.at(raw.tell() / total)
+            yield data
+
+
+def clean(path: Path, source: Source, hooks: Hooks, chunk: int = CHUNK) -> Iterator[bytes]:
+    """Yield the file as UTF-8 with line feeds, guarded against NULs, invalid text and endless lines.
+
+    A carriage return within a line comes out as STRAY_CR for delimited formats, so that it stays part of the value.
+    """
+    guard = _Guard(path.name, source, hooks.longest_line)
+    for data in expanded(path, source.compression, hooks, chunk):
+        yield from guard.feed(data)
+    yield from guard.feed(b"", last=True)
+
+
+class _Guard:
+    """Checks and converts one chunk after the other; knows the line and the byte it has come to."""
+
+    def __init__(self, name: str, source: Source, longest: int) -> None:
+        self.name = name
+        self.encoding = source.encoding
+        self.cr_is_newline = source.newline == "cr"
+        self.keep_cr = source.format in ("csv", "tsv", "labelled")
+        self.longest = longest
+        self.decoder = codecs.getincrementaldecoder(source.encoding)("strict")
+        self.single_byte = source.encoding not in BOMS
+        self.offset = 0
+        self.line = 1
+        self.tail = 0
+        self.held = b""
+
+    def feed(self, data: bytes, last: bool = False) -> Iterator[bytes]:
+        if self.offset == 0 and data:
+            bom = BOMS.get(self.encoding, b"")
+            if bom and data.startswith(bom):
+                self.offset, data = len(bom), data[len(bom):]
+        text = self._decoded(data, last)
+        start, self.offset = self.offset, self.offset + len(data)
+        text = self._newlines(text, last)
+        nul = text.find(b"\0")
+        if nul >= 0:
+            raise NulByte(self.name, offset=start + nul, line=self.line + text.count(b"\n", 0, nul))
+        self._measure(text)
+        if text:
+            yield text
+
+    def _decoded(self, data: bytes, last: bool) -> bytes:
+        held = len(self.decoder.getstate()[0])
+        try:
+            text = self.decoder.decode(data, last)
+        except UnicodeDecodeError as error:
+            whole = cast("bytes", error.object)
+            line = self.line + whole.count(b"\n", 0, error.start)
+            raise InvalidText(f"{self.name}, line {line}", byte=f"0x{whole[error.start]:02X}", line=line,
+                              offset=self.offset - held + error.start, encoding=self.encoding.upper()) from None
+        if self.encoding == "utf-8" and not held and not self.decoder.getstate()[0]:
+            return data
+        return text.encode("utf-8", "replace")
+
+    def _newlines(self, text: bytes, last: bool) -> bytes:
+        if b"\r" not in text and not self.held:
+            return text
+        text, self.held = self.held + text, b""
+        if text.endswith(b"\r") and not last:
+            text, self.held = text[:-1], b"\r"
+        if self.cr_is_newline:
+            return text.replace(b"\r", b"\n")
+        if self.keep_cr:
+            text = _LONE_CR.sub(STRAY_CR.encode(), text) if text.count(b"\r") != text.count(b"\r\n") else text
+            return text.replace(b"\r\n", b"\n")
+        return text
+
+    def _measure(self, text: bytes) -> None:
+        breaks = text.count(b"\n")
+        if not breaks:
+            self.tail += len(text)
+            longest = self.tail
+        else:
+            longest = self.tail + text.index(b"\n")
+            self.tail = len(text) - text.rindex(b"\n") - 1
+        if max(longest, self.tail) > self.longest:
+            line = self.line + (breaks if self.tail > longest else 0)
+            raise LineTooLong(f"{self.name}, line {line}", line=line, limit=size_text(self.longest))
+        self.line += breaks
+
+
+class ChunkFile(io.RawIOBase):
+    """Chunks as a file object for Arrow's readers; keeps the error a chunk raised in `error`."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        """Read from `chunks` until it ends."""
+        super().__init__()
+        self.chunks = chunks
+        self.rest = memoryview(b"")
+        self.error: Exception | None = None
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Fill `buffer` and return the number of bytes, 0 at the end."""
+        while not len(self.rest):
+            try:
+                data = next(self.chunks, b"")
+            except Exception as error:
+                self.error = error
+                raise
+            if not data:
+                return 0
+            self.rest = memoryview(data)
+        count = min(len(buffer), len(self.rest))
+        buffer[:count] = self.rest[:count]
+        self.rest = self.rest[count:]
+        return count
+
+
+def lines(path: Path, source: Source, hooks: Hooks) -> Iterator[str]:
+    """Yield the lines of a text file, without their ends."""
+    rest = b""
+    for data in clean(path, source, hooks):
+        *whole, rest = (rest + data).split(b"\n") if b"\n" in data else [rest + data]
+        for line in whole:
+            yield line.decode("utf-8")
+    if rest:
+        yield rest.decode("utf-8")
