@@ -123,9 +123,15 @@ def _download(model_id: str, revision: str | None, progress: Progress | None, ca
     except OfflineModeIsEnabled:
         raise HubUnreachable("model.id", id=model_id, cache=str(cache_folder()),
                              why=" because HF_HUB_OFFLINE is set") from None
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (_transport_error(HfHubHTTPError), LocalEntryNotFoundError, OSError) as error:
         raise HubUnreachable("model.id", id=model_id, cache=str(cache_folder()),
                              why=f" ({type(error).__name__})") from error
+
+
+def _transport_error(kind: type[Exception]) -> type[Exception]:
+    """Return the root of the errors of the client's HTTP library (httpx or its successor), which its own extend."""
+    base = kind.__bases__[0]
+    return base if issubclass(base, Exception) else kind
 
 
 def _wanted(name: str) -> bool:

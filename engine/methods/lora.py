@@ -166,7 +166,8 @@ class Lora(Method):
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            initialize_lora_eva_weights(model, list(batches), show_progress_bar=False)  # pyright: ignore[reportArgumentType]
+            inputs = [{name: value for name, value in batch.items() if name != "labels"} for batch in batches]
+            initialize_lora_eva_weights(model, inputs, show_progress_bar=False)  # pyright: ignore[reportArgumentType]
 
     def save(self, model: torch.nn.Module, folder: Path) -> None:
         """Write a peft directory; where the start rewrote the base, as the plain LoRA that fits the original base."""
@@ -196,11 +197,12 @@ class Lora(Method):
         return {"rank_pattern": ranks, "alpha_pattern": alphas}
 
     def _eva(self) -> dict[str, Any]:
+        """Every layer keeps the rank asked for (rho 1): ranks moved between layers could not be previewed."""
         if self.init != "eva":
             return {}
         from peft import EvaConfig
 
-        return {"eva_config": EvaConfig(rho=1.0)}
+        return {"eva_config": EvaConfig(rho=1.0, use_label_mask=False)}
 
 
 def _matched(pattern: Ranks | Pattern, module: Module, otherwise: float) -> float:
