@@ -24,7 +24,7 @@ def publish(user: User, *, name: str, model: str, task: str, method: str, key: s
     row = Adapter(id=new_id(Adapter.prefix), owner_id=user.id, name=name, model=model, task=task, method=method,
                   key=key, search=rows.searchable(name, method, task, model), **rows.allowed(Adapter, values))
     with database().write() as session:
-        session.add(row)
+        rows.add(session, row)
     return row
 
 
@@ -98,7 +98,7 @@ def insert_of_run(session: Session, run: Run, result: dict[str, Any], *, saved_a
         labels=list(result.get("labels") or []), metrics=dict(result.get("metrics") or {}),
         parameters=dict(result.get("parameters") or {}), parents=[],
         search=rows.searchable(name, run.method, run.task, run.model))
-    session.add(row)
+    rows.add(session, row)
     return row
 
 

@@ -28,7 +28,7 @@ def create(user: User, *, name: str, filename: str = "", bytes: int = 0, sha256:
     with database().write() as session:
         if eval_of_id is not None:
             rows.one(session, Dataset, user, eval_of_id)
-        session.add(row)
+        rows.add(session, row)
     return row
 
 

@@ -23,7 +23,7 @@ def create(user: User, adapter_id: str, kind: Literal["merge", "zip"]) -> Export
             Export.state.in_(("queued", "running", "ready")), Export.cancel.is_(False)).limit(1))
         if row is None:
             row = Export(id=new_id(Export.prefix), owner_id=user.id, adapter_id=adapter_id, kind=kind)
-            session.add(row)
+            rows.add(session, row)
     return row
 
 

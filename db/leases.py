@@ -85,7 +85,10 @@ def renew(run_id: str, token: int, *, seconds: float | None = None) -> Held | No
         lease_until=now() + seconds, heartbeat_at=now()).returning(Run.lease_until, Run.stop_mode)
     with database().write() as session:
         row = session.execute(query).one_or_none()
-    return Held(row[0], row[1]) if row is not None and row[0] is not None else None
+    if row is None:
+        return None
+    until, mode = row
+    return Held(until or 0.0, mode)
 
 
 def stop_modes(worker_id: str) -> dict[str, str]:

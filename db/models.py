@@ -33,7 +33,7 @@ def create(user: User, *, ref: str, revision: str | None = None, title: str = ""
         name = rows.good_name(title or ref)
         row = Model(id=id or new_id(Model.prefix), owner_id=user.id, ref=ref, revision=revision, title=name,
                     source=source, search=rows.searchable(name, ref, source), **rows.allowed(Model, values))
-        session.add(row)
+        rows.add(session, row)
     return row
 
 

@@ -19,7 +19,7 @@ def create(user: User, request: dict[str, Any]) -> Prediction:
     """Queue a question."""
     row = Prediction(id=new_id(Prediction.prefix), owner_id=user.id, request=request)
     with database().write() as session:
-        session.add(row)
+        rows.add(session, row)
     return row
 
 

@@ -42,7 +42,7 @@ def create(user: User, spec: RunSpec, *, name: str = "", dataset_id: str | None 
                   dataset_id=dataset_id, eval_dataset_id=eval_dataset_id, device_class=device_class,
                   spec=spec.model_dump(mode="json"), metric_name=task.metric, metric_greater=task.greater_is_better,
                   search=_searchable(name, spec.method.name, spec.model.id, spec.task, id))
-        session.add(row)
+        rows.add(session, row)
     return row
 
 
@@ -88,7 +88,7 @@ def counts(user: User) -> dict[str, int]:
     """Return the number of runs in each state, zeros included."""
     query = select(Run.state, func.count()).where(Run.owner_id == user.id).group_by(Run.state)
     with database().read() as session:
-        return dict.fromkeys(STATES, 0) | dict(session.execute(query).tuples().all())
+        return dict.fromkeys(STATES, 0) | dict(session.execute(query).all())
 
 
 def duplicate_spec(user: User, id: str) -> dict[str, Any]:
