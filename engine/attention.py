@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from engine.batches import Layout
+
 #: Name under which transformers finds `packed`.
 PACKED = "studio_packed"
 
@@ -14,18 +16,24 @@ PACKED = "studio_packed"
 #: backward pass is 2-8 times slower there.
 EAGER_BF16 = 1024
 
-_lengths: list[int] = []
+_layout: Layout | None = None
 
 
-def set_sequences(lengths: list[int] | None) -> None:
-    """Tell `packed` where the sequences of the coming forward pass (and its recomputation) begin and end."""
-    global _lengths
-    _lengths = list(lengths or [])
+def set_layout(layout: Layout | None) -> None:
+    """Tell `packed` where the sequences of the coming forward pass (and its recomputation) lie."""
+    global _layout
+    _layout = layout
+
+
+def layout() -> Layout | None:
+    """Return the layout of the forward pass under way, None when its batch is padded."""
+    return _layout
 
 
 def register() -> None:
     """Make `packed` known to transformers as an attention implementation; it builds no mask of its own."""
     from transformers import AttentionInterface
+
     AttentionInterface.register(PACKED, packed)
 
 
@@ -35,54 +43,96 @@ def packed(module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, valu
            **kwargs: Any) -> tuple[torch.Tensor, None]:
     """Attend within each sequence of a flattened batch; tensors are (1, heads, tokens, head size).
 
-    Raises ValueError for what it cannot do (soft caps, sinks), so that nothing is silently left out.
+    Blocks of like length are views, so nothing is copied. Raises ValueError for what it cannot do (masks, soft caps,
+    sinks), so that nothing is silently left out.
     """
     if kwargs.get("softcap") is not None or kwargs.get("s_aux") is not None or attention_mask is not None:
         raise ValueError("packed attention knows neither masks, soft caps nor sinks")
     causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
-    lengths = _lengths or [query.shape[2]]
-    queries, keys, values = (tensor.split(lengths, dim=2) for tensor in (query, key, value))
-    found = [_one(q, k, v, causal, scaling, dropout, sliding_window)
-             for q, k, v in zip(queries, keys, values, strict=True)]
-    return torch.cat(found, dim=2).transpose(1, 2).contiguous(), None
+    found, start = [], 0
+    shapes = _layout.blocks if _layout is not None else [(query.shape[0], query.shape[2])]
+    for number, (rows, length) in enumerate(shapes):
+        parts = (query, key, value) if _layout is None else [
+            _block(tensor, start, rows, length) for tensor in (query, key, value)]
+        bias = _bias(number, length, causal, sliding_window, query)
+        out = _attend(*parts, bias=bias, causal=causal, scaling=scaling, dropout=dropout)
+        found.append(out.transpose(1, 2).reshape(1, rows * length, out.shape[1], out.shape[3]))
+        start += rows * length
+    if _layout is None:
+        return found[0].view(query.shape[0], query.shape[2], query.shape[1], -1), None
+    return (torch.cat(found, dim=1) if len(found) > 1 else found[0]), None
 
 
-def _one(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: bool, scaling: float | None,
-         dropout: float, window: int | None) -> torch.Tensor:
+def _block(tensor: torch.Tensor, start: int, rows: int, length: int) -> torch.Tensor:
+    """Return a block of (1, heads, tokens, size) as (rows, heads, length, size), without copying."""
+    part = tensor[0, :, start:start + rows * length]
+    return part.unflatten(1, (rows, length)).transpose(0, 1)
+
+
+def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, bias: torch.Tensor | None, causal: bool,
+            scaling: float | None, dropout: float) -> torch.Tensor:
     length = query.shape[2]
-    narrow = window is not None and length > window
     if query.dtype == torch.bfloat16 and query.device.type == "cpu" and length <= EAGER_BF16:
-        return _eager(query, key, value, _bias(length, causal, window if narrow else None, query), scaling, dropout)
-    mask = _bias(length, causal, window, query) if narrow else None
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout, scale=scaling,
-                                          is_causal=causal and mask is None, enable_gqa=key.shape[1] != query.shape[1])
+        if causal and bias is None:
+            bias = _triangle(length, query)
+        return _eager(query, key, value, bias, scaling, dropout)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout, scale=scaling,
+                                          is_causal=causal and bias is None,
+                                          enable_gqa=key.shape[1] != query.shape[1])
 
 
 def _eager(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor | None,
            scaling: float | None, dropout: float) -> torch.Tensor:
-    """Attention as three plain steps; heads that share a key are kept together as rows of one product."""
-    batch, heads, length, size = query.shape
+    """Attention as three plain steps; heads that share a key are rows of one product."""
+    rows, heads, length, size = query.shape
     shared = heads // key.shape[1]
+    query = query * (scaling if scaling is not None else size ** -0.5)
     if shared > 1:
-        query = query.reshape(batch, key.shape[1], shared * length, size)
-        bias = bias.repeat(shared, 1) if bias is not None else None
-    scores = torch.matmul(query, key.transpose(2, 3)) * (scaling if scaling is not None else size ** -0.5)
+        query = query.reshape(rows, key.shape[1], shared * length, size)
+        if bias is not None and bias.shape[-2] > 1:
+            bias = bias.repeat(1, 1, shared, 1)
+    scores = torch.matmul(query, key.transpose(2, 3))
     if bias is not None:
         scores = scores + bias
     weights = F.softmax(scores, dim=-1)
     if dropout:
         weights = F.dropout(weights, dropout)
-    return torch.matmul(weights, value).reshape(batch, heads, length, size)
+    return torch.matmul(weights, value).reshape(rows, heads, length, size)
 
 
-def _bias(length: int, causal: bool, window: int | None, like: torch.Tensor) -> torch.Tensor | None:
-    """Return 0 where a token may look, a very low number elsewhere, (length, length); None when it may everywhere."""
-    if not causal and window is None:
+def _bias(number: int, length: int, causal: bool, window: int | None, like: torch.Tensor) -> torch.Tensor | None:
+    """Return what is added to the scores of a block, None when every token sees all it should.
+
+    Where attention is causal, what fills up a row comes after it and is seen by nobody.
+    """
+    narrow = window is not None and length > window
+    ragged = not causal and _layout is not None and min(_layout.block_lengths[number]) < length
+    if not narrow and not ragged:
         return None
-    places = torch.arange(length, device=like.device)
-    gap = places[:, None] - places[None, :]
-    seen = gap >= 0 if causal else torch.ones_like(gap, dtype=torch.bool)
-    if window is not None:
-        seen &= gap.abs() < window
-    return torch.zeros(length, length, dtype=like.dtype, device=like.device).masked_fill(
-        ~seen, torch.finfo(like.dtype).min)
+    cache = _layout.cache if _layout is not None else {}
+    name = (number, causal, window, like.dtype)
+    if name not in cache:
+        places = torch.arange(length, device=like.device)
+        seen = torch.ones(1, 1, 1, length, dtype=torch.bool, device=like.device)
+        if narrow and window is not None:
+            gap = places[:, None] - places[None, :]
+            seen = seen & (((gap >= 0) if causal else True) & (gap.abs() < window))
+        if ragged and _layout is not None:
+            ends = torch.tensor(_layout.block_lengths[number], device=like.device)
+            seen = seen & (places < ends[:, None])[:, None, None, :]
+        cache[name] = _blocked(seen, like.dtype)
+    return cache[name]
+
+
+def _triangle(length: int, like: torch.Tensor) -> torch.Tensor:
+    """Return the bias (1, 1, length, length) that hides what comes later."""
+    cache = _layout.cache if _layout is not None else {}
+    name = ("causal", length, like.dtype)
+    if name not in cache:
+        places = torch.arange(length, device=like.device)
+        cache[name] = _blocked((places[:, None] >= places[None, :])[None, None], like.dtype)
+    return cache[name]
+
+
+def _blocked(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)

@@ -78,24 +78,41 @@ def split(rows: Sequence[int], lengths: Sequence[int], budget: int, packed: bool
     return batches
 
 
-def homogeneous(rows: Sequence[int], lengths: Sequence[int], overhead: int) -> list[list[int]]:
-    """Split one micro-batch further where the padding saved is worth more than `overhead` tokens a batch.
+def homogeneous(lengths: Sequence[int], overhead: int) -> list[list[int]]:
+    """Return the rows in blocks of like length, longest first, so that Σ(longest · rows + overhead) is least.
 
-    Exact: the split of the sorted rows with the least Σ(longest · count + overhead).
+    `overhead` is what a block costs by itself, in tokens. Exact: dynamic programming over the sorted distinct lengths.
     """
-    order = sorted(rows, key=lambda i: (-lengths[i], i))
-    best = [0.0] + [math.inf] * len(order)
-    came = [0] * (len(order) + 1)
-    for end in range(1, len(order) + 1):
-        for start in range(end):
-            cost = best[start] + lengths[order[start]] * (end - start) + overhead
-            if cost < best[end]:
-                best[end], came[end] = cost, start
-    cuts, end = [], len(order)
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    starts = [i for i, row in enumerate(order) if i == 0 or lengths[row] != lengths[order[i - 1]]]
+    edges = [*starts, len(order)]
+    best, came = [0.0], [0]
+    for end in range(1, len(edges)):
+        costs = [best[start] + lengths[order[edges[start]]] * (edges[end] - edges[start]) + overhead
+                 for start in range(end)]
+        came.append(min(range(end), key=costs.__getitem__))
+        best.append(costs[came[-1]])
+    blocks, end = [], len(edges) - 1
     while end:
-        cuts.append(order[came[end]:end])
+        blocks.append(order[edges[came[end]]:edges[end]])
         end = came[end]
-    return cuts[::-1]
+    return blocks[::-1]
+
+
+@dataclass
+class Layout:
+    """Rows of a batch as blocks of like length laid end to end on one axis of `tokens` places.
+
+    A block is (rows, length). `index` (batch, longest) tells where each row's tokens are, in the order of the batch;
+    places beyond a row's end repeat its first. `lengths` are the rows' own, in the order of the batch.
+    """
+
+    blocks: list[tuple[int, int]]
+    block_lengths: list[list[int]]
+    index: Any
+    lengths: list[int]
+    tokens: int
+    cache: dict[Any, Any]
 
 
 def padded_tokens(batches: Sequence[Sequence[int]], lengths: Sequence[int]) -> int:
@@ -143,13 +160,31 @@ def pad(rows: Sequence[Mapping[str, Any]], fill: Mapping[str, int], *, left: boo
     return arrays | {"attention_mask": mask}
 
 
-def flatten(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Any]:
-    """Return int64 arrays (1, tokens) of the columns `names` end to end, restarting `position_ids`, and `lengths`."""
+#: What one more block costs in attention calls, in tokens' worth of work.
+BLOCK_OVERHEAD = 8
+
+
+def flatten(rows: Sequence[Mapping[str, Any]], fill: Mapping[str, int]) -> dict[str, Any]:
+    """Return int64 arrays (1, tokens) of each column that `fill` names, restarting `position_ids`, and the `layout`."""
     lengths = [len(row["input_ids"]) for row in rows]
-    arrays = {name: np.concatenate([np.asarray(row[name], dtype=np.int64) for row in rows])[None] for name in names
-              if name in rows[0]}
-    places = np.concatenate([np.arange(length, dtype=np.int64) for length in lengths])[None]
-    return arrays | {"position_ids": places, "lengths": lengths}
+    blocks = homogeneous(lengths, BLOCK_OVERHEAD)
+    shapes = [(len(block), lengths[block[0]]) for block in blocks]
+    tokens = sum(count * length for count, length in shapes)
+    arrays = {name: np.full((1, tokens), value, dtype=np.int64) for name, value in fill.items() if name in rows[0]}
+    places = np.zeros((1, tokens), dtype=np.int64)
+    index = np.zeros((len(rows), max(lengths)), dtype=np.int64)
+    start = 0
+    for block, (_, length) in zip(blocks, shapes, strict=True):
+        for row in block:
+            own = lengths[row]
+            places[0, start:start + length] = np.minimum(np.arange(length), own - 1)
+            index[row] = start
+            index[row, :own] = np.arange(start, start + own)
+            for name, array in arrays.items():
+                array[0, start:start + own] = rows[row][name]
+            start += length
+    layout = Layout(shapes, [[lengths[i] for i in block] for block in blocks], index, lengths, tokens, {})
+    return arrays | {"position_ids": places, "layout": layout}
 
 
 def chunks(count: int, size: int) -> Iterator[range]:

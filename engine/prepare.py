@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine import attention, batches, breakdown, checkpoint, environment, memory, models, precision
+from engine import batches, breakdown, checkpoint, environment, flat, fused, memory, models, precision
 from engine.control import Control
 from engine.data import columns as roles
 from engine.data import read, split, validate
@@ -163,7 +163,7 @@ def _loop(attempt: Attempt, task: Task, loaded: Loaded, model: torch.nn.Module, 
         raise NothingToLearn("training.max_length", max_length=length)
     rate = training.learning_rate
     rate = spec.method.learning_rate(loaded.shape, task.name) if rate == "auto" else rate
-    packed = choose_kernels(task, loaded, model, formats, attempt.device, length)
+    packed = choose_kernels(task, loaded, model, formats, attempt.device, train, length)
     kind = "cuda" if attempt.device.startswith("cuda") else "cpu"
     size = training.batch_size * training.gradient_accumulation
     plan = batches.Plan(size=size, budget=max(length, min(training.batch_size * length, BUDGET[kind])), packed=packed)
@@ -187,16 +187,19 @@ def _loop(attempt: Attempt, task: Task, loaded: Loaded, model: torch.nn.Module, 
 
 
 def choose_kernels(task: Task, loaded: Loaded, model: torch.nn.Module, formats: precision.Formats, device: str,
-                   length: int) -> bool:
-    """Set the attention implementation that is fastest here; return whether batches are packed without padding."""
-    base = loaded.model
-    if getattr(task, "packing", False) and getattr(base, "_supports_attention_backend", False):
-        attention.register()
-        base.set_attn_implementation(attention.PACKED)
-        return True
+                   train: Encoded, length: int) -> bool:
+    """Set the fastest attention that gives the same outputs; return whether batches are packed without padding."""
+    base: Any = loaded.model
+    if formats.autocast is None:
+        fused.fuse(model)
     if device == "cpu" and formats.base is torch.bfloat16 and length <= EAGER_LENGTH:
         base.set_attn_implementation("eager")
-    return False
+    lengths = [len(row["input_ids"]) for row in train.rows]
+    learnable = [i for i, row in enumerate(train.rows) if task.targets(row)]
+    by_length = sorted(learnable, key=lambda i: lengths[i])
+    sample = [train.rows[i] for i in (by_length[-1], by_length[0], by_length[len(by_length) // 2])]
+    pad_id = loaded.tokenizer.pad_token_id or 0 if loaded.tokenizer is not None else 0
+    return flat.make_flat(model, base, task, sample, pad_id)
 
 
 def _below_the_head(model: Any) -> torch.nn.Module | None:

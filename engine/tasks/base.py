@@ -138,14 +138,16 @@ class Task(BaseModel):
     def collate(self, rows: Sequence[Mapping[str, Any]], pad_id: int, *, packed: bool = False) -> dict[str, Any]:
         """Return the tensors of a batch: padded (batch, longest), or with `packed` end to end (1, tokens).
 
-        A packed batch carries `position_ids` that restart and `lengths`, a list of ints.
+        A packed batch carries `position_ids` that restart and its `layout`.
         """
-        import torch
+        return tensors(rows, {"input_ids": pad_id, "token_type_ids": 0}, packed=packed)
 
-        from engine.batches import flatten, pad
-        arrays = flatten(rows, ("input_ids", "token_type_ids")) if packed else pad(
-            rows, {"input_ids": pad_id, "token_type_ids": 0})
-        return {name: torch.from_numpy(value) if hasattr(value, "dtype") else value for name, value in arrays.items()}
+    #: Whether a packed batch is laid out as rows again before the head, or stays one row of tokens.
+    rows_for_the_head: ClassVar[bool] = True
+
+    def probe(self, model: torch.nn.Module, batch: dict[str, Any]) -> torch.Tensor:
+        """Return numbers that tell whether a batch means the same to the model padded and packed, (batch, ...)."""
+        raise NotImplementedError
 
     def loss(self, model: torch.nn.Module, batch: dict[str, Any]) -> torch.Tensor:
         """Return the summed loss of a batch (not its mean) so that token-budget batches weigh examples alike."""
@@ -155,3 +157,13 @@ class Task(BaseModel):
                  labels: Sequence[str], batches: Batches) -> Outputs:
         """Return metrics and example records over the eval rows."""
         raise NotImplementedError
+
+
+def tensors(rows: Sequence[Mapping[str, Any]], fill: Mapping[str, int], *, packed: bool) -> dict[str, Any]:
+    """Return the columns that `fill` names as tensors, padded or packed."""
+    import torch
+
+    from engine.batches import flatten, pad
+
+    arrays = flatten(rows, fill) if packed else pad(rows, fill)
+    return {name: torch.from_numpy(value) if hasattr(value, "dtype") else value for name, value in arrays.items()}

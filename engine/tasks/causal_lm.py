@@ -10,7 +10,7 @@ from engine import chat
 from engine.data import validate
 from engine.findings import Finding
 from engine.knobs import knob
-from engine.tasks.base import Batches, ColumnRole, Encoded, Outputs, Task, TaskCard
+from engine.tasks.base import Batches, ColumnRole, Encoded, Outputs, Task, TaskCard, tensors
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,6 +35,7 @@ class CausalLM(Task):
         frozenset({"messages"}), frozenset({"prompt", "completion"}), frozenset({"text"}))
     families: ClassVar[tuple[str, ...]] = ("decoder",)
     playground: ClassVar[str] = "chat"
+    rows_for_the_head: ClassVar[bool] = False
 
     learn_from: Literal["completions", "everything"] = knob(
         "completions", title="Learn from", help="Answers alone, or prompts too. Plain text is always learned whole.")
@@ -113,31 +114,33 @@ class CausalLM(Task):
     def collate(self, rows: Sequence[Mapping[str, Any]], pad_id: int, *, packed: bool = False) -> dict[str, Any]:
         """Add `targets`, the token each position is to predict, -100 where there is none."""
         import numpy as np
-        import torch
 
         shifted = [row | {"targets": np.append(row["labels"][1:], -100)} for row in rows]
-        if packed:
-            from engine.batches import flatten
-            arrays = flatten(shifted, ("input_ids", "targets"))
-        else:
-            from engine.batches import pad
-            arrays = pad(shifted, {"input_ids": pad_id, "targets": -100})
-        return {name: torch.from_numpy(value) if hasattr(value, "dtype") else value for name, value in arrays.items()}
+        return tensors(shifted, {"input_ids": pad_id, "targets": -100}, packed=packed)
 
     def loss(self, model: torch.nn.Module, batch: dict[str, Any]) -> torch.Tensor:
         """Return the cross entropy summed over the target tokens."""
         return self.token_losses(model, batch)[0].sum()
 
+    def probe(self, model: torch.nn.Module, batch: dict[str, Any]) -> torch.Tensor:
+        """Return the mean loss of each row."""
+        import torch
+
+        losses, places = self.token_losses(model, batch)
+        rows = _rows(batch)[places.cpu()]
+        sums = torch.zeros(int(rows.max()) + 1).index_add_(0, rows, losses.float().cpu())
+        return sums / torch.bincount(rows).clamp(min=1)
+
     def token_losses(self, model: torch.nn.Module, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the loss of each target token and its place in the flattened batch, both (targets,)."""
         from torch.nn import functional as F
 
-        from engine.attention import set_sequences
+        from engine.attention import set_layout
         targets = batch["targets"].reshape(-1)
         places = (targets != -100).nonzero().squeeze(-1)
-        inputs = {name: value for name, value in batch.items() if name not in ("targets", "lengths")}
-        set_sequences(batch.get("lengths"))
-        if batch["input_ids"].shape[0] == 1 and "lengths" in batch:
+        inputs = {name: value for name, value in batch.items() if name not in ("targets", "layout")}
+        set_layout(batch.get("layout"))
+        if "layout" in batch:
             logits = model(**inputs, use_cache=False, logits_to_keep=places).logits[0]
         else:
             logits = model(**inputs, use_cache=False).logits.flatten(0, 1)[places]
@@ -150,10 +153,8 @@ class CausalLM(Task):
         sums = torch.zeros(len(encoded.rows), dtype=torch.float64)
         for chosen, batch in batches:
             losses, places = self.token_losses(model, batch)
-            width = batch["input_ids"].shape[1]
-            lengths = torch.tensor(batch.get("lengths") or [width] * len(chosen))
-            owner = torch.repeat_interleave(torch.tensor(chosen), lengths)
-            sums.index_add_(0, owner[places.cpu()], losses.double().cpu())
+            owner = torch.tensor(chosen)[_rows(batch)[places.cpu()]]
+            sums.index_add_(0, owner, losses.double().cpu())
         counts = torch.tensor([self.targets(row) for row in encoded.rows], dtype=torch.float64)
         loss = float(sums.sum() / counts.sum()) if counts.sum() else math.nan
         records = list(self._records(table, columns, (sums / counts.clamp(min=1)).tolist(), counts.tolist()))
@@ -168,3 +169,16 @@ class CausalLM(Task):
             asked = "\n".join(f"{message['role']}: {message['content']}" for message in row[:-1])
             yield {"row": i, "input": asked[:2000], "expected": row[-1]["content"][:2000] if row else "",
                    "predicted": None, "loss": round(losses[i], 6), "correct": None}
+
+
+def _rows(batch: dict[str, Any]) -> torch.Tensor:
+    """Return the row of the batch that each place of the flattened batch belongs to."""
+    import torch
+
+    rows, width = batch["input_ids"].shape
+    if "layout" not in batch:
+        return torch.arange(rows).repeat_interleave(width)
+    owner = torch.zeros(width, dtype=torch.long)
+    for row, (places, length) in enumerate(zip(batch["layout"].index, batch["layout"].lengths, strict=True)):
+        owner[torch.as_tensor(places[:length])] = row
+    return owner

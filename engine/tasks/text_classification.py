@@ -162,8 +162,18 @@ class TextClassification(Task):
 
     def loss(self, model: torch.nn.Module, batch: dict[str, Any]) -> torch.Tensor:
         """Return the cross entropy, binary cross entropy (mean over labels) or squared error, summed over examples."""
-        inputs = {name: value for name, value in batch.items() if name != "labels"}
-        return self.losses(model(**inputs).logits, batch["labels"]).sum()
+        return self.losses(self.logits(model, batch), batch["labels"]).sum()
+
+    def probe(self, model: torch.nn.Module, batch: dict[str, Any]) -> torch.Tensor:
+        """Return the outputs."""
+        return self.logits(model, batch)
+
+    def logits(self, model: torch.nn.Module, batch: dict[str, Any]) -> torch.Tensor:
+        """Return the model's outputs, (batch, outputs)."""
+        from engine.attention import set_layout
+
+        set_layout(batch.get("layout"))
+        return model(**{name: value for name, value in batch.items() if name not in ("labels", "layout")}).logits
 
     def losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return one loss an example; `logits` (batch, outputs)."""
@@ -183,8 +193,7 @@ class TextClassification(Task):
         logits = torch.zeros(rows, max(1, len(labels)))
         losses = torch.zeros(rows)
         for chosen, batch in batches:
-            inputs = {name: value for name, value in batch.items() if name != "labels"}
-            found = model(**inputs).logits.float()
+            found = self.logits(model, batch).float()
             losses[chosen] = self.losses(found, batch["labels"]).cpu()
             logits[chosen] = found.cpu()
         targets = self.label_tensor(encoded.rows)

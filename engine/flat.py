@@ -1,0 +1,88 @@
+"""Encoders without padding: the blocks see one long row of tokens, the head sees separate rows again.
+
+Nothing is assumed about a model: before it is trained this way, its outputs are compared with those of padded rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from engine import attention
+from engine.roles import blocks
+from engine.tasks.base import Task
+
+#: Largest difference of outputs, relative to their size, that rounding may make: fp32, and bf16.
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.06}
+
+
+class Unflatten:
+    """Turns what the last block gives out, (1, tokens, hidden), into (batch, width, hidden) while a layout is set."""
+
+    def __init__(self, first_only: bool = False) -> None:
+        """`first_only` hands out each row's first token alone, which is all that many heads look at."""
+        self.first_only = first_only
+
+    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> Any:
+        """Be the forward hook of the last block."""
+        layout = attention.layout()
+        if layout is None:
+            return output
+        hidden = output[0] if isinstance(output, tuple) else output
+        index = torch.as_tensor(layout.index[:, :1] if self.first_only else layout.index, device=hidden.device)
+        rows = nn.functional.embedding(index, hidden[0])
+        return (rows, *output[1:]) if isinstance(output, tuple) else rows
+
+
+def make_flat(model: nn.Module, inner: Any, task: Task, rows: Sequence[dict[str, Any]], pad_id: int) -> bool:
+    """Let `model` take packed batches, if that gives the same outputs for `rows` as padded ones; say whether it does.
+
+    `inner` is the transformers model inside. When it cannot, everything is left as it was.
+    """
+    lists = blocks(inner)
+    wanted = getattr(task, "packing", True) and getattr(inner, "_supports_attention_backend", False)
+    if not wanted or len(lists) != 1:
+        return False
+    before = inner.config._attn_implementation
+    last = inner.get_submodule(lists[0].name)[-1]
+    compare = _comparison(model, task, rows, pad_id)
+    attention.register()
+    for first_only in (True, False) if task.rows_for_the_head else (None,):
+        hook = last.register_forward_hook(Unflatten(first_only)) if first_only is not None else None
+        try:
+            inner.set_attn_implementation(attention.PACKED)
+            if compare():
+                return True
+        except Exception:  # noqa: S110  # any failure means the same: this model needs padded rows
+            pass
+        finally:
+            attention.set_layout(None)
+        if hook is not None:
+            hook.remove()
+        inner.set_attn_implementation(before)
+    return False
+
+
+def _comparison(model: nn.Module, task: Task, rows: Sequence[dict[str, Any]], pad_id: int) -> Callable[[], bool]:
+    """Return a test of packed against padded outputs; the latter are computed now."""
+    device = next(model.parameters()).device
+
+    def outputs(packed: bool) -> torch.Tensor:
+        batch = task.collate(rows, pad_id, packed=packed)
+        moved = {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
+        model.eval()
+        with torch.inference_mode():
+            return task.probe(model, moved).float()
+
+    padded = outputs(False)
+
+    def same() -> bool:
+        found = outputs(True)
+        dtype = next((p.dtype for p in model.parameters() if not p.requires_grad), torch.float32)
+        limit = TOLERANCE.get(dtype, 0.06) * max(float(padded.abs().max()), 1e-3)
+        return found.shape == padded.shape and float((found - padded).abs().max()) <= limit
+
+    return same
