@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import parse_qsl, urlsplit
 
 import gradio as gr
 from gradio.context import Context
@@ -17,13 +18,13 @@ from engine import __version__
 from engine.errors import StudioError
 from studio import cards
 from studio.text import esc
-from studio.widgets import address, asset, choice, choices, chosen, confirm, confirmation, html
+from studio.widgets import address, asset, choice, choices, chosen, confirm, confirmation, html, picker, picks
 
 if TYPE_CHECKING:
     from studio.pages import Page
 
-__all__ = ["address", "choice", "choices", "chosen", "confirm", "confirmation", "frame", "html", "load", "on", "poll",
-           "query", "safely", "section"]
+__all__ = ["address", "choice", "choices", "chosen", "confirm", "confirmation", "frame", "html", "load", "on",
+           "picker", "picks", "poll", "queries", "query", "safely", "section"]
 
 log = logging.getLogger("studio")
 Busy = Literal["full", "minimal", "hidden"]
@@ -85,8 +86,12 @@ def poll(seconds: float, fn: Callable[..., Any], inputs: Any = None, outputs: An
 
 def query(request: gr.Request, name: str, default: str = "") -> str:
     """Return a value from the page's URL, at most 200 characters."""
-    value = dict(request.query_params).get(name, default)
-    return str(value)[:200]
+    return str(queries(request).get(name, default))[:200]
+
+
+def queries(request: gr.Request) -> dict[str, str]:
+    """Return everything after the ? of the page's URL; events carry the page's address in their Referer."""
+    return dict(parse_qsl(urlsplit(request.headers.get("referer", "")).query, max_num_fields=40))
 
 
 def safely(fn: Callable[..., Any], *, outputs: int = 0, card: Any = None) -> Callable[..., Any]:
@@ -95,6 +100,8 @@ def safely(fn: Callable[..., Any], *, outputs: int = 0, card: Any = None) -> Cal
     With a `card` the handler has one output more, the last: the error's card, or nothing when all went well; the
     other outputs stay as they are on an error. Without one, a notice opens and the outputs stay as they are.
     """
+    fn = _with_request(fn)
+
     def finished(result: Any) -> Any:
         if card is None:
             return result
@@ -119,6 +126,23 @@ def safely(fn: Callable[..., Any], *, outputs: int = 0, card: Any = None) -> Cal
         except Exception as problem:
             return _failed(fn, problem, outputs, card)
     return calling
+
+
+def _with_request(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `fn` with `request` first where Gradio would not find it: behind `*args`, or in a partial."""
+    parameter = inspect.signature(fn).parameters.get("request")
+    plain = not isinstance(fn, functools.partial)
+    if parameter is None or (plain and parameter.kind is not parameter.KEYWORD_ONLY):
+        return fn
+    if inspect.isgeneratorfunction(fn):
+        def asking(request: gr.Request, *args: Any) -> Any:
+            yield from fn(*args, request=request)
+    else:
+        def asking(request: gr.Request, *args: Any) -> Any:
+            return fn(*args, request=request)
+    named = fn if plain else fn.func
+    asking.__name__, asking.__qualname__, asking.__doc__ = named.__name__, named.__qualname__, named.__doc__
+    return asking
 
 
 def _failed(fn: Callable[..., Any], problem: Exception, outputs: int, card: Any) -> Any:

@@ -11,7 +11,7 @@ import gradio as gr
 
 from studio.theme import STATIC
 
-Kind = Literal["choice", "confirm", "address", "settings", "figure"]
+Kind = Literal["choice", "picker", "confirm", "address", "settings", "figure"]
 
 
 @cache
@@ -52,6 +52,22 @@ def choice(options: Sequence[dict[str, Any]] = (), chosen: str | None = None, *,
 def choices(options: Sequence[dict[str, Any]], chosen: str | None, *, label: str, columns: int = 3) -> dict[str, Any]:
     """Return the value of a `choice` component."""
     return {"options": list(options), "chosen": chosen, "label": label, "columns": columns}
+
+
+def picker(options: Sequence[dict[str, Any]] = (), chosen: str | None = None, *, label: str, elem_id: str,
+           help: str = "", empty: str = "Choose …") -> gr.HTML:
+    """Return a native select of {"value", "title", "group", "disabled"}; `.input` fires when a person chooses.
+
+    Set it with `picks(...)`, read it with `chosen(value)`, as for `choice`.
+    """
+    return scripted("picker", picks(options, chosen, label=label, elem_id=elem_id, help=help, empty=empty),
+                    elem_id=elem_id, label=label)
+
+
+def picks(options: Sequence[dict[str, Any]], chosen: str | None, *, label: str, elem_id: str, help: str = "",
+          empty: str = "Choose …") -> dict[str, Any]:
+    """Return the value of a `picker` component."""
+    return {"options": list(options), "chosen": chosen, "label": label, "id": elem_id, "help": help, "empty": empty}
 
 
 def chosen(value: Any) -> str | None:

@@ -23,7 +23,8 @@ How a page is written
             return cards.empty("No runs yet", "Train something first.", [("Train", "/train")])
         return cards.table(["Name", "State"], [(r.name, cards.badge(r.state)) for r in found], "Runs", html_columns=[1])
 
-Handlers annotate `request: gr.Request` (gr imported at module level, else Gradio does not see it) and are small:
+Handlers annotate `request: gr.Request` (gr imported at module level, else Gradio does not see it; it may stand behind
+`*args` as a keyword) and are small:
 authorise, ask `db` or `worker.client`, return HTML strings or component updates. Never train, load a model or call the
 Hub in one; anything longer than a second is the worker's.
 
@@ -37,6 +38,7 @@ What there is
     poll(seconds, fn, inputs, outputs, card=, active=) -> gr.Timer     return gr.Timer(active=False) to stop it
     query(request, "run")                                   a value of the page's URL
     html(value, elem_id=, classes=)                         a place for HTML from `cards`
+    picker(options, chosen, label=, elem_id=, help=) / picks(...) / chosen(value)        a native select
     choice(options, chosen, label=, elem_id=, columns=) / choices(...) / chosen(value)   cards to choose one of
     confirm(label, question=, detail=, yes=, danger=, elem_id=) / confirmation(...)      button that asks; `.click`
     address(elem_id)                                        output "/runs?run=…" to go there, "?run=…" rewrites the URL

@@ -2,13 +2,184 @@
 
 from __future__ import annotations
 
-from studio import shell
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gradio as gr
+
+from db import runs
+from db.users import User
+from engine.errors import ModelError, StudioError
+from studio import cards, choices, form, plots, preview, service, session, shell
+from studio.draft import USUAL, Draft, from_query, from_spec
 from studio.pages import Page
 
 PAGE = Page("train", "Train", icon="M10.5 2.5 5 11h4.5l-1 6.5L15 8.5h-4.5z")
+SETTINGS = "train-settings"
+
+
+class NothingChosen(StudioError):
+    """No {missing} is chosen yet."""
+
+    kind = "nothing_chosen"
+    try_this = "Choose one above."
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The page's components, in the order handlers take and return them."""
+
+    dataset: gr.HTML
+    eval: gr.HTML
+    task: gr.HTML
+    model: gr.HTML
+    method: gr.HTML
+    settings: gr.HTML
+    notes: list[gr.HTML]
+    shown: list[Any]
+
+    @property
+    def inputs(self) -> list[Any]:
+        """What a person chooses."""
+        return [self.dataset, self.eval, self.task, self.model, self.method, self.settings]
 
 
 def build() -> None:
     """Draw the page."""
-    with shell.frame(PAGE, title="Train", lead="Choose what to teach, to which model, and how."):
-        pass
+    with shell.frame(PAGE, title="Train", lead="Choose what to teach, to which model, and how. "
+                     "The card beside it shows what that means before anything is loaded."):
+        card = shell.html(elem_id="train-error")
+        with gr.Row(elem_classes=["ps-two"]):
+            with gr.Column():
+                dataset, other, notes, task, model, method, settings = _choices()
+            with gr.Column(elem_classes=["ps-sticky"]):
+                shown, name, start = _card()
+        go = shell.address("train-address")
+        timer = gr.Timer(1.0, active=False)
+        parts = Parts(dataset, other, task, model, method, settings, notes, [*shown, start, go, timer])
+        _wire(parts, name, start, go, timer, card)
+
+
+def _choices() -> tuple[Any, ...]:
+    with shell.section("Data", elem_id="train-data"):
+        dataset = shell.picker(label="Dataset", elem_id="train-dataset")
+        data_note = shell.html(elem_id="train-dataset-note")
+        other = shell.picker(label="Evaluate on", elem_id="train-eval")
+        task = shell.choice(label="Task", elem_id="train-task", columns=2)
+    with shell.section("Base model", elem_id="train-base"):
+        model = shell.picker(label="Base model", elem_id="train-model")
+        model_note = shell.html(elem_id="train-model-note")
+    with shell.section("Method", elem_id="train-how"):
+        method = shell.choice(label="Method", elem_id="train-method", columns=2)
+    with shell.section("Settings", elem_id="train-set"):
+        settings = form.settings(Draft().groups(), elem_id=SETTINGS)
+    return dataset, other, [data_note, model_note], task, model, method, settings
+
+
+def _card() -> tuple[list[Any], gr.Textbox, gr.Button]:
+    with shell.section("Preview", elem_id="train-preview"):
+        verdict = shell.html(elem_id="train-verdict")
+        name = gr.Textbox(label="Name of the run", placeholder="Made from the dataset and method", elem_id="train-name",
+                          max_length=200)
+        start = gr.Button("Start training", variant="primary", elem_id="train-start", interactive=False)
+        numbers = shell.html(elem_id="train-numbers")
+        shell.html('<h3 class="ps-small-title">Where the trained parameters sit</h3>')
+        figure = plots.figure(elem_id="train-chart", label="Where the trained parameters sit")
+        details = shell.html(elem_id="train-details")
+    return [verdict, numbers, figure, details], name, start
+
+
+def _wire(parts: Parts, name: gr.Textbox, start: gr.Button, go: gr.HTML, timer: gr.Timer, card: gr.HTML) -> None:
+    everything = [*parts.inputs, *parts.notes, *parts.shown]
+    shell.load(_open, None, everything, card=card)
+    shell.on(parts.dataset.input, _other_dataset, parts.inputs, everything, card=card)
+    shell.on([parts.eval.input, parts.task.input, parts.model.input, parts.method.input], _changed, parts.inputs,
+             everything, card=card, trigger_mode="always_last")
+    shell.on(parts.settings.input, _set, parts.inputs, parts.shown, card=card, trigger_mode="always_last")
+    without_settings = [*parts.inputs[:-1], *parts.notes, *parts.shown]
+    shell.on(timer.tick, _waited, parts.inputs, without_settings, card=card)
+    shell.on(start.click, _start, [*parts.inputs, name], [go], card=card, busy="minimal")
+
+
+# -- handlers ----------------------------------------------------------------------------------------------------------
+
+def _open(request: gr.Request) -> list[Any]:
+    user = session.user(request)
+    query = shell.queries(request)
+    if run := query.get("from"):
+        return _everything(user, from_spec(runs.duplicate_spec(user, run)))
+    return _everything(user, choices.completed(user, from_query(query)))
+
+
+def _other_dataset(*chosen: Any, request: gr.Request) -> list[Any]:
+    user, draft = session.user(request), _draft(chosen)
+    return _everything(user, draft.with_dataset(draft.dataset, choices.task_of(user, draft.dataset)))
+
+
+def _changed(*chosen: Any, request: gr.Request) -> list[Any]:
+    return _everything(session.user(request), _draft(chosen))
+
+
+def _waited(*chosen: Any, request: gr.Request) -> list[Any]:
+    made = _everything(session.user(request), _draft(chosen))
+    return [*made[:5], *made[6:]]
+
+
+def _set(*chosen: Any, request: gr.Request) -> list[Any]:
+    return _shown(session.user(request), _draft(chosen))
+
+
+def _start(*chosen: Any, request: gr.Request) -> str:
+    user, draft = session.user(request), _draft(chosen[:-1])
+    problems = _missing(draft)
+    if problems:
+        raise problems[0]
+    row = service.start_run(user, draft.document(), name=str(chosen[-1] or ""))
+    return f"/runs?run={row.id}"
+
+
+def _draft(chosen: tuple[Any, ...]) -> Draft:
+    dataset, other, task, model, method, settings = chosen
+    ref, _, revision = (shell.chosen(model) or "").partition("@")
+    return Draft(shell.chosen(dataset) or "", shell.chosen(other) or USUAL, shell.chosen(task) or "", ref,
+                 revision or None, shell.chosen(method) or "lora", form.values(settings))
+
+
+def _missing(draft: Draft) -> list[StudioError]:
+    return [NothingChosen(missing, missing=missing.replace("_", " ")) for missing in ("dataset", "task", "model")
+            if not getattr(draft, missing)]
+
+
+def _everything(user: User, draft: Draft) -> list[Any]:
+    """Return values for every component: the choices, what is said about them, the settings and the preview."""
+    trouble: StudioError | None = None
+    try:
+        choices.add_model(user, draft)
+    except ModelError as problem:
+        trouble = problem
+    return [choices.datasets_shown(user, draft), choices.evals_shown(user, draft), choices.tasks_shown(user, draft),
+            choices.models_shown(user, draft), choices.methods_shown(user, draft),
+            form.state(draft.groups(), draft.values, elem_id=SETTINGS), choices.dataset_note(user, draft),
+            cards.error(trouble) if trouble else choices.model_note(user, draft), *_shown(user, draft)]
+
+
+def _shown(user: User, draft: Draft) -> list[Any]:
+    """Return the preview card, the start button, the address and the timer."""
+    problems, found = _missing(draft), None
+    if not problems:
+        try:
+            found = service.check(user, draft.document())
+            problems = list(found.obstacles)
+        except StudioError as problem:
+            problems = [problem]
+    waiting = choices.waiting_for(user, draft)
+    if waiting:
+        problems = [p for p in problems if p.kind not in ("dataset_not_ready", "model_not_ready")]
+    return [preview.verdict(found, problems, waiting if not problems else ""), preview.numbers(found),
+            preview.chart(found), preview.details(draft, found), gr.Button(interactive=not problems and not waiting),
+            draft.url(), gr.Timer(active=bool(waiting))]
+
+
+def changed_to(draft: Draft, **values: Any) -> str:
+    """Return the URL of this page with a draft changed; other pages link with it."""
+    return PAGE.path + replace(draft, **values).url()

@@ -47,6 +47,34 @@
     });
   }
 
+  /* -- one of a list, as a native select --------------------------------------------------------------------------- */
+
+  function picker(element, props, trigger, watch) {
+    draw(element, props, watch, (state) => {
+      const id = `${state.id}-select`;
+      const made = make("select", {
+        id, class: "ps-select", "aria-describedby": state.help ? `${id}-help` : null, disabled: !(state.options ?? []).length,
+        onchange: () => {
+          props.value = { ...props.value, chosen: made.value };
+          trigger("input");
+        },
+      });
+      if (!(state.options ?? []).some((option) => option.value === state.chosen))
+        made.append(make("option", { value: "", disabled: true, selected: true }, state.empty ?? "Choose …"));
+      const groups = new Map();
+      for (const option of state.options ?? []) {
+        const at = option.group ? groups.get(option.group) ?? groups.set(option.group, make("optgroup", { label: option.group })).get(option.group) : made;
+        at.append(make("option", { value: option.value, disabled: Boolean(option.disabled), selected: option.value === state.chosen }, option.title));
+        if (at !== made) made.append(at);
+      }
+      const had = element.contains(document.activeElement);
+      element.replaceChildren(make("div", { class: "ps-field" },
+        make("div", { class: "ps-field-head" }, make("label", { for: id }, state.label ?? "")), made,
+        state.help ? make("p", { class: "ps-help", id: `${id}-help` }, state.help) : ""));
+      if (had) made.focus();
+    });
+  }
+
   /* -- a button that asks first ---------------------------------------------------------------------------------- */
 
   function confirm(element, props, trigger, watch) {
@@ -384,5 +412,5 @@
     }
   }).observe(document.documentElement, { childList: true, subtree: true });
 
-  window.studio = { choice, confirm, address, settings, figure };
+  window.studio = { choice, picker, confirm, address, settings, figure };
 })();

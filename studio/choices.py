@@ -1,0 +1,192 @@
+"""What can be chosen on the Train page: datasets, tasks, base models and methods, with reasons where one cannot."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from db import datasets, models
+from db.errors import NotFound
+from db.tables import Dataset, Model
+from db.users import User
+from engine import methods, starter, tasks
+from engine.errors import StudioError
+from engine.registry import name_of
+from engine.shape import ModelShape
+from engine.starter import STARTERS
+from studio import cards, service, shell
+from studio.draft import SPLIT, USUAL, Draft
+from studio.service.runs import READING, shape_of
+from studio.text import count, esc, plural, short, size
+
+Options = list[dict[str, Any]]
+
+
+def completed(user: User, draft: Draft) -> Draft:
+    """Return the draft with a dataset's task, and a base model for it, where the URL names none."""
+    dataset = _dataset(user, draft)
+    if dataset is not None and not draft.task:
+        draft = replace(draft, task=task_of(user, dataset.id))
+    if not draft.model and draft.task:
+        fitting = [s.id for s in STARTERS.values() if draft.task in s.tasks and starter.installed(s)]
+        known = [row.ref for row in models.find(user, states=["ready"]) if not row.ref.startswith("tiny/")]
+        draft = replace(draft, model=next(iter([*fitting, *known]), ""))
+    if draft.method not in methods.every():
+        draft = replace(draft, method=next(iter(methods.every())))
+    return draft
+
+
+def task_of(user: User, id: str) -> str:
+    """Return the task a dataset was confirmed or guessed to be for, "" when it does not say."""
+    try:
+        row = datasets.get(user, id)
+    except NotFound:
+        return ""
+    task = row.task or (row.guess or {}).get("task") or ""
+    return task if task in tasks.every() else ""
+
+
+def add_model(user: User, draft: Draft) -> None:
+    """Have the chosen base model found and measured if it never was; raises ModelError."""
+    if draft.model and models.by_ref(user, draft.model, draft.revision) is None:
+        service.add_model(user, draft.model, revision=draft.revision)
+
+
+def waiting_for(user: User, draft: Draft) -> str:
+    """Return what a worker is still busy with, "" when nothing."""
+    dataset, model = _dataset(user, draft), _model(user, draft)
+    if dataset is not None and dataset.state in READING:
+        return f"Reading {dataset.name}"
+    if model is not None and model.state in READING:
+        return f"Measuring {model.title}"
+    return ""
+
+
+def datasets_shown(user: User, draft: Draft) -> dict[str, Any]:
+    """Return the dataset picker's value."""
+    rows = [row for row in datasets.find(user, limit=500) if row.eval_of_id is None]
+    options = [{"value": row.id, "title": _dataset_title(row), "disabled": row.state == "failed"} for row in rows]
+    return shell.picks(options, draft.dataset, label="Dataset", elem_id="train-dataset",
+                       empty="Choose a dataset …" if options else "There is no dataset yet")
+
+
+def evals_shown(user: User, draft: Draft) -> dict[str, Any]:
+    """Return the evaluation picker's value: the dataset's own file, a split, or another dataset."""
+    own = datasets.find(user, eval_of_id=draft.dataset, limit=1) if draft.dataset else []
+    usual = f"{own[0].name}, added with the dataset" if own else "A share of the rows, kept aside"
+    options: Options = [{"value": USUAL, "title": usual}]
+    if own:
+        options.append({"value": SPLIT, "title": "A share of the training rows, kept aside"})
+    options += [{"value": row.id, "title": _dataset_title(row), "group": "Another dataset"}
+                for row in datasets.find(user, states=["ready"], limit=200) if row.id != draft.dataset]
+    known = {option["value"] for option in options}
+    picked = USUAL if draft.eval == SPLIT and not own else draft.eval
+    return shell.picks(options, picked if picked in known else USUAL, label="Evaluate on", elem_id="train-eval",
+                       help="Rows the model never learns from, to measure what it can do.")
+
+
+def tasks_shown(user: User, draft: Draft) -> dict[str, Any]:
+    """Return the task cards: the one the data speaks for is marked, impossible ones say why."""
+    fits, shape = task_of(user, draft.dataset) if draft.dataset else "", _shape(user, draft)
+    options = [{"value": name, "title": kind.card.title, "text": kind.card.summary,
+                "tag": "fits your columns" if name == fits else "",
+                "disabled": "" if shape is None or name in shape.task_heads or name == draft.task
+                else "The chosen base model cannot do this."} for name, kind in tasks.every().items()]
+    return shell.choices(options, draft.task, label="Task", columns=2)
+
+
+def models_shown(user: User, draft: Draft) -> dict[str, Any]:
+    """Return the base model picker's value: those added, then starters that were not."""
+    rows = [row for row in models.find(user, limit=500) if not row.ref.startswith("tiny/") or row.ref == draft.model]
+    options: Options = [{"value": _ref(row), "title": _model_title(row), "group": "Your models"} for row in rows]
+    known = {row.ref for row in rows}
+    for info in STARTERS.values():
+        if info.id not in known:
+            there = starter.installed(info)
+            options.append({"value": info.id, "group": "Starter models", "disabled": not there,
+                            "title": f"{info.title}, {short(info.size)}" + ("" if there else " (not installed)")})
+    chosen = f"{draft.model}@{draft.revision}" if draft.revision else draft.model
+    return shell.picks(options, chosen, label="Base model", elem_id="train-model", empty="Choose a base model …")
+
+
+def methods_shown(user: User, draft: Draft) -> dict[str, Any]:
+    """Return the method cards; a method that cannot train this model for this task is disabled and says why."""
+    shape = _shape(user, draft)
+    quantization = draft.values.get("model", {}).get("quantization")
+    options = []
+    for name, kind in methods.every().items():
+        reasons = _obstacles(kind, shape, draft.task, quantization) if shape else []
+        options.append({"value": name, "title": kind.card.title, "tag": kind.card.family,
+                        "text": f"{kind.card.summary} {kind.card.use_when}".strip(), "disabled": " ".join(reasons)})
+    return shell.choices(options, draft.method, label="Method", columns=2)
+
+
+def dataset_note(user: User, draft: Draft) -> str:
+    """Return what a person should know about the chosen dataset, or what to do without one."""
+    row = _dataset(user, draft)
+    if row is None:
+        return cards.empty("No dataset chosen", "Add a file of your own, or begin with sample data from the home page.",
+                           [("Add data", "/data"), ("Sample data", "/")]) if not datasets.count(user) else ""
+    labels = (row.stats or {}).get("labels") or {}
+    facts = [plural(row.rows, "row") if row.rows is not None else "rows not counted yet"]
+    facts += [plural(len(labels), "label")] if labels else []
+    facts += [", ".join(f"{column} as {role}" for role, column in row.columns.items())] if row.columns else []
+    found = cards.findings([f for f in row.findings if f.get("level") != "note"][:3]) if row.findings else ""
+    return (f'<p class="ps-under">{esc(" · ".join(facts))} · <a href="/data?dataset={esc(row.id)}">Look at the data</a>'
+            f"</p>{found}")
+
+
+def model_note(user: User, draft: Draft) -> str:
+    """Return what a person should know about the chosen base model."""
+    row, shape = _model(user, draft), _shape(user, draft)
+    if row is None:
+        return ""
+    if row.state == "failed":
+        return cards.error(row.error or {})
+    facts = [f"{short(shape.total)} parameters", plural(shape.layers, "layer"), f"width {count(shape.hidden)}",
+             f"{count(shape.max_length)} tokens at most" if shape.max_length else ""] if shape else []
+    facts += [size(row.bytes) if row.bytes else "", row.licence]
+    about = STARTERS[row.ref].summary if row.ref in STARTERS else ""
+    listed = esc(" · ".join(fact for fact in facts if fact))
+    return f'<p class="ps-under">{esc(about)}</p><p class="ps-under">{listed}</p>' if about else \
+        f'<p class="ps-under">{listed}</p>'
+
+
+def _obstacles(kind: type[methods.Method], shape: ModelShape, task: str, quantization: str | None) -> list[str]:
+    if not task or task not in shape.task_heads:
+        return []
+    try:
+        return kind.model_validate({"name": name_of(kind)}).obstacles(shape.for_task(task), task, quantization)
+    except StudioError as problem:
+        return [problem.what]
+
+
+def _dataset(user: User, draft: Draft) -> Dataset | None:
+    try:
+        return datasets.get(user, draft.dataset) if draft.dataset else None
+    except NotFound:
+        return None
+
+
+def _model(user: User, draft: Draft) -> Model | None:
+    return models.by_ref(user, draft.model, draft.revision) if draft.model else None
+
+
+def _shape(user: User, draft: Draft) -> ModelShape | None:
+    row = _model(user, draft)
+    return shape_of(row) if row is not None and row.state == "ready" and row.shape else None
+
+
+def _ref(row: Model) -> str:
+    return f"{row.ref}@{row.revision}" if row.revision else row.ref
+
+
+def _dataset_title(row: Dataset) -> str:
+    state = {"ready": "", "failed": " (failed)"}.get(row.state, " (being read)")
+    return row.name + (f", {plural(row.rows, 'row')}" if row.rows is not None else "") + state
+
+
+def _model_title(row: Model) -> str:
+    state = {"ready": "", "failed": " (failed)"}.get(row.state, " (being measured)")
+    total = (row.shape or {}).get("total")
+    return row.title + (f", {short(total)}" if total else "") + state

@@ -1,0 +1,105 @@
+"""A run being prepared on the Train page: what is chosen so far, as a URL, as form values and as a RunSpec document."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import urlencode
+
+from engine import methods, tasks
+from engine.spec import ModelRef, Training
+from studio import form
+
+#: Chosen in the evaluation picker: the dataset's own evaluation file, or a split when it has none.
+USUAL = "usual"
+#: Keep a share of the training rows aside even when the dataset has an evaluation file.
+SPLIT = "split"
+#: The longest "set" a URL may carry.
+LONGEST = 4000
+
+Values = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What is chosen; every part may still be missing ("").
+
+    `values` holds settings by the groups of `groups()`: "method.lora", "training", "options.causal_lm", "model".
+    """
+
+    dataset: str = ""
+    eval: str = USUAL
+    task: str = ""
+    model: str = ""
+    revision: str | None = None
+    method: str = "lora"
+    values: Values = field(default_factory=dict)
+
+    def groups(self) -> list[form.Group]:
+        """Return the settings that belong to the chosen method and task."""
+        made: list[form.Group] = []
+        if kind := methods.every().get(self.method):
+            made.append(form.Group(f"method.{self.method}", kind.card.title, kind))
+        made.append(form.Group("training", "Training", Training))
+        if task := tasks.every().get(self.task):
+            made.append(form.Group(f"options.{self.task}", task.card.title, task))
+        return [*made, form.Group("model", "Base model", ModelRef, skip=("id", "revision"))]
+
+    def document(self) -> dict[str, Any]:
+        """Return the RunSpec document; whether it is valid is for engine.spec to say."""
+        def part(key: str) -> dict[str, Any]:
+            return dict(self.values.get(key, {}))
+        data: dict[str, Any] = {"train": self.dataset, "options": part(f"options.{self.task}")}
+        if self.eval != USUAL:
+            data["eval"] = None if self.eval == SPLIT else self.eval
+        return {"task": self.task, "model": {"id": self.model, "revision": self.revision} | part("model"), "data": data,
+                "method": {"name": self.method} | part(f"method.{self.method}"), "training": part("training")}
+
+    def changes(self) -> list[tuple[str, Any, Any]]:
+        """Return (title, value, default) of every setting that is not at its default."""
+        return [found for group in self.groups() for found in form.changes(group.model, self.values.get(group.key, {}))]
+
+    def url(self) -> str:
+        """Return the query ("?…") that opens the page with this draft."""
+        parts = {"dataset": self.dataset, "eval": "" if self.eval == USUAL else self.eval, "task": self.task,
+                 "model": self.model, "revision": self.revision or "", "method": self.method}
+        different = {g.key: kept for g in self.groups() if (kept := _different(g, self.values.get(g.key, {})))}
+        packed = json.dumps(different, separators=(",", ":"), ensure_ascii=False) if different else ""
+        parts["set"] = packed if len(packed) <= LONGEST else ""
+        return "?" + urlencode({key: value for key, value in parts.items() if value})
+
+    def with_dataset(self, id: str, task: str) -> Draft:
+        """Return the draft with another dataset and the task its columns speak for."""
+        return replace(self, dataset=id, eval=USUAL, task=task or self.task)
+
+
+def from_query(query: Mapping[str, Any]) -> Draft:
+    """Return the draft that `url` wrote; what is not understood is left at its default."""
+    def text(name: str, default: str = "") -> str:
+        return str(query.get(name) or default)[:300]
+    try:
+        values = json.loads(str(query.get("set") or "{}")[:LONGEST])
+    except ValueError:
+        values = {}
+    kept = {str(key): dict(inner) for key, inner in values.items() if isinstance(inner, dict)} \
+        if isinstance(values, dict) else {}
+    return Draft(text("dataset"), text("eval", USUAL), text("task"), text("model"), text("revision") or None,
+                 text("method", "lora"), kept)
+
+
+def from_spec(document: Mapping[str, Any]) -> Draft:
+    """Return the draft of a stored run's document, to change and start again."""
+    data, model, method = document["data"], dict(document["model"]), dict(document["method"])
+    name = method.pop("name")
+    values = {f"method.{name}": method, "training": dict(document.get("training") or {}),
+              f"options.{document['task']}": dict(data.get("options") or {}),
+              "model": {"quantization": model.get("quantization")}}
+    return Draft(data["train"], data.get("eval") or SPLIT, document["task"], model["id"], model.get("revision"), name,
+                 values)
+
+
+def _different(group: form.Group, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    usual = form.defaults(group.model, group.skip)
+    return {name: value for name, value in chosen.items() if name in usual and value != usual[name]}
