@@ -151,7 +151,8 @@ def _exports(made: list[Export]) -> str:
         if one.kind != "merge":
             continue
         if one.state == "ready":
-            parts.append(cards.card("Merged model", f"<p>A whole model of {esc(size(one.bytes))} that needs no peft.</p>",
+            body = f"<p>A whole model of {esc(size(one.bytes))} that needs no peft.</p>"
+            parts.append(cards.card("Merged model", body,
                                     actions=[("Download the merged model", f"/download/exports/{one.id}")]))
         elif one.state in OVER:
             parts.append(cards.error(one.error) if one.error else cards.note("Merging was cancelled.", "muted"))
