@@ -15,9 +15,9 @@ def train_queue(device_class: str) -> str:
     return f"train.{device_class}"
 
 
-def make() -> Celery:
-    """Return a new app for the broker of the settings; connects to nothing yet."""
-    app = Celery("studio", broker=settings().celery_broker, set_as_current=False)
+def make(broker_url: str) -> Celery:
+    """Return a new app for a broker; connects to nothing yet."""
+    app = Celery("studio", broker=broker_url, set_as_current=False)
     app.conf.update(
         task_serializer="json", accept_content=["json"], result_serializer="json", task_ignore_result=True,
         # Redis hands a message out again when it stays unacknowledged for an hour: late acks would train twice.
@@ -36,4 +36,4 @@ def make() -> Celery:
     return app
 
 
-app = make()
+app = make(settings().celery_broker)

@@ -6,6 +6,7 @@ Nothing here waits for a worker, and a lost ring costs seconds only: the workers
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -116,13 +117,20 @@ def _ring_classes(job: str, run_id: str) -> bool:
     return False not in [_ring(job, f"train.{kind}", run_id) for kind in classes]
 
 
+@functools.cache
+def _sender(broker_url: str) -> Any:
+    """Return what sends messages; imported at the first ring, so that the web server starts without it."""
+    from worker.app import make
+
+    return make(broker_url)
+
+
 def _ring(job: str, queue: str, id: str, **arguments: Any) -> bool:
     from kombu.exceptions import OperationalError
 
-    from worker.app import app
-
     try:
-        app.send_task(job, args=[id], kwargs=arguments, queue=queue, expires=RING_SECONDS, ignore_result=True)
+        _sender(settings().celery_broker).send_task(job, args=[id], kwargs=arguments, queue=queue,
+                                                    expires=RING_SECONDS, ignore_result=True)
     except (OperationalError, OSError) as error:
         log.warning("The broker did not take '%s' for %s: %s", job, id, error)
         return False

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import random
+import signal
 import socket
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -110,6 +112,11 @@ class Worker:
 
 def main() -> int:
     """Run a worker until SIGTERM or SIGINT; returns the exit code."""
+    # Until Celery listens to signals; runs may be going on before that.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+    # Messages are JSON, whoever runs this; Celery's warning is about pickle.
+    warnings.filterwarnings("ignore", message=".*superuser privileges.*")
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(message)s")
     for noisy in ("celery", "kombu", "amqp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
