@@ -23,7 +23,8 @@ READING = ("queued", "inspecting")
 
 def build() -> None:
     """Draw the list and the page of one model; the URL decides which of them is seen."""
-    with shell.frame(PAGE, title="Base models", lead="The pretrained models your runs start from; they stay unchanged."):
+    lead = "The pretrained models your runs start from; they stay unchanged."
+    with shell.frame(PAGE, title="Base models", lead=lead):
         problem = shell.html(elem_id="models-error")
         go = shell.address("models-address")
         with gr.Column(elem_id="models-listing", visible=False) as listing:
@@ -66,8 +67,8 @@ def _list_part(problem: gr.HTML, go: gr.HTML) -> None:
                                   elem_id="models-hub-revision", max_lines=1)
             fetch = gr.Button("Add from the Hub", elem_id="models-add-hub")
         with gr.Tab("Upload", elem_id="models-tab-upload"):
-            files = gr.File(label="safetensors with config.json and tokenizer files, or one GGUF", file_count="multiple",
-                            elem_id="models-files", type="filepath")
+            files = gr.File(label="safetensors with config.json and tokenizer files, or one GGUF",
+                            file_count="multiple", elem_id="models-files", type="filepath")
             name = gr.Textbox(label="Name", placeholder="my-model", elem_id="models-upload-name", max_lines=1)
             upload = gr.Button("Add the uploaded files", elem_id="models-add-upload")
         with gr.Tab("A folder on this machine", elem_id="models-tab-folder"):
@@ -96,12 +97,15 @@ def _listing(seen: str, request: gr.Request) -> Any:
         drawn = cards.empty("No base model yet", "Add a starter below; it takes a second.")
     else:
         rows = [(f'<a href="/models?model={esc(row.id)}"><b>{esc(row.title)}</b></a><br>'
-                 f'<span class="ps-muted">{esc(row.ref)}</span>',
-                 cards.badge(row.state) if row.state not in READING else cards.progress(row.progress or None, "Reading"),
-                 *_shape_columns(row), row.licence or "–", ago(row.created_at)) for row in found]
+                 f'<span class="ps-muted">{esc(row.ref)}</span>', _state(row), *_shape_columns(row),
+                 row.licence or "–", ago(row.created_at)) for row in found]
         drawn = cards.table(["Model", "State", "Architecture", "Parameters", "Longest input", "Licence", "Added"], rows,
                             "Base models", numeric=[3, 4], html_columns=[0, 1])
     return (gr.skip(), gr.skip()) if drawn == seen else (drawn, drawn)
+
+
+def _state(row: Model) -> str:
+    return cards.progress(row.progress or None, "Reading") if row.state in READING else cards.badge(row.state)
 
 
 def _shape_columns(row: Model) -> tuple[str, str, str]:
@@ -143,8 +147,8 @@ def _detail_part(problem: gr.HTML, go: gr.HTML) -> None:
     with gr.Row(elem_classes=["ps-actions"]):
         cancel = gr.Button("Cancel", elem_id="model-cancel", visible=False)
         again = gr.Button("Try again", elem_id="model-again", visible=False)
-        delete = shell.confirm("Remove", question="Remove this base model?", yes="Remove the model", elem_id="model-delete",
-                               detail="Adapters trained on it stay. Files the studio keeps of it are deleted.")
+        delete = shell.confirm("Remove", question="Remove this base model?", yes="Remove the model",
+                               elem_id="model-delete", detail="Adapters trained on it stay. Files the studio keeps of it are deleted.")
     chart = plots.figure(elem_id="model-where", label="Where the parameters are")
     facts = shell.html(elem_id="model-facts")
     seen = gr.State("")
@@ -213,7 +217,8 @@ def _facts(row: Model) -> str:
     return (cards.card("By kind", table) + cards.card("What it can be trained for", _tasks(shape))
             + cards.more(f"Files ({plural(len(row.files), 'file')})", files)
             + cards.more("More about it", cards.facts([
-                ("Architecture", shape.architecture), ("Family", shape.family), ("Licence", row.licence or "not stated"),
+                ("Architecture", shape.architecture), ("Family", shape.family),
+                ("Licence", row.licence or "not stated"),
                 ("Revision", row.revision or "–"), ("Chat template", "yes" if shape.chat_template else "no"),
                 ("Input and output embeddings shared", "yes" if shape.tied_embeddings else "no"),
                 ("Kept in", row.path or "–")])))
