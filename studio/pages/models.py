@@ -148,7 +148,8 @@ def _detail_part(problem: gr.HTML, go: gr.HTML) -> None:
         cancel = gr.Button("Cancel", elem_id="model-cancel", visible=False)
         again = gr.Button("Try again", elem_id="model-again", visible=False)
         delete = shell.confirm("Remove", question="Remove this base model?", yes="Remove the model",
-                               elem_id="model-delete", detail="Adapters trained on it stay. Files the studio keeps of it are deleted.")
+                               elem_id="model-delete",
+                               detail="Adapters trained on it stay. Files the studio keeps of it are deleted.")
     chart = plots.figure(elem_id="model-where", label="Where the parameters are")
     facts = shell.html(elem_id="model-facts")
     seen = gr.State("")
