@@ -61,7 +61,8 @@ class Blobs:
 
     def place(self, key: str) -> Path:
         """Return the path to write to before `put(path, key)`: the final one in a folder store, else in the cache."""
-        path = Path(self._path(key)) if self.is_folder else self._cache_folder() / "writing" / key
+        target = self._path(key)
+        path = Path(target) if self.is_folder else self._cache_folder() / "writing" / key
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 

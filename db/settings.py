@@ -19,7 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 #: A unix socket's path is at most 107 bytes on Linux, 103 on macOS.
 LONGEST_SOCKET = 100
-_PASSWORD = re.compile(r"(?P<before>://[^/@\s]*?:)(?P<password>[^/\s]*)(?P<after>@)")
+_PASSWORD = re.compile(r"(?P<before>://[^/@\s:]*:)(?P<password>[^\s?]*)(?P<after>@)")
 _QUERY_SECRET = re.compile(r"([?&](?:password|secret|key|token)[^=]*=)[^&]+", re.IGNORECASE)
 
 
