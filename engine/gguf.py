@@ -58,6 +58,7 @@ def converted(source: Path, target: Path, *, progress: Progress | None = None,
     if not is_gguf(source):
         raise NotGguf(str(source), file=source.name)
     told, stop = progress or (lambda _: None), cancelled or (lambda: False)
+    _stop_if(stop, source)
     with building(target) as folder:
         try:
             _write(source, folder, told, stop)
