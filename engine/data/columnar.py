@@ -30,7 +30,8 @@ def names(path: Path, source: Source) -> list[str]:
         return [field.name for field in file.schema_arrow if not _is_bytes(field.type)]
 
 
-def batches(path: Path, source: Source, faults: Faults, hooks: Hooks, rows: int | None = None) -> Iterator[pa.RecordBatch]:
+def batches(path: Path, source: Source, faults: Faults, hooks: Hooks,
+            rows: int | None = None) -> Iterator[pa.RecordBatch]:
     """Yield batches of string, int64, float64, list<string> and message columns; raises ParquetBroken."""
     with _opened(path, source, hooks) as file:
         schema = file.schema_arrow

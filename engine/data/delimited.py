@@ -23,7 +23,8 @@ _END = "\uf8feend\uf8fe"
 _FIX = "Quote fields that hold the delimiter and correct the rows, or leave them out."
 
 
-def batches(path: Path, source: Source, faults: Faults, hooks: Hooks, rows: int | None = None) -> Iterator[pa.RecordBatch]:
+def batches(path: Path, source: Source, faults: Faults, hooks: Hooks,
+            rows: int | None = None) -> Iterator[pa.RecordBatch]:
     """Yield batches of string columns; with `rows`, small ones are enough. Raises DataError."""
     if len(source.columns) > MOST_COLUMNS:
         raise TooManyColumns(path.name, count=len(source.columns), limit=MOST_COLUMNS)
@@ -104,7 +105,8 @@ def _holds(column: pa.Array, mark: bytes) -> bool:
 
 def _ragged(faults: Faults, row: int, found: int, expected: int) -> None:
     many = "many" if found > expected else "few"
-    faults.add("ragged_rows", row, f"Row {row} has too {many} fields: {found} where there are {expected} columns.", _FIX)
+    what = f"Row {row} has too {many} fields: {found} where there are {expected} columns."
+    faults.add("ragged_rows", row, what, _FIX)
 
 
 def _by_python(path: Path, source: Source, faults: Faults, hooks: Hooks, size: int) -> Iterator[pa.RecordBatch]:
@@ -139,9 +141,9 @@ def _python_rows(path: Path, source: Source, hooks: Hooks) -> Iterator[list[str]
     file = io.TextIOWrapper(io.BufferedReader(ChunkFile(_with_end(clean(path, source, hooks), source)), 1 << 16),
                             encoding="utf-8", newline="\n")
     csv.field_size_limit(1 << 28)
-    reader = csv.reader(file, delimiter=source.delimiter, quotechar=source.quote or None, skipinitialspace=source.spaced,
-                        quoting=csv.QUOTE_MINIMAL if source.quote else csv.QUOTE_NONE, escapechar=source.escape or None)
-    yield from reader
+    yield from csv.reader(
+        file, delimiter=source.delimiter, quotechar=source.quote or None, escapechar=source.escape or None,
+        skipinitialspace=source.spaced, quoting=csv.QUOTE_MINIMAL if source.quote else csv.QUOTE_NONE)
 
 
 def _strings(rows: list[list[str]], source: Source) -> pa.RecordBatch:

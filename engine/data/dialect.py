@@ -7,16 +7,10 @@ import io
 import re
 from collections import Counter
 
+from engine.data import names as known_names
 from engine.data.source import Source
 
 DELIMITERS = (",", "\t", ";", "|")
-#: Names that people give to columns of texts and labels, in lower case.
-KNOWN = frozenset("""
-    text texts sentence sentence1 sentence2 label labels class category intent target sentiment tag topic score rating
-    question answer answers prompt completion response instruction input output context messages conversations title
-    body content message review comment premise hypothesis text1 text2 question1 question2 query passage document id
-    idx index v1 v2 mr ref summary source system tweet utterance stars y x name type description label_text coarse fine
-""".split())
 _NAME = re.compile(r"^[\w .\-/#()\[\]:&%?*+@$]{1,48}$")
 _NUMBER = re.compile(r"^\s*[-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][-+]?\d+)?\s*$")
 _SAMPLE_ROWS = 400
@@ -85,7 +79,7 @@ def has_header(rows: list[list[str]]) -> bool:
     names = [cell for cell in first if cell]
     if not names or any(_NUMBER.match(cell) for cell in names):
         return False
-    known = sum(1 for cell in names if re.sub(r"[^a-z0-9]+", "_", cell.lower()).strip("_") in KNOWN)
+    known = sum(1 for cell in names if known_names.plain(cell) in known_names.KNOWN)
     if not all(_NAME.match(cell) and len(cell.split()) <= 5 for cell in names):
         return False
     if known >= max(1, (len(names) + 1) // 2) and not _seen_below(first, body):
@@ -155,8 +149,9 @@ def _steadiness(rows: list[list[str]]) -> float:
 
 def _named(rows: list[list[str]]) -> float:
     """Return a fair score for rows under a header of well-known names, however ragged they are."""
-    names = [re.sub(r"[^a-z0-9]+", "_", cell.lower()).strip("_") for cell in rows[0]]
-    return 0.7 if len(names) > 1 and len(set(names)) == len(names) and all(name in KNOWN for name in names) else 0.0
+    names = [known_names.plain(cell) for cell in rows[0]]
+    fair = len(names) > 1 and len(set(names)) == len(names) and all(name in known_names.KNOWN for name in names)
+    return 0.7 if fair else 0.0
 
 
 def _tab_quotes(sample: bytes) -> bool:

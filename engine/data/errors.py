@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from engine.errors import DataError, StudioError
+from engine.findings import Finding
 
 
 class Cancelled(StudioError):
@@ -172,3 +175,14 @@ class FoundFault(DataError):
 
     kind = "data_invalid"
     try_this = "Correct the data and try again."
+
+    def __init__(self, where: str = "", *, try_this: str | None = None, **facts: Any) -> None:
+        """Carry the kind of the finding, given as the fact `kind`."""
+        super().__init__(where, try_this=try_this, **facts)
+        self.kind = str(facts.get("kind", type(self).kind))
+
+
+def from_finding(finding: Finding, name: str = "") -> FoundFault:
+    """Return a finding as an error to raise; `name` is the file."""
+    where = ", ".join(part for part in (name, finding.where) if part)
+    return FoundFault(where, problem=finding.what, try_this=finding.try_this, kind=finding.kind)

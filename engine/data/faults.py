@@ -23,7 +23,8 @@ class Faults:
         """Note one row; `what` of the first is kept. `always` marks faults that stay warnings."""
         if kind not in self._texts:
             level = "warning" if self.skip or always else "error"
-            self._texts[kind] = Finding(kind=kind, level=level, what=what, where=where or f"row {row}", try_this=try_this)
+            self._texts[kind] = Finding(kind=kind, level=level, what=what, try_this=try_this,
+                                        where=where or f"row {row}")
         self._counts[kind] = self._counts.get(kind, 0) + 1
         kept = self._rows.setdefault(kind, [])
         if len(kept) < KEPT:

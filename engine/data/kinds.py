@@ -18,7 +18,7 @@ TYPES: dict[str, pa.DataType] = {
 _SMALL = 1 << 63
 
 
-class Widened(Exception):  # noqa: N818 - a signal, not an error
+class Widened(Exception):
     """A later row needs a wider kind than the rows before it: read again from the start."""
 
 

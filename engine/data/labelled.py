@@ -39,4 +39,5 @@ def batches(path: Path, source: Source, faults: Faults, hooks: Hooks, size: int 
 
 
 def _batch(rows: list[tuple[str, ...]]) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([pa.array(column, pa.string()) for column in zip(*rows, strict=True)], names=COLUMNS)
+    columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
+    return pa.RecordBatch.from_arrays(columns, names=COLUMNS)

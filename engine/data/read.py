@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from engine.data import columnar, delimited, derive, labelled, records
 from engine.data.dialect import column_names
-from engine.data.errors import DiskFull, FileEmpty, FoundFault
+from engine.data.errors import DiskFull, FileEmpty, FoundFault, from_finding
 from engine.data.faults import Faults
 from engine.data.kinds import TYPES, Widened
 from engine.data.sniff import sniff
@@ -54,8 +54,7 @@ def read(path: Path, source: Source | None = None, *, progress: Progress | None 
         raise FoundFault(path.name, problem="the columns change their kind too often")
     fault = next((item for item in reading.findings() if item.level == "error"), None)
     if fault is not None:
-        raise FoundFault(f"{path.name}, {fault.where}" if fault.where else path.name, problem=fault.what,
-                         try_this=fault.try_this)
+        raise from_finding(fault, path.name)
     return _table(batches, reading)
 
 
@@ -179,7 +178,8 @@ def _table(batches: list[pa.RecordBatch], reading: _Reading) -> pa.Table:
 def _odd_source(source: Source) -> list[Finding]:
     found: list[Finding] = []
     if source.encoding not in ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"):
-        found.append(Finding(kind="old_encoding", level="note", what=f"The text is not UTF-8; it was read as {source.encoding}.",
+        what = f"The text is not UTF-8; it was read as {source.encoding}."
+        found.append(Finding(kind="old_encoding", level="note", what=what,
                              try_this="Look whether accented letters are right; if not, save the file as UTF-8."))
     doubled = [name for name in source.columns if name.endswith(")") and column_names(
         [name.rpartition(" (")[0]] * 2)[1][:-2] == name[:-2] and name.rpartition(" (")[0] in source.columns]

@@ -180,9 +180,7 @@ def _find_array(text: _Text) -> bool:
         mark = text.peek()
         if mark == "[":
             text.take()
-            if text.peek() == "{":
-                return True
-            return False
+            return text.peek() == "{"
         if mark == "{":
             return False
         text.value()
@@ -276,7 +274,8 @@ class _Text:
                 if size > self.hooks.longest_line:
                     raise LineTooLong(self.path.name, line=self._line(self.at),
                                       limit=size_text(self.hooks.longest_line)) from None
-                if error.pos < len(self.text) - 32 and "Unterminated" not in error.msg or not self._grow(size):
+                surely = error.pos < len(self.text) - 32 and "Unterminated" not in error.msg
+                if surely or not self._grow(size):
                     raise self.broken(error.msg, error.pos) from None
                 continue
             if end < len(self.text) or not self.more():

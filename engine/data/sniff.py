@@ -17,6 +17,7 @@ from engine.data.stream import BOMS, open_raw
 HEAD = 256 << 10
 #: Bytes looked at to tell UTF-8 from older encodings; one odd byte may be far from the start.
 SURVEY = 32 << 20
+_STARTS_LIST = re.compile(r'\{\s*"[^"]{1,80}"\s*:\s*(?:"[^"]{0,200}"\s*,\s*"[^"]{1,80}"\s*:\s*)?\[')
 _CONTROL = bytes([*range(1, 7), *range(14, 32)])
 _LABELLED = re.compile(r"[A-Za-z][\w-]{0,30}:[\w-]{1,40}[ \t]+\S")
 
@@ -158,7 +159,8 @@ def _is_csv_like(start: str) -> bool:
 def _is_labelled(lines: list[str]) -> bool:
     hits = sum(1 for line in lines if _LABELLED.match(line))
     kinds = {line.split(":", 1)[0] for line in lines}
-    return hits >= 0.98 * len(lines) and len(kinds) <= max(2, len(lines) // 4) and not any("\t" in x for x in lines[:50])
+    few = len(kinds) <= max(2, len(lines) // 4)
+    return few and hits >= 0.98 * len(lines) and not any("\t" in line for line in lines[:50])
 
 
 def _one_object_a_line(start: str, whole: bool) -> bool:
@@ -175,7 +177,7 @@ def _single_row(line: str, whole: bool) -> bool:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
-        return not whole and not re.match(r'\{\s*"[^"]{1,80}"\s*:\s*(?:"[^"]{0,200}"\s*,\s*"[^"]{1,80}"\s*:\s*)?\[', line)
+        return not whole and not _STARTS_LIST.match(line)
     lists = [item for item in value.values() if isinstance(item, list)]
     if any(isinstance(item, dict) for item in value.values()):
         return False

@@ -1,0 +1,257 @@
+"""Guesses which column plays which part, and with that the task."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.types as pt
+from pydantic import BaseModel
+
+from engine.data import cells, names
+from engine.data.chat import is_messages
+from engine.data.source import Preview
+
+#: Rows looked at: enough to tell labels from texts.
+LOOKED_AT = 2000
+_NUMBER = re.compile(r"^[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?$")
+
+
+class Guess(BaseModel):
+    """A task, the column of each role and the task's options, with reasons; `task` is "" when nothing fits.
+
+    `confidence` from 0 to 1: above 0.8 by names, around 0.5 by content alone.
+    """
+
+    task: str = ""
+    columns: dict[str, str] = {}
+    options: dict[str, Any] = {}
+    confidence: float = 0.0
+    why: list[str] = []
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a column's values look like; shares are of the filled cells."""
+
+    name: str
+    plain: str
+    kind: Literal["messages", "list", "text", "empty"]
+    filled: float
+    count: int
+    distinct: int
+    words: float
+    length: float
+    longest: int
+    numeric: float
+    whole: float
+    values: tuple[str, ...]
+
+    @property
+    def repeated(self) -> float:
+        """Share of the filled cells whose value also stands in another."""
+        return 1 - self.distinct / self.count if self.count else 0.0
+
+    @property
+    def texty(self) -> bool:
+        """Whether it reads like text: several words, or long."""
+        return self.kind == "text" and self.numeric < 0.5 and (self.words >= 2.2 or self.length >= 25)
+
+    @property
+    def labelly(self) -> bool:
+        """Whether it could be a class: short and repeated."""
+        if self.kind != "text" or self.filled < 0.8 or self.distinct < 1:
+            return False
+        short = self.words <= 4 and self.longest <= 64
+        return short and (self.distinct <= 2 or self.distinct <= max(3, 0.5 * self.count))
+
+
+def guess(data: Preview | pa.Table) -> Guess:
+    """Return the likeliest task and roles of a preview or a table; looks at its first 2,000 rows."""
+    found = profiles(data)
+    usable = [item for item in found if item.kind != "empty"]
+    for attempt in (_messages, _exchange, _pair_with_label, _labelled, _unnamed_exchange, _plain_text):
+        result = attempt(usable)
+        if result is not None:
+            return result
+    return Guess(why=["No column of texts was found."])
+
+
+def profiles(data: Preview | pa.Table) -> list[Profile]:
+    """Return a profile of each column."""
+    if isinstance(data, Preview):
+        return [_profile(name, [row.get(name) for row in data.rows]) for name in data.columns]
+    head = data.slice(0, LOOKED_AT)
+    return [_profile(name, head.column(name).to_pylist(), head.column(name).type) for name in head.column_names]
+
+
+def _profile(name: str, values: Sequence[Any], kind: pa.DataType | None = None) -> Profile:
+    given = [value for value in values if value is not None and value != ""]
+    shape: Literal["messages", "list", "text", "empty"] = "text" if given else "empty"
+    if (kind is not None and cells.is_messages(pa.nulls(0, kind))) or any(is_messages(value) for value in given[:50]):
+        shape = "messages"
+    elif any(isinstance(value, list) for value in given[:50]) or (kind is not None and pt.is_list(kind)):
+        shape = "list"
+    texts = [str(value).strip() for value in given] if shape == "text" else []
+    texts = [text for text in texts if text]
+    numbers = [text for text in texts if _NUMBER.match(text)]
+    count = max(1, len(texts))
+    lists = [str(item) for value in given if isinstance(value, list) and shape == "list" for item in value]
+    return Profile(
+        name=name, plain=names.plain(name), kind=shape if texts or shape in ("messages", "list") else "empty",
+        filled=len(given) / max(1, len(values)), count=len(texts) or len(given), distinct=len(set(texts or lists)),
+        words=sum(len(text.split()) for text in texts) / count, length=sum(map(len, texts)) / count,
+        longest=max(map(len, texts or lists), default=0), numeric=len(numbers) / count,
+        whole=sum(1 for text in numbers if float(text).is_integer()) / max(1, len(numbers)), values=tuple(texts[:500]))
+
+
+def _messages(found: list[Profile]) -> Guess | None:
+    chats = [item for item in found if item.kind == "messages"]
+    if not chats:
+        return None
+    best = min(chats, key=lambda item: names.MESSAGES.index(item.plain) if item.plain in names.MESSAGES else 99)
+    columns = {"messages": best.name} | _system(found)
+    return Guess(task="causal_lm", columns=columns, confidence=0.98,
+                 why=[f"'{best.name}' holds conversations: lists of messages with role and content."])
+
+
+def _exchange(found: list[Profile]) -> Guess | None:
+    """Find prompt and completion by name; an answer that is one of a few short ones is a label instead."""
+    by_name = {item.plain: item for item in found if item.kind == "text"}
+    for first, second in names.EXCHANGES:
+        prompt, answer = by_name.get(first), by_name.get(second)
+        if prompt is None or answer is None or (answer.labelly and answer.repeated > 0.5 and answer.words < 3):
+            continue
+        if prompt.labelly and prompt.plain not in ("prompt", "instruction") and not prompt.texty:
+            continue
+        return Guess(task="causal_lm", confidence=0.9, columns={
+            "prompt": prompt.name, "completion": answer.name} | _system(found),
+            why=[f"'{prompt.name}' and '{answer.name}' are usual names of a prompt and its answer."])
+    return None
+
+
+def _pair_with_label(found: list[Profile]) -> Guess | None:
+    by_name = {item.plain: item for item in found if item.kind == "text"}
+    for first, second in names.PAIRS:
+        if first in by_name and second in by_name:
+            one, two = by_name[first], by_name[second]
+            label = _label([item for item in found if item not in (one, two)])
+            if label is not None:
+                return _classify({"text": one.name, "text_pair": two.name}, label, 0.95, [
+                    f"'{one.name}' and '{two.name}' are usual names of two texts judged together."])
+    return None
+
+
+def _labelled(found: list[Profile]) -> Guess | None:
+    """Find one text (or, without names, two) and a label."""
+    label = _label(found)
+    if label is None:
+        return None
+    rest = [item for item in found if item is not label and item.kind == "text" and item.plain not in names.IDS]
+    texty = [item for item in rest if item.texty]
+    named = [item for item in rest if item.plain in names.TEXTS and (item.texty or (item.numeric < 0.5 and not texty))]
+    nameless = [item for item in texty if item.plain.startswith("column_")]
+    if len(nameless) == 2 and not named and min(item.words for item in nameless) >= 4:
+        return _classify({"text": nameless[0].name, "text_pair": nameless[1].name}, label, 0.55,
+                         ["Two columns hold texts and a third a few short values."])
+    if not named and not texty:
+        rest = [item for item in rest if item.numeric < 0.5 and not (item.labelly and item.repeated > 0.8)]
+        if not rest or label.plain not in names.LABELS:
+            return None
+        texty = rest
+    text = min(named, key=lambda item: (names.TEXTS.index(item.plain), -item.length)) if named else \
+        max(texty, key=lambda item: item.length)
+    if named and not text.plain.startswith("text"):
+        text = max(named, key=lambda item: (item.length > 3 * text.length, item is text))
+    sure = (0.45 if named and text.plain in names.TEXTS else 0.25) + (0.5 if label.plain in names.LABELS else 0.3)
+    return _classify({"text": text.name}, label, sure, [f"'{text.name}' holds texts."])
+
+
+def _classify(columns: dict[str, str], label: Profile, confidence: float, why: list[str]) -> Guess:
+    problem, reason = _problem(label)
+    return Guess(task="text_classification", columns=columns | {"label": label.name}, confidence=round(confidence, 2),
+                 options={} if problem == "single_label" else {"problem": problem}, why=[*why, reason])
+
+
+def _label(found: list[Profile]) -> Profile | None:
+    """Return the likeliest label: a usual name first, then short repeated values, 0 and 1 above all."""
+    scored = [(score, item) for item in found if (score := _label_score(item)) > 0]
+    return max(scored, key=lambda pair: pair[0])[1] if scored else None
+
+
+def _label_score(item: Profile) -> float:
+    named = names.LABELS.index(item.plain) if item.plain in names.LABELS else -1
+    if item.plain in names.IDS or item.plain.endswith("_id") or item.filled < 0.5:
+        return 0.0
+    if item.kind == "list":
+        few = item.longest <= 64 and item.distinct <= max(3, item.count)
+        if not few or (named < 0 and item.distinct >= item.count / 2):
+            return 0.0
+        return 10 - named / 10 if named >= 0 else 2.0
+    if item.kind != "text":
+        return 0.0
+    fractional = item.numeric > 0.95 and item.whole < 0.95
+    if named >= 0 and (item.labelly or fractional or item.count < 10 or (item.longest <= 64 and item.words <= 4)):
+        return 10 - named / 10 if not item.texty or item.labelly else 1.0
+    if not item.labelly:
+        return 3.0 if fractional and item.plain in names.NUMBERS else 0.0
+    if item.distinct == 1:
+        return 0.1
+    counting = item.numeric > 0.99 and item.whole > 0.99
+    small = counting and {int(float(value)) for value in item.values} <= set(range(10))
+    few = 1.0 - min(1.0, item.distinct / 200)
+    return (3.5 if small else 0.5 if counting else 2.0) + few + item.filled
+
+
+def _problem(label: Profile) -> tuple[str, str]:
+    if label.kind == "list":
+        return "multi_label", f"'{label.name}' holds a list of labels a row."
+    if label.numeric > 0.95 and label.whole < 0.95:
+        return "regression", f"'{label.name}' holds numbers with fractions: a score."
+    if label.numeric > 0.95 and label.distinct > 30 and label.distinct > 0.05 * label.count and label.count >= 50:
+        return "regression", f"'{label.name}' holds {label.distinct} different numbers: a score."
+    mark = _joined_by(label.values)
+    if mark:
+        return "multi_label", f"'{label.name}' holds several labels a row, joined by '{mark}'."
+    many = f"{label.distinct} different short values" if label.distinct > 1 else "short values"
+    return "single_label", f"'{label.name}' holds {many}: classes."
+
+
+def _joined_by(values: Sequence[str]) -> str:
+    """Return the mark that joins labels in cells: its parts are short, few and come back in other cells."""
+    for mark in ("|", ";", ","):
+        several = [value for value in values if mark in value]
+        if len(several) < max(2, 0.1 * len(values)):
+            continue
+        parts = [part.strip() for value in values for part in value.split(mark) if part.strip()]
+        short = all(len(part.split()) <= 3 and len(part) <= 40 for part in parts)
+        if short and len(set(parts)) < len(set(values)) and len(set(parts)) <= max(3, len(parts) / 3):
+            return mark
+    return ""
+
+
+def _unnamed_exchange(found: list[Profile]) -> Guess | None:
+    texty = [item for item in found if item.texty and item.plain not in names.IDS]
+    named = [item for item in texty if item.plain == "text"]
+    if len(texty) != 2 or named:
+        return None
+    return Guess(task="causal_lm", columns={"prompt": texty[0].name, "completion": texty[1].name}, confidence=0.5,
+                 why=["Two columns hold texts and none a label: taken as prompt and answer."])
+
+
+def _plain_text(found: list[Profile]) -> Guess | None:
+    texts = [item for item in found if item.kind == "text" and item.numeric < 0.5 and item.plain not in names.IDS
+             and (item.texty or not item.labelly)]
+    if not texts:
+        return None
+    best = max(texts, key=lambda item: (item.plain in ("text", "content", "texts", "document"), item.length))
+    return Guess(task="causal_lm", columns={"text": best.name} | _system([x for x in found if x is not best]),
+                 confidence=0.6 if best.plain in names.TEXTS else 0.4,
+                 why=[f"'{best.name}' holds texts, and no other column a label or an answer."])
+
+
+def _system(found: list[Profile]) -> dict[str, str]:
+    return next(({"system": item.name} for item in found if item.plain in names.SYSTEM and item.kind == "text"), {})

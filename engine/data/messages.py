@@ -1,0 +1,95 @@
+"""What can be wrong with conversations, checked for whole columns at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from engine.data import cells
+from engine.data.findings import error, some
+from engine.findings import Finding
+
+ROLES = ("system", "user", "assistant", "tool")
+
+
+def conversations(table: pa.Table, column: str) -> list[Finding]:
+    """Return faults of a column of conversations: empty, unknown roles, no text, no answer, roles out of order."""
+    if not cells.is_messages(table.column(column)):
+        return [error("not_messages", f"The column '{column}' does not hold conversations.", column,
+                      "Map a column of lists of {role, content}, or map prompt and completion instead.")]
+    array = cells.whole(table.column(column))
+    turns = _Turns(array)
+    found = [
+        some("error", "conversation_empty", "The conversation is empty", *_rows(turns.empty),
+             "Remove these rows.", column),
+        some("error", "role_unknown", f"A message has the role {turns.strange()}", *turns.rows(turns.role < 0),
+             "Use system, user, assistant or tool.", column),
+        some("error", "content_missing", "A message has no content", *turns.rows(turns.lacking),
+             "Give every message a `content` text.", column),
+        some("error", "system_late", "A system message stands after other messages",
+             *turns.rows((turns.role == 0) & ~turns.first), "Put it first, or join it with another message.", column),
+        some("error", "no_answer", "The assistant never answers", *_rows(turns.unanswered()),
+             "Add the answer, or remove these rows; answers are what is learned.", column),
+        some("warning", "role_order", "Roles are out of order (user and assistant should take turns, user first)",
+             *turns.rows(turns.misplaced()), "Many chat templates refuse this; correct these conversations.", column),
+        some("warning", "ends_with_question", "The conversation does not end with an answer",
+             *_rows(turns.open_ended()), "The last message is not learned from. Go on, or remove it.", column),
+        some("warning", "content_blank", "A message is empty", *turns.rows(turns.blank & ~turns.lacking),
+             "Go on, or fill or remove it.", column)]
+    return [item for item in found if item.count]
+
+
+def _rows(mask: np.ndarray) -> tuple[list[int], int]:
+    return cells.rows_where(pa.array(mask))
+
+
+class _Turns:
+    """All messages of a column side by side: `parent` is the row of each, `role` its number in ROLES or -1."""
+
+    def __init__(self, array: pa.Array) -> None:
+        self.count = len(array)
+        lengths = np.asarray(pc.fill_null(pc.list_value_length(array), 0)).astype(np.int64)
+        self.empty = lengths == 0
+        self.parent = np.repeat(np.arange(self.count), lengths)
+        self.roles = cells.message_field(array, "role")
+        texts = cells.message_field(array, "content")
+        self.role = np.asarray(pc.fill_null(pc.index_in(self.roles, value_set=pa.array(ROLES)), -1))
+        self.lacking = np.asarray(pc.is_null(texts)) & (self.role != 2)
+        self.blank = np.asarray(cells.blank(texts))
+        size = len(self.parent)
+        self.first = np.ones(size, dtype=bool)
+        self.first[1:] = self.parent[1:] != self.parent[:-1]
+        self.last = np.ones(size, dtype=bool)
+        self.last[:-1] = self.first[1:]
+
+    def rows(self, mask: np.ndarray) -> tuple[list[int], int]:
+        """Return the rows that have a message where `mask` is true."""
+        return _rows(self.any(mask))
+
+    def any(self, mask: np.ndarray) -> np.ndarray:
+        """Return, for each row, whether one of its messages is in `mask`."""
+        found = np.zeros(self.count, dtype=bool)
+        found[self.parent[mask]] = True
+        return found
+
+    def strange(self) -> str:
+        """Return the first unknown role, as shown to a person."""
+        places = np.flatnonzero(self.role < 0)
+        value = self.roles[int(places[0])].as_py() if len(places) else ""
+        return f"'{value}', which is not known" if value else "left out"
+
+    def unanswered(self) -> np.ndarray:
+        """Return the rows without a message of the assistant."""
+        return ~self.any(self.role == 2) & ~self.empty
+
+    def open_ended(self) -> np.ndarray:
+        """Return the rows whose last message is not the assistant's, though another is."""
+        return self.any(self.last & (self.role != 2) & (self.role >= 0)) & ~self.unanswered()
+
+    def misplaced(self) -> np.ndarray:
+        """Return the messages that break the turns: an answer first, or two questions or answers in a row."""
+        previous = np.concatenate([[-2], self.role[:-1]])
+        opening = self.first | ((previous == 0) & ~self.first)
+        same = ~self.first & (self.role == previous) & np.isin(self.role, (1, 2))
+        return same | (opening & (self.role == 2))
