@@ -65,13 +65,13 @@ def _luminance(colour: str) -> float:
 
 @cache
 def css() -> str:
-    """Return the whole stylesheet: the palette as custom properties, then studio/static/studio.css."""
+    """Return the whole stylesheet: the palette as custom properties, then the files in studio/static."""
     series = "".join(f"--ps-series-{i}:{colour};" for i, colour in enumerate(SERIES, 1))
     fonts = f"--ps-sans:{_family(SANS)};--ps-serif:{_family(SERIF)};--ps-mono:{_family(MONO)};"
     light, dark = (_variables(PALETTE[mode]) for mode in ("light", "dark"))
     return (f":root{{{light}{series}{fonts}color-scheme:light}}\n"
             f":root:has(body.dark),.dark{{{dark}color-scheme:dark}}\n"
-            + (STATIC / "studio.css").read_text(encoding="utf-8"))
+            + "".join((STATIC / name).read_text(encoding="utf-8") for name in ("studio.css", "pages.css")))
 
 
 def _family(names: list[str]) -> str:

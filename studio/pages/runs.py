@@ -110,13 +110,13 @@ def _detail_part(problem: gr.HTML) -> None:
                                detail="Its curves, log and checkpoints go. A published adapter stays.",
                                elem_id="run-delete", visible=False)
     live = shell.html(elem_id="run-live")
-    with gr.Row(elem_classes=["ps-two"], elem_id="run-curves"):
+    with gr.Row(elem_classes=["ps-halves"], elem_id="run-curves"):
         loss = plots.figure(elem_id="run-loss", label="Loss")
         quality = plots.figure(elem_id="run-quality", label="Evaluation")
-    with gr.Row(elem_classes=["ps-two"]):
+    with gr.Row(elem_classes=["ps-halves"]):
         rate = plots.figure(elem_id="run-rate", label="Learning rate")
         gradient = plots.figure(elem_id="run-gradient", label="Gradient norm")
-    with gr.Row(elem_classes=["ps-two"]):
+    with gr.Row(elem_classes=["ps-halves"]):
         speed = plots.figure(elem_id="run-speed", label="Throughput")
         memory = plots.figure(elem_id="run-memory", label="Memory")
     where = plots.figure(elem_id="run-where", label="Where the trained parameters are")
