@@ -162,6 +162,8 @@ def _save(model: Any, tokenizer: Any, folder: Path, dtype: torch.dtype) -> None:
         model.save_pretrained(str(folder), max_shard_size="5GB")
     if tokenizer is not None:
         tokenizer.save_pretrained(str(folder))
+    for path in folder.iterdir():
+        path.chmod(0o644)
 
 
 @contextmanager
