@@ -13,7 +13,7 @@ TARGETS = {CLASSIFY: ["query", "value", "intermediate.dense"], CHAT: ["q_proj", 
 def make(folder: Path, base: Path, task_name: str, labels: list[str] | None = None, *, seed: int = 0,
          config: Any = None, options: dict[str, Any] | None = None, columns: dict[str, str] | None = None,
          template: str | None = None, max_length: int = 64, base_path_in_config: str | None = None) -> Path:
-    """Save an adapter (our LoRA unless `config` says else) on the model in `base` to `folder`, all weights drawn anew."""
+    """Save an adapter (our LoRA unless `config` says else) on the model in `base` to `folder`, with random weights."""
     import torch
     from peft import get_peft_model
 
