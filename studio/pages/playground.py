@@ -15,6 +15,7 @@ from engine import tasks
 from engine.errors import Refused, StudioError
 from studio import cards, play_view, service, session, shell
 from studio.pages import Page
+from studio.service.predictions import NotAnswered, told
 
 PAGE = Page("playground", "Playground", icon="M3.5 4.5h13v8.5H9l-4 3.5V13H3.5z")
 
@@ -157,7 +158,8 @@ def _short(text: str) -> str:
     return text if len(text) <= 110 else text[:109] + "…"
 
 
-def _players(user: User, base: str | None, chosen: list[str] | None, beside: bool) -> tuple[list[str | None], list[str]]:
+def _players(user: User, base: str | None, chosen: list[str] | None,
+             beside: bool) -> tuple[list[str | None], list[str]]:
     """Return whom to ask (None is the base) and their names."""
     kept = [adapters.get(user, one) for one in (chosen or [])[:MOST]]
     ids: list[str | None] = [None] if beside or not kept else []
@@ -206,9 +208,9 @@ def _classify(base: str | None, chosen: list[str] | None, beside: bool, text: st
             yield play_view.verdicts(names, answers)
         elif message["event"] == "done":
             if message["state"] == "failed":
-                raise service.told(message.get("error"))
+                raise told(message.get("error"))
             return
-    raise service.NotAnswered(made.id, seconds=120, state="no answer")
+    raise NotAnswered(made.id, seconds=120, state="no answer")
 
 
 # -- chat -----------------------------------------------------------------------------------------------------------
@@ -286,7 +288,7 @@ def _chat(base: str | None, chosen: list[str] | None, beside: bool, text: str, h
         for message in service.stream(user, one):
             if message["event"] == "done" and message["state"] == "failed":
                 yield state(False, text)
-                raise service.told(message.get("error"))
+                raise told(message.get("error"))
             _hear(message, place, turns, notes, going)
             if message["event"] in ("text", "state", "answer"):
                 yield state(True)
