@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from engine.knobs import knob
 from engine.methods.base import Card, Method, Piece, full_learning_rate
@@ -75,6 +75,13 @@ class Lora(Method):
         use_when="The default choice for any task; with a 4-bit base it is QLoRA.",
         avoid_when="The data holds far more than the update can store: raise the rank or train all weights.",
         formula="h = W·x + (α / r)·B·A·x, only A and B are trained", mergeable=True)
+
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _words_are_plain(cls, targets: Any) -> Any:
+        """Refuse an odd word by itself, before it is reported as none of the groups."""
+        return [_plain(word) if isinstance(word, str) else word for word in targets] if isinstance(targets, list) \
+            else targets
 
     @model_validator(mode="after")
     def _dora_keeps_the_base(self) -> Lora:
