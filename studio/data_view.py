@@ -90,7 +90,8 @@ def numbers(row: Dataset) -> str:
         return ""
     duplicates, overlap = stats.get("duplicates") or {}, stats.get("overlap") or {}
     empty, lengths = sum((stats.get("empty") or {}).values()), stats.get("characters") or {}
-    more = f"{count(stats['eval_rows'])} more to evaluate on" if stats.get("eval_rows") else "a share is kept to evaluate"
+    other = stats.get("eval_rows")
+    more = f"{count(other)} more to evaluate on" if other else "a share is kept to evaluate"
     items = [("Rows", count(stats.get("rows")), more),
              ("Duplicates", count(duplicates.get("count")),
               f"{count(duplicates['conflicting'])} with different answers" if duplicates.get("conflicting") else ""),
