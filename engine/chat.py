@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,10 +12,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Message = dict[str, str]
-
-#: Other people's names for the three roles.
-ROLES = {"human": "user", "prompter": "user", "question": "user", "gpt": "assistant", "bot": "assistant",
-         "chatgpt": "assistant", "model": "assistant", "answer": "assistant"}
 
 #: For a base without a template. Conversations: each message under the name of its role, the end mark after answers.
 CONVERSATION = (
@@ -48,29 +43,14 @@ class Rendered:
 
 
 def messages(value: Any) -> list[Message]:
-    """Return a cell of a conversation column as messages; JSON text and `from`/`value` keys are understood."""
-    if isinstance(value, str):
-        value = json.loads(value)
-    if isinstance(value, dict):
-        value = value.get("messages") or value.get("conversations") or [value]
-    found: list[Message] = []
-    for item in value or []:
-        role = str(item.get("role") or item.get("from") or "user").strip().lower()
-        content = item.get("content") if item.get("content") is not None else item.get("value")
-        found.append({"role": ROLES.get(role, role), "content": _content(content)})
-    return found
+    """Return a cell of a conversation column, a list of {role, content}, as messages; no content is an empty text."""
+    return [{"role": str(item["role"]), "content": item["content"] or ""} for item in value or []]
 
 
 def exchange(prompt: Any, answer: Any) -> list[Message]:
     """Return a prompt (or None) and its answer as messages."""
     asked = [] if prompt is None else [{"role": "user", "content": str(prompt)}]
     return [*asked, {"role": "assistant", "content": "" if answer is None else str(answer)}]
-
-
-def _content(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        return "".join(str(part.get("text", "")) if isinstance(part, dict) else str(part) for part in value)
-    return "" if value is None else str(value)
 
 
 def as_text(row: Sequence[Message], tokenizer: PreTrainedTokenizerBase, start: str) -> Rendered:

@@ -65,8 +65,8 @@ def save(attempt: Attempt) -> int:
     if method.artifact == "model":
         method.save(_whole_model(attempt), partial)
     else:
-        _name_the_base(attempt)
         method.save(attempt.parts.model, partial)
+        _name_the_base(attempt, partial)
         (partial / "README.md").unlink(missing_ok=True)
     if attempt.loaded.tokenizer is not None:
         attempt.loaded.tokenizer.save_pretrained(str(partial))
@@ -97,11 +97,16 @@ def _plain(model: Any) -> Any:
     return model
 
 
-def _name_the_base(attempt: Attempt) -> None:
-    """Write the base model's id, not a path of this machine, into the adapter's configuration."""
-    for config in getattr(attempt.parts.model, "peft_config", {}).values():
-        config.base_model_name_or_path = attempt.spec.model.id.removeprefix("hub:")
-        config.revision = attempt.located.revision if attempt.located.source == "hub" else None
+def _name_the_base(attempt: Attempt, folder: Path) -> None:
+    """Write the base model's id, not a path of this machine, into the adapter's configuration.
+
+    After saving: with an id in it, peft would look the id up on the Hub while it saves.
+    """
+    path = folder / "adapter_config.json"
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    facts["base_model_name_or_path"] = attempt.spec.model.id.removeprefix("hub:")
+    facts["revision"] = attempt.located.revision if attempt.located.source == "hub" else None
+    path.write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def write_result(attempt: Attempt, state: str, error: dict[str, str] | None = None) -> dict[str, Any]:

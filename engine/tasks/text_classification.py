@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from engine.data import validate
+from engine.data import cells, validate
 from engine.findings import Finding
 from engine.knobs import knob
 from engine.tasks.base import Batches, ColumnRole, Encoded, Outputs, Task, TaskCard
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Problem = Literal["single_label", "multi_label", "regression"]
-
-#: What may join several labels in one cell, in the order they are looked for.
-SEPARATORS = ("|", ";", ",")
 
 
 class TextClassification(Task):
@@ -59,29 +55,12 @@ class TextClassification(Task):
         """Return the classes: numbers in numerical, words in alphabetical order; one nameless output for a number."""
         if self.problem == "regression":
             return ["score"]
-        values = table.column(columns["label"]).to_pylist()
+        column = table.column(columns["label"])
         if self.problem == "multi_label":
-            names = {name for value in values for name in self.several(value, self._separator(values))}
+            names = cells.several(column, self.separator)[0]
         else:
-            names = {label_name(value) for value in values if value is not None}
-        return sorted(names, key=_order)
-
-    def several(self, value: Any, separator: str) -> list[str]:
-        """Return the label names in one cell: a list, a JSON list, or text joined by `separator`."""
-        if isinstance(value, str) and value.startswith("["):
-            try:
-                value = json.loads(value)
-            except ValueError:
-                value = [value]
-        if value is None:
-            return []
-        parts = value if isinstance(value, (list, tuple)) else str(value).split(separator) if separator else [value]
-        return [name for part in parts if part is not None and (name := label_name(part))]
-
-    def _separator(self, values: Sequence[Any]) -> str:
-        if self.separator != "auto":
-            return self.separator
-        return next((mark for mark in SEPARATORS if any(isinstance(v, str) and mark in v for v in values)), "")
+            names = cells.label_strings(column)
+        return sorted(set(names.drop_null().to_pylist()), key=_order)
 
     def stratify_by(self, columns: Mapping[str, str]) -> str | None:
         """Keep the proportions of the classes when every text has one."""
@@ -89,12 +68,11 @@ class TextClassification(Task):
 
     def texts(self, table: pa.Table, columns: Mapping[str, str]) -> Iterator[str]:
         """Yield the text, with its second text on a line of its own."""
-        first = table.column(columns["text"]).to_pylist()
+        first = _texts(table, columns["text"])
         if "text_pair" in columns:
-            second = table.column(columns["text_pair"]).to_pylist()
-            yield from (f"{_text(a)}\n{_text(b)}" for a, b in zip(first, second, strict=True))
+            yield from (f"{a}\n{b}" for a, b in zip(first, _texts(table, columns["text_pair"]), strict=True))
         else:
-            yield from map(_text, first)
+            yield from first
 
     # -- model -----------------------------------------------------------------------------------------------------
 
@@ -118,10 +96,8 @@ class TextClassification(Task):
         """
         import numpy as np
 
-        first = [_text(value) for value in table.column(columns["text"]).to_pylist()]
-        second = None
-        if "text_pair" in columns:
-            second = [_text(value) for value in table.column(columns["text_pair"]).to_pylist()]
+        first = _texts(table, columns["text"])
+        second = _texts(table, columns["text_pair"]) if "text_pair" in columns else None
         whole = tokenizer(first, second, return_attention_mask=False, verbose=False)
         truncated = sum(len(ids) > max_length for ids in whole["input_ids"])
         if truncated:
@@ -135,15 +111,17 @@ class TextClassification(Task):
     def _targets(self, table: pa.Table, columns: Mapping[str, str], labels: Sequence[str]) -> list[Any]:
         if "label" not in columns or columns["label"] not in table.column_names:
             return [-100] * table.num_rows
-        values = table.column(columns["label"]).to_pylist()
+        column = table.column(columns["label"])
         number = {label: i for i, label in enumerate(labels)}
         if self.problem == "regression":
-            return [float(value) for value in values]
+            return cells.numbers(column).to_pylist()
         if self.problem == "multi_label":
-            separator = self._separator(values)
-            return [[float(label in chosen) for label in labels]
-                    for value in values for chosen in [set(self.several(value, separator))]]
-        return [number.get(label_name(value), -100) for value in values]
+            chosen = [[0.0] * len(labels) for _ in range(table.num_rows)]
+            for label, row in zip(*(part.to_pylist() for part in cells.several(column, self.separator)), strict=True):
+                if label in number:
+                    chosen[row][number[label]] = 1.0
+            return chosen
+        return [number.get(label, -100) for label in cells.label_strings(column).to_pylist()]
 
     def targets(self, row: Mapping[str, Any]) -> int:
         """Every example counts once, whatever its length."""
@@ -210,7 +188,7 @@ class TextClassification(Task):
 
     def _records(self, logits: torch.Tensor, targets: torch.Tensor, losses: torch.Tensor, table: pa.Table,
                  columns: Mapping[str, str], labels: Sequence[str]) -> Iterator[dict[str, Any]]:
-        expected = table.column(columns["label"]).to_pylist()
+        expected = cells.strings(table.column(columns["label"])).to_pylist()
         probabilities = logits.softmax(-1) if self.problem == "single_label" else logits.sigmoid()
         for i, text in enumerate(self.texts(table, columns)):
             record: dict[str, Any] = {"row": i, "input": text[:2000], "loss": round(float(losses[i]), 6)}
@@ -222,18 +200,9 @@ class TextClassification(Task):
                 record |= {"expected": wanted, "predicted": chosen, "correct": chosen == wanted}
             else:
                 best = int(probabilities[i].argmax())
-                record |= {"expected": label_name(expected[i]), "predicted": labels[best],
+                record |= {"expected": expected[i], "predicted": labels[best],
                            "confidence": round(float(probabilities[i, best]), 4), "correct": best == int(targets[i])}
             yield record
-
-
-def label_name(value: Any) -> str:
-    """Return the name of a class as people write it: 1.0 and 1 are one class, True is "true"."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value).strip()
 
 
 def _order(name: str) -> tuple[int, float, str]:
@@ -244,8 +213,8 @@ def _order(name: str) -> tuple[int, float, str]:
     return (0, number, name) if math.isfinite(number) else (1, 0.0, name)
 
 
-def _text(value: Any) -> str:
-    return "" if value is None else str(value)
+def _texts(table: pa.Table, column: str) -> list[str]:
+    return [value or "" for value in cells.strings(table.column(column)).to_pylist()]
 
 
 def _mean_known(losses: torch.Tensor, targets: torch.Tensor, problem: str) -> float:
