@@ -26,7 +26,8 @@ from worker import broker, client
 ROOT = Path(__file__).resolve().parents[1]
 #: Short times, so that tests need not wait for long ones; the order of size is that of the real ones.
 TIMES = {"HEARTBEAT_SECONDS": "0.5", "ORPHAN_SECONDS": "3", "LEASE_SECONDS": "5", "REAPER_SECONDS": "0.5",
-         "RECONCILE_SECONDS": "1", "REAP_SECONDS": "2", "SHIP_SECONDS": "0.1", "SHUTDOWN_SECONDS": "20", "THREADS": "1"}
+         "RECONCILE_SECONDS": "1", "REAP_SECONDS": "2", "SHIP_SECONDS": "0.1",
+         "SHUTDOWN_SECONDS": "20", "DISCARD_SECONDS": "4", "THREADS": "1"}
 
 T = TypeVar("T")
 

@@ -101,7 +101,8 @@ def test_dataset_that_is_not_read_yet_fails_the_run_by_name(rig: Rig) -> None:
 
 
 def test_run_nobody_rang_for_is_found_all_the_same(rig: Rig) -> None:
-    assert rig.ended(rig.train(ring=False)).state == "succeeded"
+    row = rig.ended(rig.train(ring=False))
+    assert row.state == "succeeded", row.error
 
 
 def test_ringing_many_times_trains_once(rig: Rig) -> None:
