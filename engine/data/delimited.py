@@ -17,7 +17,7 @@ from engine.data.faults import Faults
 from engine.data.source import Source
 from engine.data.stream import STRAY_CR, ChunkFile, Hooks, clean, size_text
 
-BLOCK = 8 << 20
+BLOCK = 4 << 20
 MOST_COLUMNS = 10_000
 _END = "\uf8feend\uf8fe"
 _FIX = "Quote fields that hold the delimiter and correct the rows, or leave them out."

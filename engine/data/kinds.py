@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -59,14 +60,19 @@ def join(first: Kind, second: Kind) -> Kind:
 
 def column_kind(values: Sequence[Any]) -> Kind:
     """Return the kind of a whole column."""
-    kinds: dict[type, Any] = {}
+    types = set(map(type, values))
     found: Kind = "null"
-    for value in values:
-        plain = type(value)
-        if plain in (str, float) and plain in kinds:
-            continue
-        kinds[plain] = True
-        found = join(found, kind_of(value))
+    for plain in types & {str, bool}:
+        found = join(found, kind_of(plain()))
+    if float in types:
+        found = join(found, "float")
+    if int in types:
+        numbers = [value for value in values if type(value) is int]
+        found = join(join(found, kind_of(min(numbers))), kind_of(max(numbers)))
+    if types - {str, bool, int, float, type(None)}:
+        for value in values:
+            if isinstance(value, (list, dict)):
+                found = join(found, kind_of(value))
     return found
 
 
@@ -78,6 +84,9 @@ def array(values: Sequence[Any], kind: Kind, name: str, first_row: int, faults: 
         return pa.array(values, TYPES[kind])
     if kind == "strings":
         return pa.array([_strings(value) for value in values], TYPES[kind])
+    with suppress(pa.ArrowException, UnicodeEncodeError, TypeError):
+        # The usual column, texts all through, goes without a step in Python for each cell.
+        return pa.array(values, pa.string())
     return pa.array([_text(value) for value in values], pa.string())
 
 

@@ -24,6 +24,7 @@ BYTES = 16 << 20
 COLUMNAR = 64 << 20
 DEEPEST = 64
 _FIX = "Correct these lines (one JSON object a line), or leave them out."
+_NESTED = frozenset((dict, list))
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
@@ -88,6 +89,8 @@ def nested(layout: Layout) -> list[Finding]:
 
 def flat(row: dict[str, Any], layout: Layout, prefix: str = "", depth: int = 0) -> dict[str, Any]:
     """Return a row with nested objects, and lists of one object, spread into dotted columns."""
+    if not prefix and not any(type(value) in _NESTED for value in row.values()):
+        return row
     found: dict[str, Any] = {}
     for key, value in row.items():
         name = prefix + str(key).replace("\n", " ")

@@ -234,7 +234,8 @@ def _findings(stats: DatasetStats) -> list[Finding]:
     twice, overlap, tokens = stats.duplicates, stats.overlap, stats.tokens
     if twice.conflicting:
         found.append(some("warning", "duplicates_conflict", "The same input has another answer than before",
-                          twice.conflicting_rows, twice.conflicting, "Decide which answer is right, or keep both if they may differ.", ""))
+                          twice.conflicting_rows, twice.conflicting,
+                          "Decide which answer is right, or keep both if they may differ.", ""))
     if twice.count > 0.01 * stats.rows and twice.count > 1:
         found.append(warning(
             "duplicates", f"{twice.count:,} of {stats.rows:,} rows repeat the input of an earlier row.", "",
