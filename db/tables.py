@@ -7,8 +7,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from db.base import Base, Created, Id, JsonList, JsonObject, Owned
 
-__all__ = ["Adapter", "Base", "Dataset", "Export", "LogLine", "Metric", "Model", "Prediction", "Run", "UserRow",
-           "Worker"]
+__all__ = ["Adapter", "Base", "Dataset", "Export", "LogLine", "Metric", "Model", "Password", "Prediction", "Run",
+           "Token", "UserRow", "Worker"]
 
 
 class UserRow(Base):
@@ -20,6 +20,29 @@ class UserRow(Base):
     name: Mapped[str] = mapped_column(unique=True)
     role: Mapped[str] = mapped_column(default="member")
     created_at: Mapped[Created]
+
+
+class Password(Base):
+    """How an account signs in: the scrypt hash of its password."""
+
+    __tablename__ = "passwords"
+
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    hash: Mapped[str]
+    changed_at: Mapped[Created]
+
+
+class Token(Base):
+    """A bearer token of an account: only its SHA-256 is kept."""
+
+    __tablename__ = "tokens"
+
+    id: Mapped[Id]
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    label: Mapped[str] = mapped_column(default="")
+    hash: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[Created]
+    used_at: Mapped[float | None]
 
 
 class Dataset(Owned, Base):
