@@ -17,6 +17,7 @@ from engine.data.faults import Faults
 from engine.data.source import Source
 from engine.data.stream import STRAY_CR, ChunkFile, Hooks, clean, size_text
 
+#: Bytes parsed at a time; a row must fit in one.
 BLOCK = 4 << 20
 MOST_COLUMNS = 10_000
 _END = "\uf8feend\uf8fe"
@@ -31,13 +32,13 @@ def batches(path: Path, source: Source, faults: Faults, hooks: Hooks,
     if source.spaced:
         yield from _by_python(path, source, faults, hooks, 256 if rows else 20_000)
     else:
-        yield from _by_arrow(path, source, faults, hooks, 1 << 20 if rows else BLOCK)
+        yield from _by_arrow(path, source, faults, hooks)
 
 
-def _by_arrow(path: Path, source: Source, faults: Faults, hooks: Hooks, block: int) -> Iterator[pa.RecordBatch]:
+def _by_arrow(path: Path, source: Source, faults: Faults, hooks: Hooks) -> Iterator[pa.RecordBatch]:
     """Parse with Arrow. A last row of our own must come out whole: if it does not, a quote was left open."""
     names = [str(i) for i in range(len(source.columns))]
-    file = ChunkFile(_with_end(clean(path, source, hooks), source))
+    file = ChunkFile(_with_end(clean(path, source, hooks.shorter(BLOCK)), source))
     offset = 2 if source.header else 1
     done = 0
 
@@ -51,7 +52,7 @@ def _by_arrow(path: Path, source: Source, faults: Faults, hooks: Hooks, block: i
     try:
         reader = pacsv.open_csv(
             pa.PythonFile(file, mode="r"),
-            read_options=pacsv.ReadOptions(block_size=block, use_threads=False, column_names=names,
+            read_options=pacsv.ReadOptions(block_size=BLOCK, use_threads=False, column_names=names,
                                            skip_rows_after_names=1 if source.header else 0),
             parse_options=pacsv.ParseOptions(
                 delimiter=source.delimiter or "\x1f", quote_char=source.quote or False,
@@ -65,7 +66,7 @@ def _by_arrow(path: Path, source: Source, faults: Faults, hooks: Hooks, block: i
                     yield _named(waiting, source)
                 waiting = batch
     except pa.ArrowInvalid as error:
-        raise file.error or _explained(error, path, done, waiting, source, block) from None
+        raise file.error or _explained(error, path, done, waiting, source) from None
     whole = waiting is not None and waiting.num_rows and waiting.column(0)[-1].as_py() == _END
     if not whole:
         raise QuoteNotClosed(path.name, row=done + (waiting.num_rows if waiting is not None else 0))
@@ -73,12 +74,12 @@ def _by_arrow(path: Path, source: Source, faults: Faults, hooks: Hooks, block: i
         yield _named(waiting.slice(0, waiting.num_rows - 1), source)
 
 
-def _explained(error: pa.ArrowInvalid, path: Path, done: int, waiting: pa.RecordBatch | None, source: Source,
-               block: int) -> Exception:
+def _explained(error: pa.ArrowInvalid, path: Path, done: int, waiting: pa.RecordBatch | None,
+               source: Source) -> Exception:
     row = done + (waiting.num_rows if waiting is not None else 0) + 1
     if source.quote:
         return QuoteNotClosed(f"{path.name}, row {row}", row=row)
-    return LineTooLong(f"{path.name}, row {row}", line=row, limit=size_text(block))
+    return LineTooLong(f"{path.name}, row {row}", line=row, limit=size_text(BLOCK))
 
 
 def _with_end(chunks: Iterator[bytes], source: Source) -> Iterator[bytes]:

@@ -168,6 +168,10 @@ def _one_object_a_line(start: str, whole: bool) -> bool:
     lines = [line.strip() for line in start.split("\n")[:20] if line.strip()]
     if len(lines) == 1:
         return _single_row(lines[0], whole)
+    try:
+        return isinstance(json.loads(lines[0]), dict)
+    except (ValueError, RecursionError):
+        pass
     opened = sum(1 for line in lines if line.startswith("{") and len(line) > 1)
     return opened > len(lines) / 2 and (lines[0].endswith("}") or lines[1].startswith("{"))
 

@@ -57,6 +57,10 @@ class Hooks:
         """Return the same hooks without the limit on lines, for formats whose rows are not lines."""
         return Hooks(self.progress, self.cancelled, self.largest, 1 << 62)
 
+    def shorter(self, longest_line: int) -> Hooks:
+        """Return the same hooks with a limit on lines of at most `longest_line` bytes."""
+        return Hooks(self.progress, self.cancelled, self.largest, min(self.longest_line, longest_line))
+
 
 def open_raw(path: Path) -> BinaryIO:
     """Open a file for reading bytes; raises FileMissing or FileUnreadable."""
@@ -194,20 +198,22 @@ class ChunkFile(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Fill `buffer` and return the number of bytes, 0 at the end."""
-        while not len(self.rest):
-            try:
-                data = next(self.chunks, b"")
-            except Exception as error:
-                self.error = error
-                raise
-            if not data:
-                return 0
-            self.rest = memoryview(data)
-        count = min(len(buffer), len(self.rest))
-        buffer[:count] = self.rest[:count]
-        self.rest = self.rest[count:]
-        return count
+        """Fill the whole of `buffer`, so that Arrow's blocks are as long as it asks; return the bytes, 0 at the end."""
+        done = 0
+        while done < len(buffer):
+            if not len(self.rest):
+                try:
+                    self.rest = memoryview(next(self.chunks, b""))
+                except Exception as error:
+                    self.error = error
+                    raise
+                if not len(self.rest):
+                    break
+            count = min(len(buffer) - done, len(self.rest))
+            buffer[done:done + count] = self.rest[:count]
+            self.rest = self.rest[count:]
+            done += count
+        return done
 
 
 def lines(path: Path, source: Source, hooks: Hooks) -> Iterator[str]:

@@ -1,0 +1,93 @@
+"""Statistics count what a person would count by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from engine import tasks
+from engine.data import stats
+from engine.data.errors import Cancelled
+
+TABLE = pa.table({"text": ["one two", "three", "One two ", "", None, "four five six"],
+                  "label": ["a", "b", "b", "a", "", "a"]})
+ROLES = {"text": "text", "label": "label"}
+
+
+class Words:
+    """A tokenizer that counts words, with a mark at both ends."""
+
+    def __call__(self, texts: list[str], **options: object) -> dict[str, list[list[int]]]:
+        return {"input_ids": [[0, *range(len(text.split())), 0] for text in texts]}
+
+
+def test_rows_labels_blanks_and_repeats_are_counted() -> None:
+    found = stats.summarise(TABLE, tasks.get("text_classification")(), ROLES, tokenizer=Words(), max_length=4)
+    assert found.rows == 6
+    assert found.empty == {"text": 2, "label": 1}
+    assert found.labels == {"a": 3, "b": 2}
+    assert (found.duplicates.count, found.duplicates.conflicting_rows) == (2, [3, 5])
+    assert found.tokens is not None
+    assert (found.tokens.max, found.tokens.p50, found.tokens.rows) == (5, 3.5, 6)
+    assert found.tokens.over == pytest.approx(1 / 6)
+    assert sum(found.tokens.counts) == 6
+    assert {"too_long", "duplicates_conflict"} <= {item.kind for item in found.findings}
+    assert stats.DatasetStats.model_validate_json(found.model_dump_json()) == found
+
+
+def test_overlap_of_train_and_eval_is_found() -> None:
+    held = pa.table({"text": ["new", "THREE", "four five six"], "label": ["a", "b", "b"]})
+    found = stats.summarise(TABLE, tasks.get("text_classification")(), ROLES, eval_table=held)
+    assert found.overlap is not None
+    assert (found.overlap.count, found.overlap.rows) == (2, [2, 3])
+
+
+def test_conversations_are_compared_as_a_whole() -> None:
+    one = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+    table = pa.table({"messages": [one, one[:1], one, [*one, *one]]})
+    found = stats.summarise(table, tasks.get("causal_lm")(), {"messages": "messages"})
+    assert found.duplicates.count == 1
+    assert found.messages is not None and found.messages.max == 4
+
+
+def test_numbers_and_several_labels_are_counted_in_their_own_way() -> None:
+    task = tasks.get("text_classification")
+    table = pa.table({"text": ["a", "b", "c"], "score": ["1", "2.5", "4"], "tags": ["x|y", "", "y"]})
+    numbers = stats.summarise(table, task(problem="regression"), {"text": "text", "label": "score"}).label_numbers
+    assert numbers is not None and (numbers.mean, numbers.max) == (2.5, 4.0)
+    several = stats.summarise(table, task(problem="multi_label"), {"text": "text", "label": "tags"})
+    assert several.labels == {"y": 2, "x": 1}
+
+
+def test_a_million_rows_take_seconds_and_a_seeded_sample_is_tokenised() -> None:
+    rng = np.random.default_rng(0)
+    words = np.array(["alpha", "beta", "gamma", "delta"])
+    texts = np.char.add(np.char.add(words[rng.integers(0, 4, 1_000_000)], " "), np.arange(1_000_000).astype(str))
+    table = pa.table({"text": texts, "label": words[rng.integers(0, 4, 1_000_000)]})
+    task = tasks.get("text_classification")()
+    seen: list[float] = []
+    found = stats.summarise(table, task, ROLES, tokenizer=Words(), progress=seen.append)
+    assert found.tokens is not None and (found.tokens.rows, found.tokens.sampled) == (stats.TOKENISED, True)
+    assert (found.duplicates.count, found.label_count) == (0, 4)
+    assert seen == sorted(seen) and seen[-1] == 1.0
+    assert not [item for item in task.check(table, ROLES) if item.level == "error"]
+
+
+def test_counting_can_be_cancelled() -> None:
+    with pytest.raises(Cancelled):
+        stats.summarise(TABLE, tasks.get("text_classification")(), ROLES, cancelled=lambda: True)
+
+
+@pytest.mark.shared
+def test_real_token_lengths_are_those_of_the_tokenizer(shared: Path) -> None:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(shared / "models/bert-tiny/tokenizer.json"))
+    tokenizer.enable_truncation(4)
+    table = pa.table({"text": ["the cat sat on the mat today", "hello"], "label": ["a", "b"]})
+    found = stats.summarise(table, tasks.get("text_classification")(), ROLES, tokenizer=tokenizer, max_length=4)
+    assert found.tokens is not None and found.tokens.max == 9
+    assert tokenizer.truncation is not None, "the caller's tokenizer is left as it was"
