@@ -11,9 +11,9 @@ from db import adapters, datasets, logs
 from db.metrics import Curve
 from db.tables import Adapter, Run
 from db.users import User
-from engine import breakdown, methods, tasks
+from engine import methods, tasks
 from engine.errors import StudioError
-from studio import cards, plots, service
+from studio import cards, plots, preview, service
 from studio.text import ago, count, duration, esc, metric, percent, short, size
 
 STAGES = {"load": "Loading the model", "prepare": "Preparing the data", "train": "Training",
@@ -135,28 +135,7 @@ def where(user: User, run: Run) -> plots.Figure:
         found = None
     if found is None:
         return plots.blank("Where the trained parameters are", "The base model's measurements are not here any more.")
-    return cells(found.cells)
-
-
-def cells(found: Sequence[breakdown.Cell]) -> plots.Figure:
-    """Return the heat map of trained parameters, kind of module by layer."""
-    groups = list(dict.fromkeys(cell.group for cell in found))
-    layers = sorted({cell.layer for cell in found if cell.layer is not None})
-    columns: list[int | None] = [*layers, None]
-    by_place = {(cell.group, cell.layer): cell for cell in found}
-
-    def value(group: str, layer: int | None) -> int | None:
-        cell = by_place.get((group, layer))
-        return cell.trained if cell and cell.trained else None
-
-    def text(group: str, layer: int | None) -> str:
-        cell = by_place.get((group, layer))
-        return f"{cell.trained:,} of {cell.total:,} trained" if cell else ""
-
-    return plots.heat(groups, ["outside" if layer is None else str(layer) for layer in columns],
-                      [[value(group, layer) for layer in columns] for group in groups], x_title="layer",
-                      label="Where the trained parameters are",
-                      texts=[[text(group, layer) for layer in columns] for group in groups])
+    return preview.heat(found)
 
 
 def facts(user: User, run: Run) -> str:

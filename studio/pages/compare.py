@@ -11,6 +11,7 @@ from db.tables import Run
 from db.users import User
 from engine.errors import StudioError
 from studio import cards, comparison, plots, session, shell
+from studio.charts import chart
 from studio.pages import Page
 
 PAGE = Page("compare", "Compare", icon="M4 16V8M8 16V4M12 16v-6M16 16V7")
@@ -32,9 +33,9 @@ def build() -> None:
             axis = gr.Radio(AXES, value="step", label="Horizontal axis", elem_id="compare-axis")
             smooth = gr.Slider(0, 0.99, value=0, step=0.01, label="Smoothing", elem_id="compare-smooth",
                                info="Exponential moving average; the thin line is what was measured.")
-        curves = plots.figure(elem_id="compare-curves", label="Curves")
+        curves = chart("Curves", "compare-curves")
         table = shell.html(elem_id="compare-table")
-        scatter = plots.figure(elem_id="compare-scatter", label="Quality against trained parameters")
+        scatter = chart("Quality against trained parameters", "compare-scatter")
         settings = shell.html(elem_id="compare-settings")
         where = shell.address("compare-address")
         seen = gr.State("")

@@ -14,7 +14,8 @@ from db.tables import Dataset
 from db.users import User
 from engine import tasks
 from engine.errors import StudioError
-from studio import cards, data_view, plots, service, session, shell
+from studio import cards, data_view, service, session, shell
+from studio.charts import chart
 from studio.pages import Page
 from studio.text import ago, count
 from worker import client
@@ -134,10 +135,10 @@ def _detail_part(problem: gr.HTML, go: gr.HTML) -> None:
         confirm = gr.Button("Confirm these columns", variant="primary", elem_id="dataset-confirm")
     table = shell.html(elem_id="dataset-preview")
     with gr.Row(elem_classes=["ps-halves"]):
-        labels = plots.figure(elem_id="dataset-labels", label="Labels")
+        labels = chart("Labels", "dataset-labels")
         with gr.Column():
             model = gr.Dropdown([], label="Lengths in the tokens of", elem_id="dataset-model")
-            lengths = plots.figure(elem_id="dataset-lengths", label="Lengths")
+            lengths = chart("Lengths", "dataset-lengths")
             over = shell.html(elem_id="dataset-over")
     seen = gr.State("")
     drawn = [head, numbers, noticed, roles, guess, table, labels, lengths, over, cancel, seen]

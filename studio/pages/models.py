@@ -13,6 +13,7 @@ from db.users import User
 from engine import breakdown, starter, tasks
 from engine.shape import ModelShape
 from studio import cards, plots, service, session, shell
+from studio.charts import chart
 from studio.pages import Page
 from studio.text import ago, count, esc, plural, short, size
 
@@ -150,7 +151,7 @@ def _detail_part(problem: gr.HTML, go: gr.HTML) -> None:
         delete = shell.confirm("Remove", question="Remove this base model?", yes="Remove the model",
                                elem_id="model-delete",
                                detail="Adapters trained on it stay. Files the studio keeps of it are deleted.")
-    chart = plots.figure(elem_id="model-where", label="Where the parameters are")
+    chart = chart("Where the parameters are", "model-where")
     facts = shell.html(elem_id="model-facts")
     seen = gr.State("")
     view = [head, chart, facts, cancel, again, seen]
@@ -199,7 +200,7 @@ def _chart(row: Model) -> plots.Figure:
     groups = list(dict.fromkeys(cell.group for cell in found))
     layers: list[int | None] = [*sorted({cell.layer for cell in found if cell.layer is not None}), None]
     totals = {(cell.group, cell.layer): cell.total for cell in found}
-    return plots.heat(groups, ["outside" if layer is None else str(layer) for layer in layers],
+    return plots.heat(groups, ["other" if layer is None else str(layer + 1) for layer in layers],
                       [[totals.get((group, layer)) for layer in layers] for group in groups], label=label,
                       x_title="layer")
 

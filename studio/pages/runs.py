@@ -9,7 +9,8 @@ import gradio as gr
 from db import runs
 from db.tables import Run
 from engine import methods
-from studio import cards, plots, run_view, service, session, shell
+from studio import cards, run_view, service, session, shell
+from studio.charts import chart
 from studio.pages import Page
 from studio.text import ago, metric, plural, short
 
@@ -111,15 +112,15 @@ def _detail_part(problem: gr.HTML) -> None:
                                elem_id="run-delete", visible=False)
     live = shell.html(elem_id="run-live")
     with gr.Row(elem_classes=["ps-halves"], elem_id="run-curves"):
-        loss = plots.figure(elem_id="run-loss", label="Loss")
-        quality = plots.figure(elem_id="run-quality", label="Evaluation")
+        loss = chart("Loss", "run-loss")
+        quality = chart("Evaluation", "run-quality")
     with gr.Row(elem_classes=["ps-halves"]):
-        rate = plots.figure(elem_id="run-rate", label="Learning rate")
-        gradient = plots.figure(elem_id="run-gradient", label="Gradient norm")
+        rate = chart("Learning rate", "run-rate")
+        gradient = chart("Gradient norm", "run-gradient")
     with gr.Row(elem_classes=["ps-halves"]):
-        speed = plots.figure(elem_id="run-speed", label="Throughput")
-        memory = plots.figure(elem_id="run-memory", label="Memory")
-    where = plots.figure(elem_id="run-where", label="Where the trained parameters are")
+        speed = chart("Throughput", "run-speed")
+        memory = chart("Memory", "run-memory")
+    where = chart("Where the trained parameters are", "run-where")
     facts = shell.html(elem_id="run-facts")
     with gr.Accordion("Name", open=False, elem_id="run-naming"), gr.Row():
         name = gr.Textbox(label="Name of this run", elem_id="run-name", max_lines=1, scale=3)
