@@ -151,10 +151,10 @@ def _detail_part(problem: gr.HTML, go: gr.HTML) -> None:
         delete = shell.confirm("Remove", question="Remove this base model?", yes="Remove the model",
                                elem_id="model-delete",
                                detail="Adapters trained on it stay. Files the studio keeps of it are deleted.")
-    chart = chart("Where the parameters are", "model-where")
+    where = chart("Where the parameters are", "model-where")
     facts = shell.html(elem_id="model-facts")
     seen = gr.State("")
-    view = [head, chart, facts, cancel, again, seen]
+    view = [head, where, facts, cancel, again, seen]
     shell.load(_view, [seen], view, card=problem)
     shell.poll(1, _view, [seen], view, card=problem)
     shell.on([cancel.click], _cancel, None, view, card=problem)
