@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from engine.errors import StudioError
 from studio.text import count, duration, metric
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 
 
 def emit(value: Any) -> None:

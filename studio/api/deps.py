@@ -8,15 +8,15 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
 from db.users import User
-from studio import session
+from studio import login, session
 
-# Only for the OpenAPI document: `studio.session` is the door that reads tokens and cookies.
+# Only for the OpenAPI document: `studio.login` is what reads tokens and cookies.
 bearer = HTTPBearer(auto_error=False, description="A token of `peft-studio users token NAME`, where accounts are on.")
 
 
 def current(request: Request, _: Annotated[object, Depends(bearer)]) -> User:
     """Return who is asking; raises NotSignedIn."""
-    return session.user(request)
+    return login.user_of(request) or session.user(request)
 
 
 Me = Annotated[User, Depends(current)]

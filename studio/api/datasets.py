@@ -1,0 +1,122 @@
+"""Datasets: upload, look, say which column plays which part, delete."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel, ConfigDict, Field
+
+from db import datasets
+from db.settings import settings
+from studio import records, service
+from studio.api import upload
+from studio.api.deps import Me
+from studio.api.errors import BadRequest
+
+router = APIRouter(prefix="/datasets", tags=["datasets"])
+
+FORM = {"required": True, "content": {"multipart/form-data": {"schema": {
+    "type": "object", "required": ["file"], "properties": {
+        "file": {"type": "string", "format": "binary",
+                 "description": "csv, tsv, json, jsonl or parquet, also gzipped; recognised by content."},
+        "eval": {"type": "string", "format": "binary", "description": "A file to evaluate on, if any."},
+        "name": {"type": "string", "description": "Name; the file's without its ending when left out."},
+        "task": {"type": "string", "description": "Task; guessed from the columns when left out."},
+        "columns": {"type": "string", "description": "JSON: column of each role, such as {\"text\": \"sentence\"}."},
+        "options": {"type": "string", "description": "JSON: settings of the task."}}}}}}
+
+
+class Roles(BaseModel):
+    """Which column plays which role, for which task."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    columns: dict[str, str] | None = Field(None, description="Column of each role.")
+    task: str | None = None
+    options: dict[str, Any] | None = None
+    name: str | None = Field(None, description="A new name.")
+
+
+@router.post("", status_code=201, openapi_extra={"requestBody": FORM})
+async def create(request: Request, response: Response, user: Me) -> dict[str, Any]:
+    """Upload a dataset; it is read by a worker: look at `state` until it is ready or failed."""
+    form = await upload.receive(request, settings().data_dir / "uploads", settings().max_upload_bytes)
+    try:
+        row = await run_in_threadpool(_add, user, form)
+    finally:
+        await run_in_threadpool(form.discard)
+    response.headers["Location"] = f"/api/v1/datasets/{row['id']}"
+    return row
+
+
+@router.get("")
+def find(user: Me, search: str = "", state: list[str] | None = Query(None), task: list[str] | None = Query(None),
+         limit: int = Query(100, ge=0, le=1000), offset: int = Query(0, ge=0)) -> dict[str, Any]:
+    """List datasets, newest first."""
+    rows = datasets.find(user, search=search, states=state, tasks=task, limit=limit, offset=offset)
+    return {"items": [records.dataset(row, full=False) for row in rows],
+            "total": datasets.count(user, search=search, states=state, tasks=task)}
+
+
+@router.get("/{id}")
+def get(id: str, user: Me, preview: int = Query(0, ge=0, le=200, description="Rows to show.")) -> dict[str, Any]:
+    """Return a dataset: state, findings, statistics, and a preview of its first rows when asked for."""
+    row = datasets.get(user, id)
+    shown = records.dataset(row)
+    shown["eval_datasets"] = [other.id for other in datasets.find(user, eval_of_id=id)]
+    if preview:
+        head = service.preview(user, id, preview)
+        shown["preview"] = {"columns": head.columns, "rows": head.rows}
+    return shown
+
+
+@router.patch("/{id}")
+def change(id: str, roles: Roles, user: Me) -> dict[str, Any]:
+    """Say which column plays which role; findings and statistics are made anew. Or rename it."""
+    row = datasets.get(user, id)
+    if roles.name is not None:
+        row = datasets.rename(user, id, roles.name)
+    if roles.columns is not None or roles.task is not None or roles.options is not None:
+        columns = roles.columns if roles.columns is not None else dict(row.columns)
+        row = service.set_roles(user, id, columns, task=roles.task, options=roles.options)
+    return records.dataset(row)
+
+
+@router.post("/{id}/cancel")
+def cancel(id: str, user: Me) -> dict[str, Any]:
+    """Stop reading a dataset."""
+    return records.dataset(service.cancel_dataset(user, id))
+
+
+@router.delete("/{id}", status_code=204)
+def delete(id: str, user: Me) -> None:
+    """Delete a dataset and its files."""
+    service.delete_dataset(user, id)
+
+
+def _add(user: Me, form: upload.Form) -> dict[str, Any]:
+    for name in {*form.fields, *form.files} - {"file", "eval", "name", "task", "columns", "options"}:
+        raise BadRequest(name[:80], problem=f"it has a part '{name[:80]}' that nobody asked for")
+    main, other = form.file("file"), form.files.get("eval", [None])[0]
+    assert main.path is not None
+    row = service.add_dataset(
+        user, main.path, name=form.fields.get("name", ""), filename=main.filename or "",
+        eval_path=other.path if other else None, eval_filename=(other.filename or "") if other else "",
+        task=form.fields.get("task") or None, columns=_json(form, "columns"), options=_json(form, "options"), move=True)
+    return records.dataset(row)
+
+
+def _json(form: upload.Form, name: str) -> dict[str, Any] | None:
+    text = form.fields.get(name, "").strip()
+    if not text:
+        return None
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise BadRequest(name, problem=f"{name} is not a JSON object")
+    return value

@@ -1,0 +1,85 @@
+"""`peft-studio datasets …`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from studio import cli_print as out
+from studio.cli_print import Json
+
+app = typer.Typer()
+
+Column = Annotated[list[str] | None, typer.Option("--column", help="Column of a role, as role=column. Repeatable.")]
+Task = Annotated[str | None, typer.Option(help="Task; guessed from the columns when left out.")]
+
+
+@app.command("list")
+def show_all(search: Annotated[str, typer.Argument(help="Words that must occur.")] = "", json: Json = False,
+             limit: Annotated[int, typer.Option(help="At most so many.")] = 100) -> None:
+    """List datasets, newest first."""
+    from db import datasets
+    from studio import records
+    from studio.cli_session import me
+
+    rows = [records.dataset(row, full=False) for row in datasets.find(me(), search=search, limit=limit)]
+    if json:
+        out.emit(rows)
+        return
+    out.table(rows, [("id", "ID"), ("name", "Name"), ("state", "State"), ("rows", "Rows"), ("task", "Task"),
+                     ("columns", "Columns"), ("errors", "Errors"), ("warnings", "Warnings")],
+              "No datasets yet. Add one: peft-studio datasets add FILE")
+
+
+@app.command()
+def show(id: str, json: Json = False) -> None:
+    """Show a dataset: state, columns, statistics, and what was noticed."""
+    from db import datasets
+    from studio import records
+    from studio.cli_session import me
+
+    row = records.dataset(datasets.get(me(), id))
+    if json:
+        out.emit(row)
+        return
+    stats = row["stats"] or {}
+    out.facts([("ID", row["id"]), ("Name", row["name"]), ("State", row["state"]), ("File", row["filename"]),
+               ("Bytes", row["bytes"]), ("SHA-256", row["sha256"]), ("Rows", row["rows"]), ("Task", row["task"]),
+               ("Columns", row["columns"]), ("Options", row["options"]), ("Evaluates", row["eval_of_id"]),
+               ("Labels", stats.get("labels")), ("Duplicates", stats.get("duplicates")), ("Added", row["created_at"])])
+    for finding in row["findings"]:
+        out.finding(finding)
+    if row["error"]:
+        out.failure(row["error"])
+
+
+@app.command()
+def add(file: Annotated[Path, typer.Argument(help="csv, tsv, json, jsonl or parquet, also gzipped.")],
+        eval: Annotated[Path | None, typer.Option(help="A file to evaluate on.")] = None,
+        name: Annotated[str, typer.Option(help="Name; the file's when left out.")] = "", task: Task = None,
+        column: Column = None, wait: Annotated[bool, typer.Option(help="Wait until it has been read.")] = True,
+        json: Json = False) -> None:
+    """Add a dataset; a running worker reads it."""
+    from db import datasets
+    from studio import records, service
+    from studio.cli_flags import roles
+    from studio.cli_session import me, stored
+    from studio.cli_session import wait as until
+    from studio.cli_stack import worker_there
+
+    user = me()
+    row = service.add_dataset(user, file, name=name, eval_path=eval, task=task, columns=roles(column or []))
+    if wait and worker_there():
+        row = until(lambda: datasets.get(user, row.id), ("ready", "failed"), f"Reading {file.name}")
+    elif wait:
+        out.aside("No worker is running: the file is stored and will be read when one is. Start it: peft-studio up")
+    if json:
+        out.emit(records.dataset(row))
+    else:
+        out.say(f"{row.id}  {row.name}  {row.state}" + (f"  {row.rows} rows" if row.rows is not None else ""))
+        for finding in row.findings:
+            out.finding(finding)
+    if row.state == "failed":
+        raise stored(row.error)

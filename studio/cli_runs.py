@@ -1,0 +1,120 @@
+"""`peft-studio runs …`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from studio import cli_print as out
+from studio.cli_print import Json
+
+app = typer.Typer()
+
+
+@app.command("list")
+def show_all(search: Annotated[str, typer.Argument(help="Words that must occur.")] = "",
+             state: Annotated[list[str] | None, typer.Option(help="Only in this state. Repeatable.")] = None,
+             method: Annotated[list[str] | None, typer.Option(help="Only with this method. Repeatable.")] = None,
+             limit: Annotated[int, typer.Option(help="At most so many.")] = 50, json: Json = False) -> None:
+    """List runs, newest first."""
+    from db import runs
+    from studio import records
+    from studio.cli_session import me
+
+    rows = [records.run(row, full=False) for row in runs.find(me(), search=search, states=state, methods=method,
+                                                              limit=limit)]
+    if json:
+        out.emit(rows)
+        return
+    for row in rows:
+        row["progress"] = out.progress(row)
+    out.table(rows, [("id", "ID"), ("name", "Name"), ("method", "Method"), ("model", "Model"), ("progress", "State"),
+                     ("created_at", "Created")], "No runs yet. Start one: peft-studio train --help")
+
+
+@app.command()
+def show(id: str, json: Json = False,
+         log: Annotated[int, typer.Option(help="Show so many of the last lines of its log.")] = 0) -> None:
+    """Show a run: progress, parameters, metrics."""
+    from db import logs, runs
+    from studio import records
+    from studio.cli_session import me
+
+    user = me()
+    row = records.run(runs.get(user, id))
+    if json:
+        out.emit(row)
+        return
+    parameters, result = row["parameters"] or {}, row["result"] or {}
+    out.facts([("ID", row["id"]), ("Name", row["name"]), ("State", out.progress(row)), ("Task", row["task"]),
+               ("Model", row["model"]), ("Method", row["method"]), ("Dataset", row["dataset_id"]),
+               ("Evaluated on", row["eval_dataset_id"]), ("Trained parameters", parameters.get("trained")),
+               ("of all", parameters.get("total")), ("Metrics", result.get("metrics") or row["latest"]),
+               ("Seconds", (result.get("seconds") or {}).get("total")), ("Created", row["created_at"]),
+               ("Finished", row["finished_at"])])
+    if row["error"]:
+        out.failure(row["error"])
+    for line in logs.tail(user, id, log) if log else []:
+        out.say(f"{records.moment(line.at)} {line.level:7} {line.text}")
+
+
+@app.command()
+def spec(id: str) -> None:
+    """Print the RunSpec of a run as JSON: to change and train again."""
+    from db import runs
+    from studio.cli_session import me
+
+    out.emit(runs.duplicate_spec(me(), id))
+
+
+@app.command()
+def stop(id: str, mode: Annotated[Literal["save", "discard"], typer.Option(help="Keep the adapter, or not.")] = "save",
+         json: Json = False) -> None:
+    """Stop a run at once, keeping the adapter as it is, or not."""
+    from studio import records, service
+    from studio.cli_session import me
+
+    row = records.run(service.stop_run(me(), id, mode), full=False)
+    out.emit(row) if json else out.say(f"{id}  {row['state']}")
+
+
+@app.command()
+def resume(id: str, json: Json = False) -> None:
+    """Go on with a stopped, failed or interrupted run from its newest checkpoint."""
+    from studio import records, service
+    from studio.cli_session import me
+
+    row = records.run(service.resume_run(me(), id), full=False)
+    out.emit(row) if json else out.say(f"{id}  {row['state']}")
+
+
+@app.command()
+def export(id: str, to: Annotated[Path | None, typer.Option("--out", help="Where to write the zip.")] = None,
+           json: Json = False) -> None:
+    """Write the adapter of a run as a zip that loads with plain peft."""
+    from db import adapters, runs
+    from studio.cli_adapters import NoAdapter, write
+    from studio.cli_session import me
+
+    user = me()
+    row = adapters.of_run(user, runs.get(user, id).id)
+    if row is None:
+        raise NoAdapter(id, run=id)
+    write(user, row.id, "zip", to, json)
+
+
+@app.command()
+def delete(id: str, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Delete a run that has ended, with its curves, log and files; its adapters stay."""
+    from db import runs
+    from studio import service
+    from studio.cli_session import me
+
+    user = me()
+    row = runs.get(user, id)
+    if not yes:
+        typer.confirm(f"Delete the run '{row.name}' ({row.state})?", abort=True)
+    service.delete_run(user, id)
+    out.say(f"{id}  deleted")

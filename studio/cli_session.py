@@ -1,0 +1,48 @@
+"""Who the command line works for, on which database, and how it waits for workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
+
+from studio import cli_print
+
+if TYPE_CHECKING:
+    from db.users import User
+
+#: Waiting for a worker to read a dataset or measure a model, in seconds; the Hub may be slow.
+PATIENCE = 3600.0
+
+
+def me() -> User:
+    """Return the local user, the tables brought up to date first."""
+    from db import migrate, users
+
+    migrate.upgrade()
+    return users.local()
+
+
+def wait(read: Callable[[], Any], states: Collection[str], what: str,
+         tick: Callable[..., None] = lambda *_: None) -> Any:
+    """Wait until a row's state is one of `states`, telling on stderr how far it is; returns the row."""
+    from studio.service import settled
+    from studio.text import percent
+
+    told = ""
+
+    def seen(row: Any) -> None:
+        nonlocal told
+        tick()
+        part = getattr(row, "progress", None)
+        text = f"{what}: {row.state}" + (f" {percent(part, 2)}" if part and row.state not in states else "")
+        if text != told and (row.state not in states or told):
+            told = text
+            cli_print.aside(text)
+    return settled(read, states, PATIENCE, seen)
+
+
+def stored(error: dict[str, Any] | None) -> Exception:
+    """Return the error that a row holds, to raise."""
+    from studio.service.predictions import told
+
+    return told(error)

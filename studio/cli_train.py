@@ -1,0 +1,276 @@
+"""`peft-studio train`: a RunSpec, or flags made from the fields of methods, tasks and training."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from engine.errors import SpecError
+from studio import cli_flags
+from studio import cli_print as out
+from studio.cli_flags import Flag
+
+if TYPE_CHECKING:
+    from db.tables import Dataset, Run
+    from db.users import User
+
+#: How often a run that goes on is told about, in seconds.
+TELL_SECONDS = 5.0
+
+Text = str | None
+Texts = list[str] | None
+
+#: Name -> (type and help, default) of the flags that are not made from fields.
+FIXED: dict[str, tuple[Any, Any]] = {
+    "spec": (Annotated[Path | None, typer.Argument(help="A RunSpec as JSON; flags change it.")], None),
+    "data": (Annotated[Text, typer.Option(help="A file, or the id of a dataset.")], None),
+    "eval": (Annotated[Text, typer.Option(help="A file or dataset to evaluate on; 'none' keeps a share aside.")], None),
+    "model": (Annotated[Text, typer.Option(help="starter/<name>, local/<name>, <org>/<name>, or a folder.")], None),
+    "revision": (Annotated[Text, typer.Option(help="Branch, tag or commit on the Hub.")], None),
+    "quantization": (Annotated[Text, typer.Option(help="int8 or nf4: hold the frozen base in 8 or 4 bits.")], None),
+    "task": (Annotated[Text, typer.Option(help="Task; guessed from the data when left out.")], None),
+    "method": (Annotated[Text, typer.Option(help="Method; lora when left out.")], None),
+    "column": (Annotated[Texts, typer.Option(help="Column of a role, as role=column. Repeatable.")], None),
+    "set_": (Annotated[Texts, typer.Option("--set", help="Any field: --set method.alpha=32. Repeatable.")], None),
+    "name": (Annotated[str, typer.Option(help="The run's name.")], ""),
+    "follow": (Annotated[bool, typer.Option("--follow", help="Wait for the end; starts a worker if need be.")], False),
+    "dry_run": (Annotated[bool, typer.Option("--dry-run", help="Only say what the run would be.")], False),
+    "json": (out.Json, False),
+}
+
+
+class NoTask(SpecError):
+    """The task cannot be told from the columns of '{name}'."""
+
+    kind = "task_unknown"
+    try_this = "Add --task and --column role=column."
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command with a flag for every field."""
+    def train(**given: Any) -> None:
+        _train(given)
+
+    train.__doc__ = "Train: from a RunSpec (JSON), from flags, or from a RunSpec changed by flags."
+    generated = {f"flag_{flag.name}": flag for flag in cli_flags.flags()}
+    parameters = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+                  for name, (kind, default) in FIXED.items()]
+    parameters += [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(flag))
+                   for name, flag in generated.items()]
+    train.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    train.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    app.command("train")(train)
+
+
+def _annotation(flag: Flag) -> Any:
+    text = f"{flag.help} [{flag.owners}]"
+    if flag.switch:
+        spelling = f"{flag.spelling}/--no-{flag.spelling[2:]}"
+        return Annotated[bool | None, typer.Option(spelling, help=text, show_default=False)]
+    return Annotated[str | None, typer.Option(flag.spelling, help=text, metavar="VALUE", show_default=False)]
+
+
+def _train(given: dict[str, Any]) -> None:
+    from studio.cli_session import me
+    from studio.cli_stack import require, stack
+
+    document = _document(given)
+    user = me()
+    if not given["follow"]:
+        require()
+        _finish(_start(user, document, given, lambda *_: None), given)
+        return
+    with stack(out.aside) as tick:
+        row = _start(user, document, given, tick)
+        if row is not None:
+            row = follow(user, row.id, tick)
+        _finish(row, given)
+
+
+def _document(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the spec document that a file and flags describe; data.train may still be a file."""
+    base: dict[str, Any] = {"method": {"name": "lora"}, "model": {}, "data": {}}
+    if given["spec"] is not None:
+        base = _read(given["spec"])
+    for path, value in (("data.train", given["data"]), ("model.id", given["model"]), ("task", given["task"]),
+                        ("model.revision", given["revision"]), ("model.quantization", given["quantization"])):
+        if value is not None:
+            _put(base, path, value)
+    if given["eval"] is not None:
+        _put(base, "data.eval", None if given["eval"] == "none" else given["eval"])
+    if given["column"]:
+        _put(base, "data.columns", cli_flags.roles(given["column"]))
+    if given["method"] and given["method"] != (base.get("method") or {}).get("name"):
+        base["method"] = {"name": given["method"]}
+    for path, flag in (("data.train", "--data"), ("model.id", "--model")):
+        part, _, name = path.partition(".")
+        if not (base.get(part) or {}).get(name):
+            raise SpecError(path, problem=f"{path} is missing", try_this=f"Add {flag}, or give a RunSpec that has it.")
+    flags = {name.removeprefix("flag_"): value for name, value in given.items()
+             if name.startswith("flag_") and value is not None}
+    return cli_flags.document(base, flags, given["set_"] or [])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise SpecError(str(path), problem=f"the file cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise SpecError(str(path), problem=f"it is not valid JSON ({error})") from None
+    if not isinstance(document, dict):
+        raise SpecError(str(path), problem="it is not a JSON object")
+    return document
+
+
+def _put(document: dict[str, Any], path: str, value: Any) -> None:
+    *parents, name = path.split(".")
+    for part in parents:
+        document = document.setdefault(part, {})
+    document[name] = value
+
+
+def _start(user: User, document: dict[str, Any], given: dict[str, Any], tick: Callable[..., None]) -> Run | None:
+    """Add what the spec names by file or folder, wait until it has been read, and queue the run."""
+    from db import models
+    from studio import service
+    from studio.cli_models import is_folder
+    from studio.cli_session import wait
+
+    dataset = _dataset(user, document, tick)
+    document["task"] = document.get("task") or dataset.task
+    if not document["task"]:
+        raise NoTask("--task", name=dataset.name)
+    reference = document["model"]
+    if is_folder(reference["id"]):
+        reference["id"] = _folder(user, Path(reference["id"]))
+    model = service.add_model(user, reference["id"], revision=reference.get("revision"))
+    wait(lambda: models.get(user, model.id), ("ready", "failed"), f"Looking at {model.ref}", tick)
+    if given["dry_run"]:
+        _describe(service.check(user, document), given["json"])
+        return None
+    row = service.start_run(user, document, name=given["name"])
+    for finding in service.check(user, row.spec).findings:
+        if finding.get("level") == "warning":
+            out.aside(f"Warning: {finding.get('what')} {finding.get('try_this', '')}".strip())
+    return row
+
+
+def _dataset(user: User, document: dict[str, Any], tick: Callable[..., None]) -> Dataset:
+    """Return the dataset of a spec, added first when it is a file, and put its id in the spec."""
+    from db import datasets
+    from studio import service
+    from studio.cli_session import stored, wait
+
+    data = document["data"]
+    if str(data["train"]).startswith("ds_") and not Path(data["train"]).exists():
+        row = datasets.get(user, data["train"])
+    else:
+        other = data.get("eval")
+        is_file = other is not None and not str(other).startswith("ds_")
+        task, columns, options = document.get("task"), data.get("columns") or {}, data.get("options") or {}
+        row = None if is_file else _same(user, Path(data["train"]), task, columns)
+        row = row or service.add_dataset(user, Path(data["train"]), eval_path=Path(str(other)) if is_file else None,
+                                         task=task, columns=columns, options=options if task else {})
+        data["train"] = row.id
+        if is_file:
+            del data["eval"]
+    for each in [*datasets.find(user, eval_of_id=row.id), row]:
+        id = each.id
+        found = wait(lambda id=id: datasets.get(user, id), ("ready", "failed"), f"Reading {each.name}", tick)
+        if found.state == "failed":
+            raise stored(found.error)
+        row = found
+    return row
+
+
+def _same(user: User, path: Path, task: str | None, columns: dict[str, str]) -> Dataset | None:
+    """Return a dataset of the same bytes whose columns are read the same way, so that trying again adds nothing."""
+    from db import datasets
+    from studio.service.datasets import NoSuchFile
+
+    if not path.is_file():
+        raise NoSuchFile(str(path), path=path)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    for row in datasets.find(user, states=["ready"], limit=1000):
+        if row.sha256 == digest and row.eval_of_id is None and (not columns or columns == row.columns) \
+                and (task is None or task == row.task):
+            return row
+    return None
+
+
+def _folder(user: User, folder: Path) -> str:
+    """Return what the model of a folder is called, added first when it is new."""
+    from studio import service
+    from studio.service.models import NameTaken, local_name
+
+    try:
+        return service.add_model_folder(user, folder).ref
+    except NameTaken:
+        return f"local/{local_name(folder)}"
+
+
+def follow(user: User, id: str, tick: Callable[..., None] = lambda *_: None) -> Run:
+    """Tell on stderr how a run goes until it has ended; returns its row."""
+    from db import runs
+    from studio import records, service
+
+    said: tuple[Any, ...] = ()
+    number, last = 0, 0.0
+
+    def seen(row: Run) -> None:
+        nonlocal said, number, last
+        tick()
+        for line in runs.log(user, id, after=number):
+            number = line.number
+            out.aside(f"  {line.text}")
+        now = (row.state, row.stage, row.metric_value)
+        if now != said or (row.state == "running" and time.monotonic() - last >= TELL_SECONDS):
+            said, last = now, time.monotonic()
+            out.aside(out.progress(records.run(row, full=False)))
+    return service.settled(lambda: runs.get(user, id), runs.ENDED, 30 * 86_400, seen)
+
+
+def _finish(row: Run | None, given: dict[str, Any]) -> None:
+    """Print the run, and set the exit code to how it ended."""
+    from studio import records
+
+    if row is None:
+        return
+    shown = records.run(row)
+    if given["json"]:
+        out.emit(shown)
+    elif not given["follow"]:
+        out.say(f"{row.id}  {row.name}  {row.state}")
+    else:
+        result = shown["result"] or {}
+        out.facts([("Run", row.id), ("State", row.state), ("Metrics", result.get("metrics")),
+                   ("Trained parameters", row.trained_parameters),
+                   ("Seconds", (result.get("seconds") or {}).get("total"))])
+    if row.error:
+        out.failure(row.error, as_json=given["json"])
+    if row.state in ("failed", "cancelled"):
+        raise typer.Exit(1 if row.state == "failed" else 3)
+
+
+def _describe(found: Any, as_json: bool) -> None:
+    """Print what a run would be; raises the first obstacle."""
+    if as_json:
+        out.emit(found.as_dict())
+    elif found.breakdown is not None:
+        counts, memory = found.breakdown.parameters, found.breakdown.memory
+        out.facts([("Trained parameters", counts.trained), ("of all", counts.total), ("Percent", counts.percent),
+                   ("Stored", counts.stored), ("Adapter bytes", found.breakdown.adapter_bytes),
+                   ("Memory bytes", memory.total), ("Memory there", memory.available), ("Verdict", memory.verdict),
+                   ("Updates", found.steps[1] if found.steps else None)])
+    if found.obstacles:
+        raise found.obstacles[0]
+
