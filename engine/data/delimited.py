@@ -14,31 +14,33 @@ import pyarrow.csv as pacsv
 
 from engine.data.errors import LineTooLong, QuoteNotClosed, TooManyColumns
 from engine.data.faults import Faults
+from engine.data.kinds import Widened
 from engine.data.source import Source
 from engine.data.stream import STRAY_CR, ChunkFile, Hooks, clean, size_text
 
-#: Bytes parsed at a time; a row must fit in one.
-BLOCK = 4 << 20
+#: Bytes parsed at a time. Arrow reads up to 32 blocks ahead, so they are small until a row needs more.
+BLOCK = 1 << 20
+LARGE_BLOCK = 4 << 20
 MOST_COLUMNS = 10_000
 _END = "\uf8feend\uf8fe"
 _FIX = "Quote fields that hold the delimiter and correct the rows, or leave them out."
 
 
 def batches(path: Path, source: Source, faults: Faults, hooks: Hooks,
-            rows: int | None = None) -> Iterator[pa.RecordBatch]:
-    """Yield batches of string columns; with `rows`, small ones are enough. Raises DataError."""
+            block: int = BLOCK) -> Iterator[pa.RecordBatch]:
+    """Yield batches of string columns; raises Widened when a row needs LARGE_BLOCK, else DataError."""
     if len(source.columns) > MOST_COLUMNS:
         raise TooManyColumns(path.name, count=len(source.columns), limit=MOST_COLUMNS)
     if source.spaced:
-        yield from _by_python(path, source, faults, hooks, 256 if rows else 20_000)
+        yield from _by_python(path, source, faults, hooks)
     else:
-        yield from _by_arrow(path, source, faults, hooks)
+        yield from _by_arrow(path, source, faults, hooks, block)
 
 
-def _by_arrow(path: Path, source: Source, faults: Faults, hooks: Hooks) -> Iterator[pa.RecordBatch]:
+def _by_arrow(path: Path, source: Source, faults: Faults, hooks: Hooks, block: int) -> Iterator[pa.RecordBatch]:
     """Parse with Arrow. A last row of our own must come out whole: if it does not, a quote was left open."""
     names = [str(i) for i in range(len(source.columns))]
-    file = ChunkFile(_with_end(clean(path, source, hooks.shorter(BLOCK)), source))
+    file = ChunkFile(_with_end(clean(path, source, hooks.shorter(block)), source))
     offset = 2 if source.header else 1
     done = 0
 
@@ -52,7 +54,7 @@ def _by_arrow(path: Path, source: Source, faults: Faults, hooks: Hooks) -> Itera
     try:
         reader = pacsv.open_csv(
             pa.PythonFile(file, mode="r"),
-            read_options=pacsv.ReadOptions(block_size=BLOCK, use_threads=False, column_names=names,
+            read_options=pacsv.ReadOptions(block_size=block, use_threads=False, column_names=names,
                                            skip_rows_after_names=1 if source.header else 0),
             parse_options=pacsv.ParseOptions(
                 delimiter=source.delimiter or "\x1f", quote_char=source.quote or False,
@@ -65,8 +67,10 @@ def _by_arrow(path: Path, source: Source, faults: Faults, hooks: Hooks) -> Itera
                     done += waiting.num_rows
                     yield _named(waiting, source)
                 waiting = batch
-    except pa.ArrowInvalid as error:
-        raise file.error or _explained(error, path, done, waiting, source) from None
+    except (pa.ArrowInvalid, LineTooLong):
+        if block < LARGE_BLOCK and (file.error is None or isinstance(file.error, LineTooLong)):
+            raise Widened("block") from None
+        raise file.error or _explained(path, done, waiting, source) from None
     whole = waiting is not None and waiting.num_rows and waiting.column(0)[-1].as_py() == _END
     if not whole:
         raise QuoteNotClosed(path.name, row=done + (waiting.num_rows if waiting is not None else 0))
@@ -74,12 +78,12 @@ def _by_arrow(path: Path, source: Source, faults: Faults, hooks: Hooks) -> Itera
         yield _named(waiting.slice(0, waiting.num_rows - 1), source)
 
 
-def _explained(error: pa.ArrowInvalid, path: Path, done: int, waiting: pa.RecordBatch | None,
+def _explained(path: Path, done: int, waiting: pa.RecordBatch | None,
                source: Source) -> Exception:
     row = done + (waiting.num_rows if waiting is not None else 0) + 1
     if source.quote:
         return QuoteNotClosed(f"{path.name}, row {row}", row=row)
-    return LineTooLong(f"{path.name}, row {row}", line=row, limit=size_text(BLOCK))
+    return LineTooLong(f"{path.name}, row {row}", line=row, limit=size_text(LARGE_BLOCK))
 
 
 def _with_end(chunks: Iterator[bytes], source: Source) -> Iterator[bytes]:
@@ -110,7 +114,7 @@ def _ragged(faults: Faults, row: int, found: int, expected: int) -> None:
     faults.add("ragged_rows", row, what, _FIX)
 
 
-def _by_python(path: Path, source: Source, faults: Faults, hooks: Hooks, size: int) -> Iterator[pa.RecordBatch]:
+def _by_python(path: Path, source: Source, faults: Faults, hooks: Hooks, size: int = 5_000) -> Iterator[pa.RecordBatch]:
     """Parse with Python's csv module, which knows blanks after delimiters."""
     width = len(source.columns)
     held: list[list[str]] = []

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,35 +23,36 @@ from engine.findings import Finding
 
 __all__ = ["Ingested", "Preview", "Source", "digest", "ingest", "preview", "read", "sniff"]
 
-GROUP_BYTES = 32 << 20
+GROUP_BYTES = 16 << 20
 
 
 def preview(path: Path, rows: int = 50, source: Source | None = None, *, largest: int = LARGEST_EXPANDED) -> Preview:
     """Return the first `rows` rows, reading only the head of the file; raises DataError."""
     source = source or sniff(path)
     reading = _Reading(path, source, Hooks(largest=largest), rows)
-    found: list[dict[str, Any]] = []
-    names: list[str] = list(source.columns)
-    batches = reading.batches()
-    for batch in batches:
-        names = batch.schema.names
-        found.extend(batch.slice(0, rows - len(found)).to_pylist())
-        if len(found) >= rows:
-            break
+    names, found = _again(reading, lambda: _head(reading, rows))
     return Preview(columns=names, rows=found, source=source.model_copy(update={"columns": reading.names(names)}),
                    findings=reading.findings())
+
+
+def _head(reading: _Reading, rows: int) -> tuple[list[str], list[dict[str, Any]]]:
+    """Return the column names and the first rows."""
+    found: list[dict[str, Any]] = []
+    names = list(reading.source.columns)
+    with closing(reading.batches()) as batches:
+        for batch in batches:
+            names = list(batch.schema.names)
+            found.extend(batch.slice(0, rows - len(found)).to_pylist())
+            if len(found) >= rows:
+                break
+    return names, found
 
 
 def read(path: Path, source: Source | None = None, *, progress: Progress | None = None,
          cancelled: Callable[[], bool] | None = None, largest: int = LARGEST_EXPANDED) -> pa.Table:
     """Return the whole file as a table; raises a DataError for a file or row that does not fit, or Cancelled."""
     reading = _Reading(path, source or sniff(path), Hooks(progress, cancelled, largest))
-    for _ in range(_TRIES):
-        with suppress(Widened):
-            batches = list(reading.batches())
-            break
-    else:
-        raise FoundFault(path.name, problem="the columns change their kind too often")
+    batches = _again(reading, lambda: list(reading.batches()))
     fault = next((item for item in reading.findings() if item.level == "error"), None)
     if fault is not None:
         raise from_finding(fault, path.name)
@@ -67,7 +68,7 @@ def ingest(path: Path, out_parquet: Path, source: Source | None = None, progress
     reading = _Reading(path, source or sniff(path), Hooks(progress, cancelled, largest))
     part = out_parquet.with_name(out_parquet.name + ".part")
     try:
-        rows, names = _written(reading, part)
+        rows, names = _again(reading, lambda: _write(reading, part))
         sha256, size = digest(path)
         part.replace(out_parquet)
     except OSError as error:
@@ -87,12 +88,14 @@ def digest(path: Path) -> tuple[str, int]:
 
 
 _TRIES = 200
+Result = TypeVar("Result")
 
 
-def _written(reading: _Reading, part: Path) -> tuple[int, list[str]]:
+def _again(reading: _Reading, work: Callable[[], Result]) -> Result:
+    """Do `work`, from the start again whenever a row needs wider columns or larger blocks than those before it."""
     for _ in range(_TRIES):
         with suppress(Widened):
-            return _write(reading, part)
+            return work()
     raise FoundFault(reading.path.name, problem="the columns change their kind too often")
 
 
@@ -128,10 +131,11 @@ class _Reading:
         self.hooks = hooks
         self.rows = rows
         self.layout = records.Layout()
+        self.block = delimited.BLOCK
         self.faults = Faults()
         self.added: list[str] = []
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
+    def batches(self) -> Generator[pa.RecordBatch, None, None]:
         """Yield the batches from the start."""
         self.faults = Faults(skip=self.source.faulty == "skip")
         self.layout.started = False
@@ -148,7 +152,8 @@ class _Reading:
             return labelled.batches(path, source, faults, hooks)
         if source.format in ("json", "jsonl"):
             return records.batches(path, source, faults, hooks, self.layout, self.rows)
-        return delimited.batches(path, source, faults, hooks, self.rows)
+        block, self.block = self.block, delimited.LARGE_BLOCK
+        return delimited.batches(path, source, faults, hooks, block)
 
     def names(self, found: list[str]) -> list[str]:
         """Return the columns of the file itself, without derived ones."""

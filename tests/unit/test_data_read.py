@@ -217,3 +217,12 @@ def test_fast_reading_agrees_with_pythons_csv_module(tmp_path: Path, cells: list
     source = Source(format="csv", delimiter=delimiter, quote='"', columns=["a", "b"])
     found = rows(read.read(path, source))
     assert found == [tuple(text.replace("\r\n", "\n") for text in row) for row in cells]
+
+
+def test_a_row_of_two_megabytes_among_short_ones_is_read(tmp_path: Path) -> None:
+    path, out = tmp_path / "data.csv", tmp_path / "out.parquet"
+    long = "word " * 400_000
+    path.write_text("text,label\n" + "short,a\n" * 300_000 + f'"{long}",b\n' + "short,c\n" * 10)
+    assert read.ingest(path, out).rows == 300_011
+    assert pq.read_table(out).slice(300_000, 1).to_pylist() == [{"text": long, "label": "b"}]
+    assert len(read.preview(path).rows) == 50
