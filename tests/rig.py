@@ -32,13 +32,13 @@ TIMES = {"HEARTBEAT_SECONDS": "0.5", "ORPHAN_SECONDS": "3", "LEASE_SECONDS": "5"
 T = TypeVar("T")
 
 
-def until(look: Callable[[], T], seconds: float = 60.0, what: str = "") -> T:
+def until(look: Callable[[], T], seconds: float = 60.0, what: str | Callable[[], str] = "") -> T:
     """Return the first true answer of `look`; fails when there is none in time."""
     deadline = time.monotonic() + seconds
     while True:
         if answer := look():
             return answer
-        assert time.monotonic() < deadline, f"not in {seconds:g} s: {what or look}"
+        assert time.monotonic() < deadline, f"not in {seconds:g} s: {what() if callable(what) else what or look}"
         time.sleep(0.02)
 
 
@@ -97,12 +97,12 @@ class Rig:
 
     def ended(self, run_id: str, seconds: float = 90.0) -> Any:
         """Wait until a run is over and return its row."""
-        until(lambda: self.state(run_id) in runs.ENDED, seconds, f"{run_id} is {self.state(run_id)}; see {self.tail()}")
+        until(lambda: self.state(run_id) in runs.ENDED, seconds, self.tail)
         return runs.get(self.user, run_id)
 
     def checkpointed(self, run_id: str) -> Any:
         """Wait until a run has a checkpoint and is still going on."""
-        until(lambda: (runs.get(self.user, run_id).checkpoint_step or 0) > 0, 60, f"no checkpoint; see {self.tail()}")
+        until(lambda: (runs.get(self.user, run_id).checkpoint_step or 0) > 0, 60, self.tail)
         row = runs.get(self.user, run_id)
         assert row.state == "running"
         return row

@@ -45,7 +45,7 @@ class Errand:
         """Mark the row as being worked on; False when somebody else has it or it is no longer waiting."""
         if not light.begin(self.id):
             return False
-        self.row = self.repository.update(self.user, self.id, progress=0.0, error=None)
+        self.row = self.update(progress=0.0, error=None)
         return True
 
     def order(self) -> dict[str, Any]:
@@ -72,9 +72,9 @@ class Errand:
         """Let the row wait again, for the next worker."""
         self.update(state=self.waiting, progress=0.0)
 
-    def update(self, **values: Any) -> None:
-        """Change the row."""
-        self.repository.update(self.user, self.id, **values)
+    def update(self, **values: Any) -> Any:
+        """Change the row and return it."""
+        return self.repository.update(self.user, self.id, **values)
 
 
 class Desk:
@@ -84,14 +84,18 @@ class Desk:
         self._nursery, self._log_file = nursery, log_file
         self._pool = ThreadPoolExecutor(places, thread_name_prefix="desk")
         self._known: set[str] = set()
+        self._once_more: dict[str, tuple[type[Errand], dict[str, Any]]] = {}
         self._children: dict[str, Child] = {}
         self._lock = threading.Lock()
         self._closed = False
 
     def take(self, kind: type[Errand], id: str, **extra: Any) -> None:
-        """Put an errand in line; one that is in line already stays where it is."""
+        """Put an errand in line; one that is being done is looked at once more afterwards, for its row has changed."""
         with self._lock:
-            if self._closed or id in self._known:
+            if self._closed:
+                return
+            if id in self._known:
+                self._once_more[id] = (kind, extra)
                 return
             self._known.add(id)
         self._pool.submit(self._run, kind, id, extra)
@@ -118,6 +122,9 @@ class Desk:
         finally:
             with self._lock:
                 self._known.discard(id)
+                wanted = self._once_more.pop(id, None)
+            if wanted is not None:
+                self.take(wanted[0], id, **wanted[1])
 
     def _carry_out(self, errand: Errand) -> None:
         try:

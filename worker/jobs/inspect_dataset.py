@@ -6,6 +6,7 @@ from typing import Any
 
 from db import datasets
 from db.blobs import Blobs
+from engine.findings import Finding
 from worker import station
 from worker.app import app
 from worker.desk import Errand
@@ -42,7 +43,7 @@ class InspectDataset(Errand):
         original = None if read_already else str(self.blobs.local(row.original_key or f"datasets/{self.id}/original"))
         parquet = self.blobs.local(row.parquet_key) if read_already else self.blobs.place(self.key)
         return {"kind": "inspect_dataset", "original": original, "parquet": str(parquet),
-                "task": row.task, "columns": row.columns if row.confirmed else {}, "options": row.options,
+                "source": row.source, "task": row.task, "columns": row.columns, "options": row.options,
                 "eval_parquet": self._eval_rows(), "model": self.extra.get("model"),
                 "max_length": self.extra.get("max_length")}
 
@@ -54,20 +55,19 @@ class InspectDataset(Errand):
         """Store the rows' file and what was found; columns a person confirmed stay."""
         values = {name: result[name] for name in ("rows", "source", "sha256", "guess", "stats", "findings")
                   if name in result}
-        if not self.row.confirmed:
-            values |= {"columns": result["columns"], "task": result["task"]}
+        if not datasets.get(self.user, self.id).confirmed:
+            values |= {"columns": result["columns"], "task": result["task"] or None, "options": result["options"]}
         if self.row.parquet_key is None:
             values["parquet_key"] = self.blobs.put(self.blobs.place(self.key), self.key)
-        elif "findings" in values:
-            # Reading noticed things that counting again cannot see.
-            fresh = {one["kind"] for one in values["findings"]}
-            values["findings"] += [one for one in self.row.findings if one["kind"] not in fresh and one.get("reading")]
+        else:
+            values["findings"] = [one for one in self.row.findings if one.get("reading")] + values["findings"]
         self.update(state="ready", progress=1.0, error=None, cancel=False, **values)
 
     def fail(self, error: dict[str, str], cancelled: bool) -> None:
         """Store why there is no result; a dataset that was ready stays ready."""
         if self.again:
-            self.update(progress=1.0, cancel=False)
+            noticed = [] if cancelled else [Finding(level="error", **error).model_dump(mode="json")]
+            self.update(progress=1.0, cancel=False, findings=[*self.row.findings, *noticed])
         else:
             super().fail(error, cancelled)
 

@@ -21,29 +21,33 @@ def carry_out(order: dict[str, Any], line: Line) -> dict[str, Any]:
     """Return what to store with the dataset.
 
     `order`: original (path, None when the parquet file is there already), parquet (path), and what is known so far:
-    task, columns, options, eval_parquet, model and max_length (for lengths in tokens). Raises DataError, Cancelled.
+    source, task, columns, options, eval_parquet, model and max_length (for lengths in tokens). Findings of reading
+    carry `reading`: counting again cannot see them. Raises DataError, Cancelled.
     """
     import pyarrow.parquet as pq
 
     from engine.data import columns, read
+    from engine.data.source import Source
 
     parquet, outcome = Path(order["parquet"]), {}
     findings: list[Any] = []
     if order["original"] is not None:
-        ingested = read.ingest(Path(order["original"]), parquet, cancelled=line.cancelled,
+        known = Source.model_validate(order["source"]) if order.get("source") else None
+        ingested = read.ingest(Path(order["original"]), parquet, known, cancelled=line.cancelled,
                                progress=lambda part: line.progress(READING * part, "Reading"))
-        findings = [plain(finding) for finding in ingested.findings]
+        findings = [plain(finding) | {"reading": True} for finding in ingested.findings]
         outcome = {"rows": ingested.rows, "source": plain(ingested.source), "sha256": ingested.sha256}
     table = pq.read_table(parquet, memory_map=True)
     guess = columns.guess(table.slice(0, 2000))
     task_name, chosen = order.get("task") or guess.task, order.get("columns") or guess.columns
-    stats, more = _count(order, table, task_name, chosen, line)
+    options = order.get("options") or (guess.options if task_name == guess.task else {})
+    stats, more = _count(order, table, task_name, chosen, options, line)
     line.progress(1.0, "Done")
-    return outcome | {"guess": plain(guess), "task": task_name, "columns": dict(chosen), "findings": findings + more,
-                      "stats": stats}
+    return outcome | {"guess": plain(guess), "task": task_name, "columns": dict(chosen), "options": options,
+                      "findings": findings + more, "stats": stats}
 
 
-def _count(order: dict[str, Any], table: Any, task_name: str, chosen: dict[str, str],
+def _count(order: dict[str, Any], table: Any, task_name: str, chosen: dict[str, str], options: dict[str, Any],
            line: Line) -> tuple[dict[str, Any] | None, list[Any]]:
     """Return statistics and findings; a column choice that does not fit yet is a finding, not a failure."""
     import pyarrow.parquet as pq
@@ -55,7 +59,7 @@ def _count(order: dict[str, Any], table: Any, task_name: str, chosen: dict[str, 
     evaluation = pq.read_table(order["eval_parquet"], memory_map=True) if order.get("eval_parquet") else None
     tokenizer = _tokenizer(order.get("model"), line)
     try:
-        task = tasks.get(task_name)(**(order.get("options") or {}))
+        task = tasks.get(task_name)(**options)
         findings = [plain(finding) for finding in task.check(table, chosen, evaluation)]
         summary = stats.summarise(table, task, chosen, tokenizer=tokenizer, max_length=order.get("max_length"),
                                   eval_table=evaluation, cancelled=line.cancelled,
@@ -64,7 +68,8 @@ def _count(order: dict[str, Any], table: Any, task_name: str, chosen: dict[str, 
         if error.kind == "cancelled":
             raise
         return None, [Finding(level="error", **error.as_dict()).model_dump(mode="json")]
-    return plain(summary), findings
+    seen = {finding["kind"] for finding in findings}
+    return plain(summary), findings + [plain(more) for more in summary.findings if more.kind not in seen]
 
 
 def _tokenizer(model_id: str | None, line: Line) -> Any:
