@@ -1,0 +1,137 @@
+"""Every task: data in, tokens, a loss that falls, the usual metrics and examples out."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import torch
+
+from engine import methods, models, precision, tasks
+from engine.batches import split
+
+pytestmark = pytest.mark.shared
+
+GOOD = ["a lovely film", "so much fun", "great, warm and funny", "I loved every minute of it, truly", "superb"]
+BAD = ["a dreadful film", "so very dull", "awful, cold and sad", "I hated every minute of it, sorry", "terrible"]
+TEXTS = [*GOOD, *BAD] * 2
+TALK = [[{"role": "user", "content": f"Tell me about {who}."},
+         {"role": "assistant", "content": f"Once upon a time there was {who}. " * (1 + i % 3)}]
+        for i, who in enumerate(["a dog", "Tim", "the sun", "a cat", "Lily", "a ball"])]
+
+CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, str], set[str]]] = {
+    "single": ("text_classification", {}, {"t": TEXTS, "y": (["good"] * 5 + ["bad"] * 5) * 2},
+               {"text": "t", "label": "y"}, {"accuracy", "f1", "f1_micro", "matthews_correlation", "loss"}),
+    "pair": ("text_classification", {}, {"t": TEXTS, "u": TEXTS[::-1], "y": [0, 1, 2, 1] * 5},
+             {"text": "t", "text_pair": "u", "label": "y"}, {"accuracy", "f1", "matthews_correlation", "loss"}),
+    "multi_label": ("text_classification", {"problem": "multi_label"},
+                    {"t": TEXTS, "y": (["warm|fun"] * 3 + ["fun"] * 2 + ["cold"] * 3 + [""] * 2) * 2},
+                    {"text": "t", "label": "y"}, {"accuracy", "f1", "f1_micro", "loss"}),
+    "regression": ("text_classification", {"problem": "regression"},
+                   {"t": TEXTS, "y": [1.0] * 5 + [-1.0] * 5 + [0.5] * 10},
+                   {"text": "t", "label": "y"}, {"mse", "mae", "pearson", "spearman", "loss"}),
+    "messages": ("causal_lm", {}, {"m": TALK}, {"messages": "m"}, {"loss", "perplexity"}),
+    "prompt": ("causal_lm", {}, {"p": [t[0]["content"] for t in TALK], "c": [t[1]["content"] for t in TALK]},
+               {"prompt": "p", "completion": "c"}, {"loss", "perplexity"}),
+    "text": ("causal_lm", {}, {"t": [t[1]["content"] for t in TALK]}, {"text": "t"}, {"loss", "perplexity"}),
+    "unpacked": ("causal_lm", {"packing": False, "learn_from": "everything"}, {"m": TALK}, {"messages": "m"},
+                 {"loss", "perplexity"}),
+}
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest, shared: Path) -> dict[str, Any]:
+    name, options, columns, roles, metrics = CASES[request.param]
+    task, table = tasks.get(name)(**options), pa.table(columns)
+    folder = shared / "models" / ("bert-tiny" if name == "text_classification" else "stories260k")
+    labels = task.label_names(table, roles)
+    torch.manual_seed(0)
+    loaded = models.load(folder, task, labels, dtype="fp32")
+    task.prepare_tokenizer(loaded.tokenizer, roles)
+    encoded = task.encode(table, roles, loaded.tokenizer, 64, labels)
+    return {"task": task, "table": table, "roles": roles, "labels": labels, "loaded": loaded, "encoded": encoded,
+            "metrics": metrics}
+
+
+def evaluated(case: dict[str, Any], model: torch.nn.Module) -> Any:
+    task, rows = case["task"], case["encoded"].rows
+    lengths = [len(row["input_ids"]) for row in rows]
+    batches = ((part, task.collate([rows[i] for i in part], 0)) for part in split(range(len(rows)), lengths, 128))
+    model.eval()
+    with torch.inference_mode():
+        return task.evaluate(model, case["encoded"], case["table"], case["roles"], case["labels"], batches)
+
+
+def test_the_data_of_every_task_passes_its_own_check(case: dict[str, Any]) -> None:
+    findings = case["task"].check(case["table"], case["roles"])
+    assert not [finding for finding in findings if finding.level == "error"]
+
+
+def test_training_lowers_the_loss_and_evaluation_names_the_usual_metrics(case: dict[str, Any]) -> None:
+    task, loaded, rows = case["task"], case["loaded"], case["encoded"].rows
+    model = methods.get("lora")().attach(loaded.model, loaded.shape, loaded.heads)
+    before = evaluated(case, model)
+    assert case["metrics"] <= set(before.metrics)
+    precision.training_mode(model, loaded.model.base_model)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=5e-3)
+    terms = sum(task.targets(row) for row in rows)
+    for _ in range(12):
+        (task.loss(model, task.collate(rows, 0)) / terms).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    after = evaluated(case, model)
+    assert after.metrics["loss"] < 0.8 * before.metrics["loss"]
+    assert all(math.isfinite(value) for value in after.metrics.values())
+
+
+def test_examples_come_worst_first_and_say_what_was_expected(case: dict[str, Any]) -> None:
+    outputs = evaluated(case, case["loaded"].model)
+    losses = [example["loss"] for example in outputs.examples]
+    assert losses == sorted(losses, reverse=True)
+    assert {example["row"] for example in outputs.examples} == set(range(case["table"].num_rows))
+    assert all({"input", "expected", "predicted", "correct"} <= set(example) for example in outputs.examples)
+
+
+def test_the_evaluation_loss_is_the_training_loss(case: dict[str, Any]) -> None:
+    task, rows, model = case["task"], case["encoded"].rows, case["loaded"].model.eval()
+    with torch.no_grad():
+        total = float(task.loss(model, task.collate(rows, 0)))
+    mean = total / sum(task.targets(row) for row in rows)
+    assert evaluated(case, model).metrics["loss"] == pytest.approx(mean, rel=1e-4)
+
+
+def test_long_rows_are_cut_and_counted(case: dict[str, Any]) -> None:
+    encoded = case["task"].encode(case["table"], case["roles"], case["loaded"].tokenizer, 8, case["labels"])
+    assert max(len(row["input_ids"]) for row in encoded.rows) <= 8
+    long = sum(len(row["input_ids"]) > 8 for row in case["encoded"].rows)
+    assert encoded.truncated == long > 0
+
+
+def test_labels_unseen_in_training_are_never_right_and_have_no_loss(shared: Path) -> None:
+    task = tasks.get("text_classification")()
+    roles, labels = {"text": "t", "label": "y"}, ["bad", "good"]
+    table = pa.table({"t": GOOD[:2] + BAD[:1], "y": ["good", "odd", "bad"]})
+    loaded = models.load(shared / "models" / "bert-tiny", task, labels, dtype="fp32")
+    encoded = task.encode(table, roles, loaded.tokenizer, 64, labels)
+    assert [row["labels"] for row in encoded.rows] == [1, -100, 0]
+    case = {"task": task, "table": table, "roles": roles, "labels": labels, "encoded": encoded}
+    outputs = evaluated(case, loaded.model)
+    odd = next(example for example in outputs.examples if example["row"] == 1)
+    assert odd["correct"] is False and odd["expected"] == "odd" and math.isfinite(outputs.metrics["loss"])
+
+
+def test_numbers_as_labels_stand_in_numerical_order() -> None:
+    table = pa.table({"t": ["a"] * 4, "y": [10, 2, 1, 2]})
+    assert tasks.get("text_classification")().label_names(table, {"text": "t", "label": "y"}) == ["1", "2", "10"]
+
+
+def test_learning_from_everything_learns_prompts_too(shared: Path) -> None:
+    tokenizer = models.tokenizer_of(shared / "models" / "stories260k")
+    roles, table = {"messages": "m"}, pa.table({"m": TALK})
+    some, every = (tasks.get("causal_lm")(learn_from=what) for what in ("completions", "everything"))
+    some.prepare_tokenizer(tokenizer, roles)
+    rows = [task.encode(table, roles, tokenizer, 200, []).rows for task in (some, every)]
+    assert all(some.targets(a) < every.targets(b) == len(b["input_ids"]) - 1 for a, b in zip(*rows, strict=True))
