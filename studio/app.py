@@ -21,6 +21,9 @@ from studio.pages import builder, pages
 
 log = logging.getLogger("studio")
 
+#: Files whose URL holds their hash never change.
+FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
+
 
 def create_app(chosen: Settings | None = None) -> FastAPI:
     """Return the whole web application; it holds no state that a restart would lose."""
@@ -34,8 +37,8 @@ def create_app(chosen: Settings | None = None) -> FastAPI:
     gr.mount_gradio_app(
         app, draw(), path="/", server_name=chosen.host, server_port=chosen.port, show_error=False, footer_links=[],
         run_history=False, mcp_server=False, enable_monitoring=False, pwa=False,
-        max_file_size=chosen.max_upload_bytes, allowed_paths=[], theme=theme.Studio(), css=theme.css(),
-        head=shell.head(), favicon_path=str(theme.STATIC / "icon.png"))
+        max_file_size=chosen.max_upload_bytes, allowed_paths=[], theme=theme.Studio(), head=shell.head(),
+        favicon_path=str(theme.STATIC / "icon.png"))
     app.add_middleware(Guard, secret=chosen.secret_key, host=chosen.host)
     return app
 
@@ -75,10 +78,12 @@ def _plotly() -> Path:
 def _plumbing(app: FastAPI) -> None:
     @app.get("/static-studio/{name}", include_in_schema=False)
     def static(name: str) -> Response:
+        if name == "studio.css":
+            return Response(theme.css(), media_type="text/css", headers=FOR_EVER)
         found = _plotly() if name == "plotly.min.js" else theme.STATIC / name
         if "/" in name or name.startswith(".") or not found.is_file():
             return PlainTextResponse("Not found", 404)
-        return FileResponse(found, headers={"Cache-Control": "public, max-age=31536000, immutable"})
+        return FileResponse(found, headers=FOR_EVER)
 
     @app.get("/healthz", include_in_schema=False)
     def healthz() -> Response:

@@ -79,11 +79,11 @@ def empty(title: str, text: str, actions: Sequence[tuple[str, str]] = ()) -> str
             f'{links(actions)}</div>')
 
 
-def links(actions: Sequence[tuple[str, str]]) -> str:
-    """Return links that look like buttons, the first one primary."""
+def links(actions: Sequence[tuple[str, str]], primary: bool = True) -> str:
+    """Return links that look like buttons, the first one filled if `primary`."""
     if not actions:
         return ""
-    made = (f'<a class="ps-button{"" if i else " ps-primary"}" href="{esc(href)}">{esc(label)}</a>'
+    made = (f'<a class="ps-button{" ps-primary" if primary and i == 0 else ""}" href="{esc(href)}">{esc(label)}</a>'
             for i, (label, href) in enumerate(actions))
     return f'<p class="ps-actions">{"".join(made)}</p>'
 

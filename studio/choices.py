@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from db import datasets, models
@@ -22,11 +22,31 @@ from studio.text import count, esc, plural, short, size
 Options = list[dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """A draft with the rows it speaks of; each is None when it is missing or, for the shape, not measured yet."""
+
+    user: User
+    draft: Draft
+    dataset: Dataset | None
+    model: Model | None
+    shape: ModelShape | None
+
+
+def look(user: User, draft: Draft) -> Chosen:
+    """Return the draft with the rows it speaks of."""
+    model = models.by_ref(user, draft.model, draft.revision) if draft.model else None
+    shape = shape_of(model) if model is not None and model.state == "ready" and model.shape else None
+    return Chosen(user, draft, _dataset(user, draft.dataset), model, shape)
+
+
 def completed(user: User, draft: Draft) -> Draft:
     """Return the draft with a dataset's task, and a base model for it, where the URL names none."""
-    dataset = _dataset(user, draft)
-    if dataset is not None and not draft.task:
-        draft = replace(draft, task=task_of(user, dataset.id))
+    if not draft.dataset:
+        newest = [row.id for row in datasets.find(user, states=["ready"], limit=50) if row.eval_of_id is None]
+        draft = replace(draft, dataset=next(iter(newest), ""))
+    if not draft.task:
+        draft = replace(draft, task=task_of(_dataset(user, draft.dataset)))
     if not draft.model and draft.task:
         fitting = [s.id for s in STARTERS.values() if draft.task in s.tasks and starter.installed(s)]
         known = [row.ref for row in models.find(user, states=["ready"]) if not row.ref.startswith("tiny/")]
@@ -36,11 +56,14 @@ def completed(user: User, draft: Draft) -> Draft:
     return draft
 
 
-def task_of(user: User, id: str) -> str:
+def with_dataset(user: User, draft: Draft) -> Draft:
+    """Return the draft after its dataset was exchanged: with the task that its columns speak for."""
+    return draft.with_dataset(draft.dataset, task_of(_dataset(user, draft.dataset)))
+
+
+def task_of(row: Dataset | None) -> str:
     """Return the task a dataset was confirmed or guessed to be for, "" when it does not say."""
-    try:
-        row = datasets.get(user, id)
-    except NotFound:
+    if row is None:
         return ""
     task = row.task or (row.guess or {}).get("task") or ""
     return task if task in tasks.every() else ""
@@ -52,52 +75,50 @@ def add_model(user: User, draft: Draft) -> None:
         service.add_model(user, draft.model, revision=draft.revision)
 
 
-def waiting_for(user: User, draft: Draft) -> str:
+def waiting_for(dataset: Dataset | None, model: Model | None) -> str:
     """Return what a worker is still busy with, "" when nothing."""
-    dataset, model = _dataset(user, draft), _model(user, draft)
     if dataset is not None and dataset.state in READING:
         return f"Reading {dataset.name}"
-    if model is not None and model.state in READING:
-        return f"Measuring {model.title}"
-    return ""
+    return f"Measuring {model.title}" if model is not None and model.state in READING else ""
 
 
-def datasets_shown(user: User, draft: Draft) -> dict[str, Any]:
+def datasets_shown(now: Chosen) -> dict[str, Any]:
     """Return the dataset picker's value."""
-    rows = [row for row in datasets.find(user, limit=500) if row.eval_of_id is None]
+    rows = [row for row in datasets.find(now.user, limit=500) if row.eval_of_id is None]
     options = [{"value": row.id, "title": _dataset_title(row), "disabled": row.state == "failed"} for row in rows]
-    return shell.picks(options, draft.dataset, label="Dataset", elem_id="train-dataset",
+    return shell.picks(options, now.draft.dataset, label="Dataset", elem_id="train-dataset",
                        empty="Choose a dataset …" if options else "There is no dataset yet")
 
 
-def evals_shown(user: User, draft: Draft) -> dict[str, Any]:
+def evals_shown(now: Chosen) -> dict[str, Any]:
     """Return the evaluation picker's value: the dataset's own file, a split, or another dataset."""
-    own = datasets.find(user, eval_of_id=draft.dataset, limit=1) if draft.dataset else []
+    own = datasets.find(now.user, eval_of_id=now.draft.dataset, limit=1) if now.draft.dataset else []
     usual = f"{own[0].name}, added with the dataset" if own else "A share of the rows, kept aside"
     options: Options = [{"value": USUAL, "title": usual}]
     if own:
         options.append({"value": SPLIT, "title": "A share of the training rows, kept aside"})
     options += [{"value": row.id, "title": _dataset_title(row), "group": "Another dataset"}
-                for row in datasets.find(user, states=["ready"], limit=200) if row.id != draft.dataset]
+                for row in datasets.find(now.user, states=["ready"], limit=200) if row.id != now.draft.dataset]
     known = {option["value"] for option in options}
-    picked = USUAL if draft.eval == SPLIT and not own else draft.eval
+    picked = USUAL if now.draft.eval == SPLIT and not own else now.draft.eval
     return shell.picks(options, picked if picked in known else USUAL, label="Evaluate on", elem_id="train-eval",
                        help="Rows the model never learns from, to measure what it can do.")
 
 
-def tasks_shown(user: User, draft: Draft) -> dict[str, Any]:
+def tasks_shown(now: Chosen) -> dict[str, Any]:
     """Return the task cards: the one the data speaks for is marked, impossible ones say why."""
-    fits, shape = task_of(user, draft.dataset) if draft.dataset else "", _shape(user, draft)
+    fits, shape = task_of(now.dataset), now.shape
     options = [{"value": name, "title": kind.card.title, "text": kind.card.summary,
                 "tag": "fits your columns" if name == fits else "",
-                "disabled": "" if shape is None or name in shape.task_heads or name == draft.task
+                "disabled": "" if shape is None or name in shape.task_heads or name == now.draft.task
                 else "The chosen base model cannot do this."} for name, kind in tasks.every().items()]
-    return shell.choices(options, draft.task, label="Task", columns=2)
+    return shell.choices(options, now.draft.task, label="Task", columns=2, titled=True)
 
 
-def models_shown(user: User, draft: Draft) -> dict[str, Any]:
+def models_shown(now: Chosen) -> dict[str, Any]:
     """Return the base model picker's value: those added, then starters that were not."""
-    rows = [row for row in models.find(user, limit=500) if not row.ref.startswith("tiny/") or row.ref == draft.model]
+    rows = [row for row in models.find(now.user, limit=500)
+            if not row.ref.startswith("tiny/") or row.ref == now.draft.model]
     options: Options = [{"value": _ref(row), "title": _model_title(row), "group": "Your models"} for row in rows]
     known = {row.ref for row in rows}
     for info in STARTERS.values():
@@ -105,28 +126,28 @@ def models_shown(user: User, draft: Draft) -> dict[str, Any]:
             there = starter.installed(info)
             options.append({"value": info.id, "group": "Starter models", "disabled": not there,
                             "title": f"{info.title}, {short(info.size)}" + ("" if there else " (not installed)")})
-    chosen = f"{draft.model}@{draft.revision}" if draft.revision else draft.model
+    chosen = f"{now.draft.model}@{now.draft.revision}" if now.draft.revision else now.draft.model
     return shell.picks(options, chosen, label="Base model", elem_id="train-model", empty="Choose a base model …")
 
 
-def methods_shown(user: User, draft: Draft) -> dict[str, Any]:
+def methods_shown(now: Chosen) -> dict[str, Any]:
     """Return the method cards; a method that cannot train this model for this task is disabled and says why."""
-    shape = _shape(user, draft)
-    quantization = draft.values.get("model", {}).get("quantization")
+    shape = now.shape
+    quantization = now.draft.values.get("model", {}).get("quantization")
     options = []
     for name, kind in methods.every().items():
-        reasons = _obstacles(kind, shape, draft.task, quantization) if shape else []
+        reasons = _obstacles(kind, shape, now.draft.task, quantization) if shape else []
         options.append({"value": name, "title": kind.card.title, "tag": kind.card.family,
-                        "text": f"{kind.card.summary} {kind.card.use_when}".strip(), "disabled": " ".join(reasons)})
-    return shell.choices(options, draft.method, label="Method", columns=2)
+                        "text": kind.card.summary, "hint": kind.card.use_when, "disabled": " ".join(reasons)})
+    return shell.choices(options, now.draft.method, label="Method", columns=2)
 
 
-def dataset_note(user: User, draft: Draft) -> str:
+def dataset_note(now: Chosen) -> str:
     """Return what a person should know about the chosen dataset, or what to do without one."""
-    row = _dataset(user, draft)
+    row = now.dataset
     if row is None:
         return cards.empty("No dataset chosen", "Add a file of your own, or begin with sample data from the home page.",
-                           [("Add data", "/data"), ("Sample data", "/")]) if not datasets.count(user) else ""
+                           [("Add data", "/data"), ("Sample data", "/")]) if not datasets.count(now.user) else ""
     labels = (row.stats or {}).get("labels") or {}
     facts = [plural(row.rows, "row") if row.rows is not None else "rows not counted yet"]
     facts += [plural(len(labels), "label")] if labels else []
@@ -136,9 +157,9 @@ def dataset_note(user: User, draft: Draft) -> str:
             f"</p>{found}")
 
 
-def model_note(user: User, draft: Draft) -> str:
+def model_note(now: Chosen) -> str:
     """Return what a person should know about the chosen base model."""
-    row, shape = _model(user, draft), _shape(user, draft)
+    row, shape = now.model, now.shape
     if row is None:
         return ""
     if row.state == "failed":
@@ -161,20 +182,11 @@ def _obstacles(kind: type[methods.Method], shape: ModelShape, task: str, quantiz
         return [problem.what]
 
 
-def _dataset(user: User, draft: Draft) -> Dataset | None:
+def _dataset(user: User, id: str) -> Dataset | None:
     try:
-        return datasets.get(user, draft.dataset) if draft.dataset else None
+        return datasets.get(user, id) if id else None
     except NotFound:
         return None
-
-
-def _model(user: User, draft: Draft) -> Model | None:
-    return models.by_ref(user, draft.model, draft.revision) if draft.model else None
-
-
-def _shape(user: User, draft: Draft) -> ModelShape | None:
-    row = _model(user, draft)
-    return shape_of(row) if row is not None and row.state == "ready" and row.shape else None
 
 
 def _ref(row: Model) -> str:

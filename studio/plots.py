@@ -14,7 +14,7 @@ from typing import Any
 
 import gradio as gr
 
-from studio.theme import PALETTE, SERIES, Mode
+from studio.theme import PALETTE, SANS, SERIES, Mode
 from studio.widgets import scripted
 
 Number = float | int | None
@@ -124,7 +124,7 @@ def layout(x_title: str = "", y_title: str = "", height: int = 280, *, legend: b
     return {
         "height": height, "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "showlegend": legend,
         "uirevision": "keep", "margin": {"l": 8, "r": 14, "t": 14 if not legend else 8, "b": 8}, "bargap": 0.25,
-        "font": {"color": "var(--ps-muted)", "size": 12.5, "family": "inherit"},
+        "font": {"color": "var(--ps-muted)", "size": 12.5, "family": "var(--ps-sans)"},
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": {"color": "var(--ps-ink)"}},
         "hoverlabel": {"bgcolor": "var(--ps-panel)", "bordercolor": "var(--ps-line-strong)",
                        "font": {"color": "var(--ps-ink)"}},
@@ -146,6 +146,8 @@ def resolved(value: Any, mode: Mode) -> Any:
     """Return a figure's part with its colours as #rrggbb[aa]: what the browser makes of it in that mode."""
     if isinstance(value, str) and (found := _TOKEN.fullmatch(value)):
         name, alpha = found.groups()
+        if name == "sans":
+            return ",".join(SANS)
         shade = SERIES[int(name.removeprefix("series-")) - 1] if name.startswith("series-") else PALETTE[mode][name]
         return shade + (f"{round(float(alpha) * 255):02x}" if alpha else "")
     if isinstance(value, list):

@@ -16,7 +16,7 @@ from studio.service import Check
 from studio.text import count, esc, percent, plural, short, size
 
 VERDICTS = {"fits": ("good", "Fits"), "tight": ("warn", "Tight"), "too big": ("bad", "Too big")}
-OUTSIDE = "outside"
+OUTSIDE = "other"
 
 
 def verdict(found: Check | None, problems: Sequence[StudioError], waiting: str = "") -> str:
@@ -26,7 +26,7 @@ def verdict(found: Check | None, problems: Sequence[StudioError], waiting: str =
         return f'<div class="ps-verdict" role="status">{cards.progress(None, waiting)}</div>'
     if not problems:
         note = f'<span class="ps-muted">{plural(len(warnings), "warning")} about the data</span>' if warnings else ""
-        return f'<div class="ps-verdict" role="status">{cards.badge("ready")} <b>Ready to start</b> {note}</div>'
+        return f'<div class="ps-verdict" role="status">{cards.badge("ready")} {note}</div>'
     reasons = "".join(f'<li><b>{esc(p.what)}</b> <span>{esc(p.try_this)}</span></li>' for p in problems)
     return (f'<div class="ps-verdict" role="status">{cards.badge("not_ready", "warn")}'
             f'<ul class="ps-reasons">{reasons}</ul></div>')

@@ -91,7 +91,8 @@ def query(request: gr.Request, name: str, default: str = "") -> str:
 
 def queries(request: gr.Request) -> dict[str, str]:
     """Return everything after the ? of the page's URL; events carry the page's address in their Referer."""
-    return dict(parse_qsl(urlsplit(request.headers.get("referer", "")).query, max_num_fields=40))
+    now = dict(parse_qsl(urlsplit(request.headers.get("referer", "")).query, max_num_fields=40))
+    return now or {name: str(value) for name, value in dict(request.query_params).items()}
 
 
 def safely(fn: Callable[..., Any], *, outputs: int = 0, card: Any = None) -> Callable[..., Any]:
@@ -206,5 +207,9 @@ LOGO = ('<svg class="ps-logo" viewBox="0 0 32 32" aria-hidden="true"><rect x="2"
 
 
 def head() -> str:
-    """Return what goes into every page's <head>: the script behind menus, copy buttons and the light/dark switch."""
-    return f'<script src="{asset("studio.js")}"></script><link rel="icon" href="{asset("icon.svg")}">'
+    """Return what goes into every page's <head>: stylesheet, script, icon.
+
+    Gradio would rewrite a stylesheet given as `css=` and break what it does not know.
+    """
+    return (f'<link rel="stylesheet" href="{asset("studio.css")}"><script src="{asset("studio.js")}"></script>'
+            f'<link rel="icon" href="{asset("icon.svg")}">')

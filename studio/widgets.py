@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import gradio as gr
 
-from studio.theme import STATIC
+from studio.theme import STATIC, css
 
 Kind = Literal["choice", "picker", "confirm", "address", "settings", "figure"]
 
@@ -17,7 +17,8 @@ Kind = Literal["choice", "picker", "confirm", "address", "settings", "figure"]
 @cache
 def asset(name: str) -> str:
     """Return the URL of a file in studio/static, with its hash so that browsers may keep it for ever."""
-    digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
+    content = css().encode() if name == "studio.css" else (STATIC / name).read_bytes()
+    digest = hashlib.sha256(content).hexdigest()[:12]
     return f"/static-studio/{name}?v={digest}"
 
 
@@ -40,18 +41,20 @@ def html(value: str = "", *, elem_id: str | None = None, classes: Sequence[str] 
 
 
 def choice(options: Sequence[dict[str, Any]] = (), chosen: str | None = None, *, label: str, elem_id: str,
-           columns: int = 3) -> gr.HTML:
+           columns: int = 3, titled: bool = False) -> gr.HTML:
     """Return cards of which one can be chosen, by mouse or arrow keys; `.input` fires when a person chooses.
 
-    An option is {"value", "title", "text", "tag", "disabled" (the reason, or "")}. Set it with `choices(...)`, read
-    the chosen value with `chosen(value)`.
+    An option is {"value", "title", "text", "hint", "tag", "disabled" (the reason, or "")}. Set it with `choices(...)`,
+    read the chosen value with `chosen(value)`.
     """
-    return scripted("choice", choices(options, chosen, label=label, columns=columns), elem_id=elem_id, label=label)
+    value = choices(options, chosen, label=label, columns=columns, titled=titled)
+    return scripted("choice", value, elem_id=elem_id, label=label)
 
 
-def choices(options: Sequence[dict[str, Any]], chosen: str | None, *, label: str, columns: int = 3) -> dict[str, Any]:
-    """Return the value of a `choice` component."""
-    return {"options": list(options), "chosen": chosen, "label": label, "columns": columns}
+def choices(options: Sequence[dict[str, Any]], chosen: str | None, *, label: str, columns: int = 3,
+            titled: bool = False) -> dict[str, Any]:
+    """Return the value of a `choice` component; `titled` shows the label above it."""
+    return {"options": list(options), "chosen": chosen, "label": label, "columns": columns, "titled": titled}
 
 
 def picker(options: Sequence[dict[str, Any]] = (), chosen: str | None = None, *, label: str, elem_id: str,

@@ -35,7 +35,7 @@ def build() -> None:
                     shell.on(button.click, functools.partial(_prepare, sample.name), None, [go], card=card,
                              busy="minimal")
             with shell.section("Use your own data", "CSV, JSON, JSONL or Parquet; what is in it is recognised."):
-                shell.html(cards.links([("Add data", "/data")]), elem_id="home-own")
+                shell.html(cards.links([("Add data", "/data")], primary=False), elem_id="home-own")
         state = shell.html(elem_id="home-state")
         with shell.section("Recent runs", elem_id="home-runs"):
             listing = shell.html(elem_id="home-run-list")

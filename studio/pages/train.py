@@ -112,8 +112,8 @@ def _open(request: gr.Request) -> list[Any]:
 
 
 def _other_dataset(*chosen: Any, request: gr.Request) -> list[Any]:
-    user, draft = session.user(request), _draft(chosen)
-    return _everything(user, draft.with_dataset(draft.dataset, choices.task_of(user, draft.dataset)))
+    user = session.user(request)
+    return _everything(user, choices.with_dataset(user, _draft(chosen)))
 
 
 def _changed(*chosen: Any, request: gr.Request) -> list[Any]:
@@ -146,21 +146,21 @@ def _draft(chosen: tuple[Any, ...]) -> Draft:
 
 
 def _missing(draft: Draft) -> list[StudioError]:
-    return [NothingChosen(missing, missing=missing.replace("_", " ")) for missing in ("dataset", "task", "model")
-            if not getattr(draft, missing)]
+    needed = {"dataset": draft.dataset, "task": draft.task or not draft.dataset, "base model": draft.model}
+    return [NothingChosen(name, missing=name) for name, value in needed.items() if not value]
 
 
 def _everything(user: User, draft: Draft) -> list[Any]:
     """Return values for every component: the choices, what is said about them, the settings and the preview."""
-    trouble: StudioError | None = None
+    trouble = ""
     try:
         choices.add_model(user, draft)
     except ModelError as problem:
-        trouble = problem
-    return [choices.datasets_shown(user, draft), choices.evals_shown(user, draft), choices.tasks_shown(user, draft),
-            choices.models_shown(user, draft), choices.methods_shown(user, draft),
-            form.state(draft.groups(), draft.values, elem_id=SETTINGS), choices.dataset_note(user, draft),
-            cards.error(trouble) if trouble else choices.model_note(user, draft), *_shown(user, draft)]
+        trouble = cards.error(problem)
+    now = choices.look(user, draft)
+    return [choices.datasets_shown(now), choices.evals_shown(now), choices.tasks_shown(now), choices.models_shown(now),
+            choices.methods_shown(now), form.state(draft.groups(), draft.values, elem_id=SETTINGS),
+            choices.dataset_note(now), trouble or choices.model_note(now), *_shown(user, draft)]
 
 
 def _shown(user: User, draft: Draft) -> list[Any]:
@@ -172,7 +172,7 @@ def _shown(user: User, draft: Draft) -> list[Any]:
             problems = list(found.obstacles)
         except StudioError as problem:
             problems = [problem]
-    waiting = choices.waiting_for(user, draft)
+    waiting = choices.waiting_for(found.dataset, found.model) if found else ""
     if waiting:
         problems = [p for p in problems if p.kind not in ("dataset_not_ready", "model_not_ready")]
     return [preview.verdict(found, problems, waiting if not problems else ""), preview.numbers(found),

@@ -38,9 +38,10 @@
           input,
           make("span", { class: "ps-option-title" }, option.title, option.tag ? make("span", { class: "ps-tag" }, option.tag) : ""),
           option.text ? make("span", { class: "ps-option-text" }, option.text) : "",
+          option.hint ? make("span", { class: "ps-option-text ps-option-hint" }, option.hint) : "",
           option.disabled ? make("span", { class: "ps-option-why" }, option.disabled) : "");
       });
-      element.replaceChildren(make("div", {
+      element.replaceChildren(state.titled ? make("p", { class: "ps-label" }, state.label) : "", make("div", {
         class: "ps-options", role: "radiogroup", "aria-label": state.label, style: `--columns:${state.columns ?? 3}`,
       }, ...cards));
       if (focused !== null) element.querySelector(`input[value="${CSS.escape(focused)}"]`)?.focus();
@@ -69,7 +70,7 @@
       }
       const had = element.contains(document.activeElement);
       element.replaceChildren(make("div", { class: "ps-field" },
-        make("div", { class: "ps-field-head" }, make("label", { for: id }, state.label ?? "")), made,
+        make("div", { class: "ps-field-head" }, make("label", { class: "ps-field-name", for: id }, state.label ?? "")), made,
         state.help ? make("p", { class: "ps-help", id: `${id}-help` }, state.help) : ""));
       if (had) made.focus();
     });
@@ -103,7 +104,8 @@
       const target = props.value;
       if (typeof target !== "string" || !target) return;
       if (target.startsWith("?")) history.replaceState(null, "", location.pathname + (target === "?" ? "" : target));
-      else if (/^\/(?!\/)/.test(target)) location.assign(target);
+      /* Gradio complains when its event stream is cut off, so let it end first */
+      else if (/^\/(?!\/)/.test(target)) setTimeout(() => location.assign(target), 120);
     };
     watch("value", go);
     go();
@@ -131,7 +133,7 @@
     const set = (path, value, patient = false) => {
       props.value = { ...props.value, values: write(props.value.values, path, value) };
       clearTimeout(waiting);
-      if (patient) waiting = setTimeout(() => trigger("input"), 150);
+      if (patient) waiting = setTimeout(() => trigger("input"), 80);
       else trigger("input");
       refresh();
     };
@@ -242,7 +244,8 @@
       }
       if (field.kind === "choice") {
         const pick = (picked) => set(path, picked);
-        return field.options.length <= 4 ? segments(field.options, id, value, pick, field.title) : select(field.options, id, value, pick);
+        const letters = field.options.reduce((sum, option) => sum + option.label.length + 3, 0);
+        return letters <= 30 ? segments(field.options, id, value, pick, field.title) : select(field.options, id, value, pick);
       }
       if (field.options?.length) return words(field, path, id, value);
       return textual(field) ? entry(field, path, id, value) : number(field, path, id, value);
@@ -252,12 +255,14 @@
       const id = `${prefix}-${path.join("-")}`;
       const value = read(props.value.values, path);
       const inline = field.kind === "flag" || field.kind === "part";
+      const shown = control(field, path, id, value);
+      const single = !shown.classList.contains("ps-segments"); /* a group of radios carries its own name */
       const made = make("div", { class: "ps-field" + (inline ? " ps-inline" : ""), "data-path": path.join("."), "data-advanced": field.advanced ? "1" : null },
         make("div", { class: "ps-field-head" },
-          make("label", { for: id }, field.title),
+          make(single ? "label" : "span", { class: "ps-field-name", for: single ? id : null }, field.title),
           make("button", { type: "button", class: "ps-reset", title: `Back to ${field.shown_default}`, "aria-label": `Reset ${field.title} to ${field.shown_default}`,
             onclick: () => { set(path, field.default ?? null); paint(props.value, true); } }, "↺")),
-        control(field, path, id, value),
+        shown,
         make("p", { class: "ps-help", id: `${id}-help` }, field.help));
       made.field = field;
       made.path = path;
@@ -398,6 +403,16 @@
       try { localStorage.setItem("studio.theme", mode); } catch { /* storage may be off */ }
       theme(mode);
     }
+  });
+
+  /* When a page is left while an event is under way, Gradio reports its own cut connection as an error, and does so
+     before anybody else hears that the page is left: so errors wait a moment. */
+  let leaving = false;
+  const report = console.error.bind(console);
+  console.error = (...words) => setTimeout(() => { if (!leaving) report(...words); }, 30);
+  addEventListener("beforeunload", () => {
+    leaving = true;
+    setTimeout(() => { leaving = false; }, 5000);
   });
 
   new MutationObserver(() => {
