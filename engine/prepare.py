@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine import batches, breakdown, checkpoint, environment, flat, fused, memory, models, precision
+from engine import batches, breakdown, checkpoint, environment, evaluate, flat, fused, memory, models, precision
 from engine.control import Control
 from engine.data import columns as roles
 from engine.data import read, split, validate
@@ -199,7 +199,10 @@ def choose_kernels(task: Task, loaded: Loaded, model: torch.nn.Module, formats: 
     by_length = sorted(learnable, key=lambda i: lengths[i])
     sample = [train.rows[i] for i in (by_length[-1], by_length[0], by_length[len(by_length) // 2])]
     pad_id = loaded.tokenizer.pad_token_id or 0 if loaded.tokenizer is not None else 0
-    return flat.make_flat(model, base, task, sample, pad_id)
+    packed = flat.make_flat(model, base, task, sample, pad_id)
+    model.eval()
+    task.prepare_model(model, evaluate.to_device(task.collate(sample, pad_id, packed=packed), device))
+    return packed
 
 
 def _below_the_head(model: Any) -> torch.nn.Module | None:

@@ -126,6 +126,9 @@ class Task(BaseModel):
         """Give the tokenizer what the task needs (a chat template); return a sentence for the log, or nothing."""
         return ""
 
+    def prepare_model(self, model: torch.nn.Module, batch: dict[str, Any]) -> None:
+        """Make the model compute the loss of this task faster where a trial `batch` shows that nothing changes."""
+
     def encode(self, table: pa.Table, columns: Mapping[str, str], tokenizer: PreTrainedTokenizerBase, max_length: int,
                labels: Sequence[str]) -> Encoded:
         """Tokenise every row of `table`."""

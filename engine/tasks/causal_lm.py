@@ -120,7 +120,31 @@ class CausalLM(Task):
 
     def loss(self, model: torch.nn.Module, batch: dict[str, Any]) -> torch.Tensor:
         """Return the cross entropy summed over the target tokens."""
-        return self.token_losses(model, batch)[0].sum()
+        from engine import heads
+        from engine.attention import set_layout
+
+        parts = getattr(model, "studio_head", None)
+        if parts is None:
+            return self.token_losses(model, batch)[0].sum()
+        targets = batch["targets"].reshape(-1)
+        places = (targets != -100).nonzero().squeeze(-1)
+        set_layout(batch.get("layout"))
+        inputs = {name: value for name, value in batch.items() if name not in ("targets", "layout")}
+        return heads.summed_loss(parts, inputs, places, targets[places])
+
+    def prepare_model(self, model: torch.nn.Module, batch: dict[str, Any]) -> None:
+        """Compute the loss without keeping scores, if that gives the loss the model's own scores give."""
+        import torch
+
+        from engine import heads
+
+        model.studio_head = None  # type: ignore[assignment]
+        with torch.inference_mode():
+            usual = float(self.loss(model, batch))
+            parts = heads.parts_of(model)
+            model.studio_head = parts  # type: ignore[assignment]
+            if parts is not None and abs(float(self.loss(model, batch)) - usual) > 1e-3 * abs(usual):
+                model.studio_head = None  # type: ignore[assignment]
 
     def probe(self, model: torch.nn.Module, batch: dict[str, Any]) -> torch.Tensor:
         """Return the mean loss of each row."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine import attention, flat, fused, methods, models, precision
+from engine import attention, flat, fused, heads, methods, models, precision
 from engine.tasks.causal_lm import CausalLM
 from engine.tasks.text_classification import TextClassification
 
@@ -222,3 +222,31 @@ def test_automatic_precision_follows_what_the_processor_has(
     every = {"avx512_bf16": False, "amx_bf16": False} | features
     monkeypatch.setattr(precision, "cpu_features", lambda: every)
     assert precision.choose("auto", "cpu", whole=False).name == name
+
+
+@pytest.mark.parametrize("trained", ["lora", "full"])
+def test_the_loss_without_kept_scores_has_the_same_value_and_gradients(
+        shared: Path, trained: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heads, "CHUNK_BYTES", 4 * 512 * 30)
+    task, rows = CausalLM(), stories()
+    loaded = models.load(shared / "models" / "stories260k", task, [], dtype="fp32")
+    model = with_lora(loaded.model, loaded.shape, []) if trained == "lora" else methods.get("full")().attach(
+        loaded.model, loaded.shape, [])
+    batch = task.collate(rows, 0)
+    usual = task.loss(model, batch)
+    (usual / 7).backward()
+    expected = gradient(model)
+    task.prepare_model(model, batch)
+    assert model.studio_head is not None
+    fast = task.loss(model, batch)
+    (fast / 7).backward()
+    assert fast.item() == pytest.approx(usual.item(), rel=1e-5)
+    assert torch.allclose(gradient(model), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_a_model_that_changes_its_scores_keeps_its_own_loss(storyteller: tuple[torch.nn.Module, Any]) -> None:
+    model, inner = storyteller
+    inner.lm_head.register_forward_hook(lambda module, inputs, output: 30 * torch.tanh(output / 30) / 2)
+    task = CausalLM()
+    task.prepare_model(model, task.collate(stories(), 0))
+    assert model.studio_head is None

@@ -1,0 +1,74 @@
+"""The loss of a language model straight from its hidden states: scores are made a few rows at a time and never kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+#: Bytes of scores (fp32) that are alive at once.
+CHUNK_BYTES = 32 << 20
+
+
+class ScoreLoss(torch.autograd.Function):
+    """Σ cross entropy of softmax(hidden·Wᵀ + b) against targets; gradients are found in the same pass.
+
+    Scores of all target tokens would take (targets · vocabulary) floats three times over.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None,
+                targets: torch.Tensor) -> torch.Tensor:
+        """Return the summed loss; `hidden` (targets, width), `weight` (vocabulary, width), `targets` (targets,)."""
+        matrix = weight.to(hidden.dtype)
+        grad = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
+        grad_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and ctx.needs_input_grad[2] else None
+        total = hidden.new_zeros((), dtype=torch.float32)
+        size = max(1, CHUNK_BYTES // (4 * weight.shape[0]))
+        for start in range(0, len(targets), size):
+            part, wanted = hidden[start:start + size], targets[start:start + size, None]
+            scores = F.linear(part, matrix, None if bias is None else bias.to(hidden.dtype)).float()
+            highest = torch.logsumexp(scores, dim=-1, keepdim=True)
+            total += (highest - scores.gather(1, wanted)).sum()
+            chances = scores.sub_(highest).exp_()
+            chances.scatter_add_(1, wanted, torch.full_like(wanted, -1, dtype=chances.dtype))
+            if grad_bias is not None:
+                grad_bias += chances.sum(0)
+            chances = chances.to(hidden.dtype)
+            if grad is not None:
+                grad[start:start + size] = chances @ matrix
+            if grad_weight is not None:
+                grad_weight += chances.t() @ part
+        ctx.save_for_backward(*(item for item in (grad, grad_weight, grad_bias) if item is not None))
+        ctx.there = [item is not None for item in (grad, grad_weight, grad_bias)]
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Return the gradients found in the forward pass, scaled."""
+        saved = iter(ctx.saved_tensors)
+        found = [next(saved) * grads[0].to(torch.float32) if there else None for there in ctx.there]
+        if found[0] is not None:
+            found[0] = found[0].to(ctx.saved_tensors[0].dtype)
+        return (*found, None)
+
+
+def parts_of(model: Any) -> tuple[Any, nn.Linear] | None:
+    """Return the part of a language model below its output layer, and that layer, when they can be run apart."""
+    config = getattr(model, "active_peft_config", None)
+    if config is not None and config.is_prompt_learning:
+        return None
+    inner = model.get_base_model() if config is not None else model
+    below, head = getattr(inner, "base_model", None), inner.get_output_embeddings()
+    return (below, head) if below is not None and below is not inner and type(head) is nn.Linear else None
+
+
+def summed_loss(parts: tuple[Any, nn.Linear], inputs: dict[str, torch.Tensor], places: torch.Tensor,
+                targets: torch.Tensor) -> torch.Tensor:
+    """Return the summed loss of the tokens at `places` of the flattened batch, which are to predict `targets`."""
+    below, head = parts
+    hidden = below(**inputs, use_cache=False).last_hidden_state.flatten(0, 1)[places]
+    return ScoreLoss.apply(hidden, head.weight, head.bias, targets)
