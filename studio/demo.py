@@ -21,7 +21,8 @@ SAMPLE, MODEL = "support_tickets", "starter/minilm-l6"
 #: Longest wait for the sample to be read and the model to be measured, in seconds.
 PREPARE_SECONDS = 300.0
 SETTINGS: dict[str, Any] = {"method": {"name": "lora", "r": 8, "alpha": 16},
-                            "training": {"epochs": 6, "batch_size": 16, "max_length": 64, "seed": 42}}
+                            "training": {"epochs": 5, "learning_rate": 2e-3, "batch_size": 16, "max_length": 64,
+                                         "seed": 42}}
 
 
 class DemoFailed(StudioError):

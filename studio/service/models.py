@@ -122,7 +122,7 @@ def add_model_folder(user: User, folder: Path, *, name: str = "", title: str = "
     folder = folder.expanduser().absolute()
     if not folder.is_dir():
         raise NoSuchFolder(str(folder), path=folder)
-    name = name or re.sub(r"[^A-Za-z0-9._-]+", "-", folder.name).strip("-.") or "model"
+    name = name or local_name(folder)
     found = sorted(path for path in folder.iterdir() if path.is_file())
     names = [path.name for path in found]
     if not any(n.lower().endswith((".safetensors", ".gguf")) for n in names):
@@ -139,6 +139,11 @@ def add_model_folder(user: User, folder: Path, *, name: str = "", title: str = "
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return _added(user, name, title or folder.name)
+
+
+def local_name(folder: Path) -> str:
+    """Return what the model of a folder is called when nobody says."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", folder.expanduser().absolute().name).strip("-._")[:100] or "model"
 
 
 def cancel_model(user: User, id: str) -> Model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -18,6 +19,8 @@ from worker import client
 
 #: States in which nothing more will be said.
 OVER = ("ready", "failed", "cancelled")
+#: How long to listen before looking at the row again, and for the rest of a question that is over.
+LOOK_SECONDS, OVER_SECONDS = 3.0, 0.2
 
 
 class Message(BaseModel):
@@ -134,9 +137,29 @@ def answer(user: User, id: str, seconds: float = 120) -> Prediction:
 
 
 def stream(user: User, id: str, after: str = "0", timeout: float = 120) -> Iterator[dict[str, Any]]:
-    """Yield what happens to a prediction as `worker.client.stream` tells it; raises NotFound at once."""
+    """Yield what happens to a prediction as `worker.client.stream` tells it, until `timeout` seconds of silence.
+
+    `done` comes also when nobody says so: for a question that was cancelled in the queue, or an old one. Raises
+    NotFound at once, and BrokerUnreachable.
+    """
     predictions.get(user, id)
-    return client.stream(id, after, timeout)
+    return _events(user, id, after, timeout)
+
+
+def _events(user: User, id: str, after: str, timeout: float) -> Iterator[dict[str, Any]]:
+    quiet_until = time.monotonic() + timeout
+    while time.monotonic() < quiet_until:
+        # Read before listening: what is said from here on is heard, what was said before is kept.
+        row = predictions.get(user, id)
+        over = row.state in OVER
+        for message in client.stream(id, after, OVER_SECONDS if over else LOOK_SECONDS):
+            after, quiet_until = message["cursor"], time.monotonic() + timeout
+            yield message
+            if message["event"] == "done":
+                return
+        if over:
+            yield {"event": "done", "cursor": after, "state": row.state, "result": row.result, "error": row.error}
+            return
 
 
 def stop_asking(user: User, id: str) -> Prediction:

@@ -274,10 +274,9 @@ def _impossible(spec: RunSpec, shape: ModelShape, obstacles: list[StudioError]) 
 
 
 def _labels(spec: RunSpec, dataset: Dataset | None) -> int:
-    """Return the width of the head; two where the labels are not known yet."""
-    counts = (dataset.stats or {}).get("labels") if dataset is not None else None
-    names = list(counts) if counts else ["0", "1"]
-    return spec.make_task().outputs(names)
+    """Return the width of the head; that of two labels where they were not counted yet."""
+    counted = int((dataset.stats or {}).get("label_count") or 0) if dataset is not None else 0
+    return spec.make_task().outputs([str(number) for number in range(counted or 2)])
 
 
 def _training_rows(spec: RunSpec, dataset: Dataset | None, other: Dataset | None) -> int:
