@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,7 +76,7 @@ def _made_from(target: Path, facts: dict[str, Any]) -> bool:
 
 
 @contextmanager
-def building(target: Path) -> Iterator[Path]:
+def building(target: Path) -> Generator[Path, None, None]:
     """Give an empty folder that takes the place of `target` when the block ends well, and vanishes otherwise."""
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".tmp-", dir=target.parent))
@@ -106,7 +106,8 @@ def _write(source: Path, folder: Path, progress: Progress, cancelled: Callable[[
     metadata = _metadata(source)
     progress(0.1)
     _stop_if(cancelled, source)
-    place = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name, "local_files_only": True}
+    place: dict[str, Any] = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name,
+                             "local_files_only": True}
     with quiet():
         read = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32)
         progress(0.6)

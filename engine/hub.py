@@ -157,7 +157,7 @@ def _bar(total: int, progress: Progress | None, cancelled: Callable[[], bool]) -
     lock = threading.Lock()
     best = 0.0
 
-    class Bar(tqdm):
+    class Bar(tqdm):  # pyright: ignore[reportMissingTypeArgument]
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **(options | {"file": io.StringIO(), "disable": False}))
 

@@ -13,11 +13,13 @@ from engine.spec import RunSpec
 Verdict = Literal["fits", "tight", "too big"]
 
 #: Bytes of the process itself: Python, torch, transformers and peft, before a model is loaded.
-PROCESS = 620 * 2**20
+PROCESS = 680 * 2**20
 #: Bytes of one weight under each storage; int8 and nf4 hold a scale for every row or block besides.
 WIDTH = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.02, "nf4": 0.53}
 #: Most tokens that are computed at once; larger batches are cut into parts whose gradients add up.
 BUDGET = {"cpu": 4096, "cuda": 16_384}
+#: Up to this many tokens attention on a CPU in bf16 keeps its whole matrix of scores (see `engine.attention`).
+SCORES = 1024
 #: Share of the available memory up to which a run fits without doubt.
 COMFORT = 0.8
 
@@ -106,13 +108,15 @@ def _tokens(spec: RunSpec, shape: ModelShape, device: str) -> tuple[int, int]:
 def _activations(spec: RunSpec, shape: ModelShape, dtype: str, device: str) -> int:
     """Return the bytes kept for the backward pass.
 
-    A token leaves about 12 vectors of the hidden width, 2 or 3 of the MLP's, and its rows of the attention scores in
-    each block from the first trained one up; a trained matrix also keeps its input in float32. Blocks below hold one
-    block's worth at a time, and so do all of them under gradient checkpointing, which keeps only their inputs.
+    A token leaves about 12 vectors of the hidden width, 2 or 4 of the MLP's, and, where they are kept, its rows of the
+    attention scores in each block from the first trained one up; a trained matrix also keeps its input in float32.
+    Blocks below hold one block's worth at a time, and so do all of them under gradient checkpointing, which keeps only
+    their inputs.
     """
     length, tokens = _tokens(spec, shape, device)
     gated = any(m.role in ("gate", "gate_up") for m in shape.modules)
-    block = (12 * shape.hidden + (4 if gated else 2) * shape.intermediate + 2 * shape.heads * length) * WIDTH[dtype]
+    scores = 2 * shape.heads * length if device == "cpu" and dtype == "bfloat16" and length <= SCORES else 0
+    block = (12 * shape.hidden + (4 if gated else 2) * shape.intermediate + scores) * WIDTH[dtype]
     first = spec.method.first_trained_layer(shape)
     depth = max(shape.depth, shape.layers, 1)
     learning = depth if first is None else max(0, depth - first * depth // max(shape.layers, 1))

@@ -243,6 +243,7 @@ def _quantizer(quantization: str, dtype: torch.dtype, heads: list[str]) -> Any:
 
 def _use_plain_4bit(model: torch.nn.Module) -> None:
     """Turn off bitsandbytes' AVX512-BF16 path: after an evaluation its layers give wrong gradients (seen in 0.50.2)."""
+    module: Any
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False

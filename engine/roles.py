@@ -32,10 +32,10 @@ SPLITS: dict[str, Role] = {"q": "query", "k": "key", "v": "value", "kv": "key", 
 
 
 class Block(NamedTuple):
-    """A list of equal layers: its dotted name and how many it holds; `first` is the number of its first layer."""
+    """A list of layers: its dotted name and how many it holds; `first` is the number of its first layer."""
 
     name: str
-    count: int
+    layers: int
     first: int
 
 
@@ -77,8 +77,7 @@ def _strip(name: str, prefix: str) -> str:
 def _walk(model: torch.nn.Module, lists: list[Block]) -> Iterator[Module]:
     seen: set[int] = set()
     for name, module in model.named_modules():
-        own = list(module._parameters.values())
-        held = [p for p in own if p is not None]
+        held = [p for _, p in module.named_parameters(recurse=False, remove_duplicate=False)]
         if not held:
             continue
         new = [p for p in held if id(p) not in seen]

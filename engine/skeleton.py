@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,12 +55,12 @@ class Skeleton:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> Generator[None, None, None]:
     """Keep transformers from printing load reports and progress bars."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
+    logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
@@ -121,11 +121,10 @@ def build(auto: Any, configuration: PreTrainedConfig, stored: Mapping[str, Tenso
 
 def _outside_base(model: PreTrainedModel) -> set[str]:
     """Return the parameters that a checkpoint of the base model alone, with its language head, would lack."""
-    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
 
-    kind, configuration = type(model), type(model.config)
-    for auto in (AutoModelForCausalLM, AutoModelForSeq2SeqLM):
-        if auto._model_mapping.get(configuration, None) is kind:
+    for generators in (MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING):
+        if generators.get(type(model.config), None) is type(model):
             return set()
     prefix = model.base_model_prefix
     if not hasattr(model, prefix):
@@ -284,7 +283,7 @@ def _dimensions(configuration: PreTrainedConfig, base: Skeleton, modules: list[M
     heads = int(getattr(text, "num_attention_heads", 0) or 0)
     up = next((m for m in modules if m.role in ("up", "gate_up")), None)
     wide = int(getattr(text, "intermediate_size", 0) or (up.d_out if up else 0))
-    layers = sum(block.count for block in roles.blocks(base.model))
+    layers = sum(block.layers for block in roles.blocks(base.model))
     repeats = int(getattr(text, "num_hidden_layers", 0) or 0)
     return {"layers": layers, "depth": max(layers, repeats), "hidden": hidden, "heads": heads,
             "kv_heads": int(getattr(text, "num_key_value_heads", 0) or heads),
@@ -298,8 +297,9 @@ def _positions(text: PreTrainedConfig, model: torch.nn.Module) -> int:
     """Return the longest input; RoBERTa and its like keep the first rows of their position table for padding."""
     limit = int(getattr(text, "max_position_embeddings", 0) or 0)
     for name, module in model.named_modules():
-        if re.search(r"(^|\.)position_embeddings$", name) and getattr(module, "padding_idx", None) is not None:
-            return limit - int(module.padding_idx) - 1
+        padding: int | None = getattr(module, "padding_idx", None)
+        if padding is not None and re.search(r"(^|\.)position_embeddings$", name):
+            return limit - padding - 1
     return limit
 
 

@@ -25,7 +25,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "dora": {"name": "lora", "r": 4, "use_dora": True},
     "ranks by role": {"name": "lora", "r": 8, "use_rslora": True, "rank_pattern": {"mlp": 2, "down": 3},
                       "alpha_pattern": {"o": 4}, "lora_plus_ratio": 8},
-    "pissa": {"name": "lora", "r": 4, "init": "pissa"}, "olora": {"name": "lora", "r": 4, "init": "olora"},
+    "eva": {"name": "lora", "r": 4, "init": "eva"}, "pissa": {"name": "lora", "r": 4, "init": "pissa"}, "olora": {"name": "lora", "r": 4, "init": "olora"},
 }
 
 
@@ -128,7 +128,7 @@ def test_a_trained_adapter_gives_the_same_logits_in_plain_peft_in_a_fresh_proces
     """Each adapter is trained a few steps away from its start, so that a lost matrix, head or scale shows."""
     wanted: dict[str, list[float]] = {}
     jobs: list[tuple[str, str, int]] = []
-    chosen = ["lora", "dora", "ranks by role", "pissa", "olora", "first block"]
+    chosen = ["lora", "dora", "ranks by role", "eva", "pissa", "olora", "first block"]
     cases = [("bert", name, 3) for name in chosen] + [("deberta-v2", "lora", 3), ("modernbert", "lora", 3)]
     cases += [("llama", name, 0) for name in chosen] + [("gpt2", "pissa", 0), ("gpt2", "lora", 2)]
     for number, (base, name, labels) in enumerate(cases):
@@ -139,6 +139,8 @@ def test_a_trained_adapter_gives_the_same_logits_in_plain_peft_in_a_fresh_proces
         loaded = models.load(path, task(name=task.model_fields["name"].default), [str(i) for i in range(labels)])
         loaded.model.config.pad_token_id = 0
         model = method.attach(loaded.model, loaded.shape, loaded.heads).eval()
+        ids = torch.arange(24).reshape(2, 12) + 5
+        method.initialise(model, [{"input_ids": ids, "attention_mask": torch.ones_like(ids)}])
         wanted[str(folder)] = trained_logits(model, method)
         method.save(model, folder)
         jobs.append((str(folder), str(path), labels))
