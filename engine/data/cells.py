@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from engine.data.chat import MESSAGES
+from engine.data.compute import pc
 
 SHOWN = 20
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from engine.data import chat, kinds
+from engine.data.compute import pc
 from engine.data.errors import ParquetBroken
 from engine.data.faults import Faults
 from engine.data.source import Source
@@ -50,7 +50,7 @@ def batches(path: Path, source: Source, faults: Faults, hooks: Hooks,
 
 
 @contextmanager
-def _opened(path: Path, source: Source, hooks: Hooks) -> Iterator[pq.ParquetFile]:
+def _opened(path: Path, source: Source, hooks: Hooks) -> Generator[pq.ParquetFile, None, None]:
     with tempfile.TemporaryDirectory(prefix="parquet-") as folder:
         if source.compression:
             plain = Path(folder) / "data.parquet"

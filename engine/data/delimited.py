@@ -9,9 +9,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
+from engine.data.compute import pc
 from engine.data.errors import LineTooLong, QuoteNotClosed, TooManyColumns
 from engine.data.faults import Faults
 from engine.data.kinds import Widened

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.types as pt
 
+from engine.data.compute import pc
 from engine.findings import Finding
 
 _INPUTS = ("input", "instances.input", "context")

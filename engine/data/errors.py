@@ -93,20 +93,6 @@ class QuoteNotClosed(DataError):
     try_this = "Close the quote in that row, or double a quote that belongs to the text."
 
 
-class RaggedRows(DataError):
-    """{count} rows have too many or too few fields; row {row} has {found} where the header has {expected}."""
-
-    kind = "ragged_rows"
-    try_this = "Quote fields that hold the delimiter and correct these rows, or leave them out: {rows}."
-
-
-class BrokenRows(DataError):
-    """{count} rows are not valid JSON objects; row {row}: {reason}."""
-
-    kind = "broken_rows"
-    try_this = "Correct these rows, or leave them out: {rows}."
-
-
 class BadJson(DataError):
     """The JSON is broken at line {line}, column {column}: {reason}."""
 
@@ -147,13 +133,6 @@ class ParquetBroken(DataError):
 
     kind = "parquet_broken"
     try_this = "Write or download it again."
-
-
-class ColumnMissing(DataError):
-    """The column '{column}' is not in this dataset."""
-
-    kind = "column_missing"
-    try_this = "Pick one of: {columns}."
 
 
 class TooManyColumns(DataError):

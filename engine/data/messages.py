@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from engine.data import cells
+from engine.data.compute import pc
 from engine.data.findings import error, some
 from engine.findings import Finding
 

@@ -83,8 +83,12 @@ def ingest(path: Path, out_parquet: Path, source: Source | None = None, progress
 
 def digest(path: Path) -> tuple[str, int]:
     """Return the sha256 and the size of a file."""
+    found, size = hashlib.sha256(), 0
     with open_raw(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
+        while data := file.read(1 << 20):
+            found.update(data)
+            size += len(data)
+    return found.hexdigest(), size
 
 
 _TRIES = 200
@@ -103,17 +107,17 @@ def _write(reading: _Reading, part: Path) -> tuple[int, list[str]]:
     """Write all batches, in row groups of about GROUP_BYTES; return rows and column names."""
     writer: pq.ParquetWriter | None = None
     rows, held, weight = 0, [], 0
-    schema: pa.Schema | None = None
+    schema: Any = None
     try:
         for batch in reading.batches():
-            schema = schema or batch.schema
+            schema = schema if schema is not None else batch.schema
             held.append(batch)
             rows, weight = rows + batch.num_rows, weight + batch.nbytes
             if weight > GROUP_BYTES:
                 writer = writer or pq.ParquetWriter(part, schema, compression="zstd")
                 writer.write_table(pa.Table.from_batches(held, schema))
                 held, weight = [], 0
-        schema = schema or reading.empty_schema()
+        schema = schema if schema is not None else reading.empty_schema()
         writer = writer or pq.ParquetWriter(part, schema, compression="zstd")
         writer.write_table(pa.Table.from_batches(held, schema))
     finally:

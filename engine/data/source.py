@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from engine.findings import Finding
 
@@ -31,6 +32,15 @@ class Source(BaseModel):
     header: bool = False
     columns: list[str] = []
     faulty: Literal["report", "skip"] = "report"
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        try:
+            "".encode(value)
+            return codecs.lookup(value).name if value not in ("utf-8", "latin-1") else value
+        except LookupError:
+            raise ValueError(f"there is no text encoding '{value}'") from None
 
 
 class Preview(BaseModel):

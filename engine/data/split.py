@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.types as pt
+
+from engine.data.compute import pc
 
 
 def split(table: pa.Table, fraction: float, seed: int, stratify: str | None = None) -> tuple[pa.Table, pa.Table]:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import BaseModel
 
 from engine.data import cells
+from engine.data.compute import pc
 from engine.data.errors import Cancelled
 from engine.data.findings import note, some, warning
 from engine.data.histogram import Histogram, histogram, nothing
@@ -67,7 +67,8 @@ def summarise(table: pa.Table, task: Task, columns: Mapping[str, str], *, tokeni
               cancelled: Callable[[], bool] | None = None) -> DatasetStats:
     """Return the statistics; token lengths of at most 20,000 rows (seeded sample) when there is a tokenizer.
 
-    `tokenizer` is a `tokenizers.Tokenizer` or a transformers one. Raises ColumnMissing, Cancelled.
+    `tokenizer` is a `tokenizers.Tokenizer` or a transformers one. Roles without a column are
+    passed over. Raises Cancelled.
     """
     step = _Steps(progress, cancelled)
     columns = {role: name for role, name in columns.items() if name in table.column_names}

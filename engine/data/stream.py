@@ -74,11 +74,10 @@ def open_raw(path: Path) -> BinaryIO:
 
 def size_text(size: int) -> str:
     """Return a size in bytes as a person reads it."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1024 or unit == "GB":
-            return f"{size:g} {unit}" if isinstance(size, int) else f"{size:.0f} {unit}"
-        size = size // 1024 if size % 1024 == 0 else round(size / 1024)
-    return str(size)
+    for unit, power in (("GB", 30), ("MB", 20), ("kB", 10)):
+        if size >= 1 << power:
+            return f"{size / (1 << power):.3g} {unit}"
+    return f"{size} bytes"
 
 
 def expanded(path: Path, compression: str | None, hooks: Hooks, chunk: int = CHUNK) -> Iterator[bytes]:
@@ -148,7 +147,7 @@ class _Guard:
         try:
             text = self.decoder.decode(data, last)
         except UnicodeDecodeError as error:
-            whole = cast("bytes", error.object)
+            whole = error.object
             line = self.line + whole.count(b"\n", 0, error.start)
             raise InvalidText(f"{self.name}, line {line}", byte=f"0x{whole[error.start]:02X}", line=line,
                               offset=self.offset - held + error.start, encoding=self.encoding.upper()) from None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from engine.data import cells
+from engine.data.compute import pc
 from engine.data.errors import from_finding
 from engine.data.findings import error, note, some, warning
 from engine.data.messages import conversations

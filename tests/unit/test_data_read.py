@@ -226,3 +226,9 @@ def test_a_row_of_two_megabytes_among_short_ones_is_read(tmp_path: Path) -> None
     assert read.ingest(path, out).rows == 300_011
     assert pq.read_table(out).slice(300_000, 1).to_pylist() == [{"text": long, "label": "b"}]
     assert len(read.preview(path).rows) == 50
+
+
+@pytest.mark.parametrize("encoding", ["hex", "zlib", "klingon"])
+def test_only_text_encodings_can_be_chosen(encoding: str) -> None:
+    with pytest.raises(ValueError, match="no text encoding"):
+        Source(format="csv", encoding=encoding)
