@@ -45,8 +45,9 @@ def _close(attempt: Attempt, state: str) -> dict[str, Any]:
     outputs = loop.last[1] if fresh and loop.last is not None else loop.evaluate()
     if outputs is not None:
         attempt.result["metrics"] = outputs.metrics
-        count = evaluate.write_examples(outputs, attempt.out / "examples.json")
-        attempt.journal.write(PredictionsRecorded(count))
+        if attempt.rank == 0:
+            count = evaluate.write_examples(outputs, attempt.out / "examples.json")
+            attempt.journal.write(PredictionsRecorded(count))
     started = time.monotonic()
     if attempt.rank == 0:
         attempt.result["adapter_bytes"] = save(attempt)

@@ -22,10 +22,12 @@ class ScoreLoss(torch.autograd.Function):
     def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None,
                 targets: torch.Tensor) -> torch.Tensor:
         """Return the summed loss; `hidden` (targets, width), `weight` (vocabulary, width), `targets` (targets,)."""
-        matrix = weight.to(hidden.dtype)
-        grad = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
-        grad_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and ctx.needs_input_grad[2] else None
+        kind, given = hidden.device.type, hidden.dtype
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else given
+        hidden, matrix = hidden.to(dtype), weight.to(dtype)
+        grad = torch.empty_like(hidden, dtype=given) if ctx.needs_input_grad[0] else None
+        grad_weight, grad_bias = (torch.zeros_like(item, dtype=torch.float32) if item is not None and wanted else None
+                                  for item, wanted in zip((weight, bias), ctx.needs_input_grad[1:3], strict=True))
         total = hidden.new_zeros((), dtype=torch.float32)
         size = max(1, CHUNK_BYTES // (4 * weight.shape[0]))
         for start in range(0, len(targets), size):
@@ -39,7 +41,7 @@ class ScoreLoss(torch.autograd.Function):
                 grad_bias += chances.sum(0)
             chances = chances.to(hidden.dtype)
             if grad is not None:
-                grad[start:start + size] = chances @ matrix
+                grad[start:start + size] = (chances @ matrix).to(given)
             if grad_weight is not None:
                 grad_weight += chances.t() @ part
         ctx.save_for_backward(*(item for item in (grad, grad_weight, grad_bias) if item is not None))

@@ -269,7 +269,8 @@ def _describe(attempt: Attempt, located: Located, formats: precision.Formats, ta
          "files": located.files},
         {name: {"file": path.name, "sha256": environment.sha256(path), "bytes": path.stat().st_size}
          for name, path in files.items() if path.is_file()})
-    (attempt.out / "environment.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    if attempt.rank == 0:
+        (attempt.out / "environment.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     attempt.located = located
     attempt.studio = {
         "task": task.name, "labels": labels, "options": spec.data.options, "columns": columns,

@@ -113,7 +113,8 @@ def run(spec: RunSpec, out: Path, *, sources: Sources | None = None, resume: boo
     journal = Journal(out / "events.jsonl", on_event) if rank == 0 else Silent()
     attempt = Attempt(spec, out, journal, sources or Sources(), resume, checkpoint_dirs, device, rank, world, began)
     try:
-        (out / "spec.json").write_text(spec.to_json(), encoding="utf-8")
+        if rank == 0:
+            (out / "spec.json").write_text(spec.to_json(), encoding="utf-8")
         attempt.seconds["start"] = time.monotonic() - began
         attempt.loop = prepare.loop(attempt)
         attempt.loop.run()
