@@ -25,7 +25,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "dora": {"name": "lora", "r": 4, "use_dora": True},
     "ranks by role": {"name": "lora", "r": 8, "use_rslora": True, "rank_pattern": {"mlp": 2, "down": 3},
                       "alpha_pattern": {"o": 4}, "lora_plus_ratio": 8},
-    "eva": {"name": "lora", "r": 4, "init": "eva"}, "pissa": {"name": "lora", "r": 4, "init": "pissa"}, "olora": {"name": "lora", "r": 4, "init": "olora"},
+    "eva": {"name": "lora", "r": 4, "init": "eva"},
+    "pissa": {"name": "lora", "r": 4, "init": "pissa"}, "olora": {"name": "lora", "r": 4, "init": "olora"},
 }
 
 

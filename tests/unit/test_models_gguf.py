@@ -60,8 +60,9 @@ def test_it_is_converted_once_and_again_only_when_spoiled(made: models.Located) 
 
 def test_stopping_a_conversion_leaves_nothing(made: models.Located, tmp_path: Path) -> None:
     source = starter.file(starter.get("starter/smollm2-135m"))
+    answers = iter([False])
     with pytest.raises(Cancelled):
-        gguf.converted(source, tmp_path / "models" / "x", cancelled=lambda: True)
+        gguf.converted(source, tmp_path / "models" / "x", cancelled=lambda: next(answers, True))
     assert list((tmp_path / "models").iterdir()) == []
 
 
