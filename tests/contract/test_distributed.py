@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import toys
 import torch
+import toys
 from safetensors.torch import load_file
 
 from engine import events as happened
