@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -52,6 +53,8 @@ class Attempt:
         self.key = f"runs/{claimed.run_id}/attempt-{claimed.token}"
         self.folder = self._blobs.place(self.key)
         self.child: Child | None = None
+        #: Whether the database knows how this attempt ended.
+        self.settled = False
         self._shipper = Shipper(claimed.run_id, claimed.token, self.folder / "events.jsonl", self._store_files)
         self._mode: Mode | None = None
         self._asked_at = 0.0
@@ -133,8 +136,8 @@ class Attempt:
         """Return the checkpoint folders of earlier attempts, the newest attempt first."""
         found = []
         for token in range(self.claimed.token - 1, 0, -1):
+            here = self.folder.parent / f"attempt-{token}" / "checkpoints"
             key = f"runs/{self.claimed.run_id}/attempt-{token}/checkpoints"
-            here = self._blobs.place(key)
             if here.is_dir():
                 found.append(here)
             elif not self._blobs.is_folder and self._blobs.exists(key):
@@ -194,11 +197,15 @@ class Attempt:
     # -- settling --------------------------------------------------------------------------------------------------
 
     def _settle(self, code: int, forced: bool) -> None:
-        while not self._try_to_settle(code, forced):
+        while not (settled := self._try_to_settle(code, forced)):
             if self._leaving.wait(1.0):
                 # Its file keeps what is not in the database yet; the next worker here ships it.
-                self._try_to_settle(code, forced)
-                return
+                settled = self._try_to_settle(code, forced)
+                break
+        self.settled = settled
+        if isinstance(self._shipper.ending, RunSucceeded):
+            for folder in self._earlier():
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _try_to_settle(self, code: int, forced: bool) -> bool:
         """Ship the rest and set the run's state; False while the database does not answer."""

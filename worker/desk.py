@@ -100,6 +100,11 @@ class Desk:
             self._known.add(id)
         self._pool.submit(self._run, kind, id, extra)
 
+    def offer(self, kind: type[Errand], id: str) -> None:
+        """Put an errand in line unless it is there already."""
+        if id not in self._known:
+            self.take(kind, id)
+
     def close(self) -> None:
         """Drop everything; what was being done is waiting again afterwards."""
         self._closed = True
@@ -175,4 +180,7 @@ class Desk:
 
 def _why(child: Child) -> StudioError:
     code = child.exit_code or 0
-    return killed_by(-code, child.forced) if code < 0 else ChildCrashed(code=code)
+    again = "Try again; if it ends again, free memory or use a smaller file or model."
+    if code < 0:
+        return killed_by(-code, child.forced, try_this=again)
+    return ChildCrashed(code=code, try_this=again)

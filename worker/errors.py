@@ -74,11 +74,11 @@ class AddressTaken(StudioError):
     try_this = "Stop that program, or choose another port with --port or STUDIO_PORT."
 
 
-def killed_by(number: int, by_us: bool = False) -> ChildKilled:
+def killed_by(number: int, by_us: bool = False, *, try_this: str | None = None) -> ChildKilled:
     """Return the error for a child that signal `number` ended; nobody but the kernel sends SIGKILL unasked."""
     try:
         name = signal.Signals(number).name
     except ValueError:
         name = f"signal {number}"
     reason = ", probably because it ran out of memory" if number == signal.SIGKILL and not by_us else ""
-    return ChildKilled(signal=name, reason=reason)
+    return ChildKilled(try_this=try_this, signal=name, reason=reason)

@@ -101,7 +101,8 @@ class Fleet:
             log.exception("Supervising %s failed; its lease runs out.", run_id)
             self._end_child(attempt)
         finally:
-            self._held.remove(attempt)
+            if attempt.settled or not self._closed:
+                self._held.remove(attempt)
             with self._lock:
                 self._attempts.pop(run_id, None)
                 self._free.append(attempt.card)
@@ -116,7 +117,7 @@ class Fleet:
         except (OSError, EOFError, RuntimeError) as error:
             log.warning("No child could be started for %s: %s", attempt.claimed.run_id, error)
             if self._closed:
-                leases.release(attempt.claimed.run_id, attempt.claimed.token)
+                attempt.settled = leases.release(attempt.claimed.run_id, attempt.claimed.token)
             else:
                 attempt.fail(ChildCrashed("nursery", code=f"none ({error})"))
         else:

@@ -47,8 +47,9 @@ class Held:
             self._write()
 
     def close(self) -> None:
-        """Remove the file."""
-        self._path.unlink(missing_ok=True)
+        """Remove the file, unless it holds attempts of which the database could not be told."""
+        if not self._attempts:
+            self._path.unlink(missing_ok=True)
         self._file.close()
 
     def left_behind(self) -> Iterator[dict[str, Any]]:

@@ -41,7 +41,7 @@ def cards() -> list[Card]:
     """Return the CUDA cards that may be used here, in the order the children will see them."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     tool = shutil.which("nvidia-smi")
-    if tool is None or visible in ("", "-1"):
+    if tool is None or visible in ("", "-1") or "+cpu" in versions().get("torch", ""):
         return []
     try:
         answer = subprocess.run([tool, "--query-gpu=index,name,memory.total", "--format=csv,noheader,nounits"],

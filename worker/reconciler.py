@@ -28,5 +28,5 @@ def reconcile(fleet: Fleet, desk: Desk, stage: Stage) -> None:
         if kind == "prediction":
             stage.ask(id)
         else:
-            desk.take(ERRANDS[kind], id)
+            desk.offer(ERRANDS[kind], id)
     stage.tidy()

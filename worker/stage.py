@@ -41,6 +41,8 @@ class Asked:
         self.user = owner_of(id)
         self.row = predictions.get(self.user, id)
         self.answers: list[Any] = []
+        #: Whether the child has said anything about it, and whether it is settled.
+        self.begun = self.over = False
 
     def player(self) -> dict[str, Any]:
         """Return which model is to be loaded for which task; raises SpecError."""
@@ -73,7 +75,10 @@ class Asked:
             answers.add(self._client, self.id, self._keep, event=event, **fields)
 
     def end(self, state: str, error: dict[str, str] | None = None) -> None:
-        """Store the outcome and tell the page."""
+        """Store the outcome and tell the page, once."""
+        if self.over:
+            return
+        self.over = True
         result = {"answers": self.answers} if self.answers else None
         try:
             predictions.update(self.user, self.id, state=state, result=result, error=error)
@@ -124,35 +129,43 @@ class Host:
             self._thread.join(10)
 
     def _serve(self) -> None:
-        error: dict[str, str] | None = None
         while (asked := self._questions.get()) is not None:
+            error: dict[str, str] | None = None
             try:
+                warm = self._child is not None
                 error = self._load(asked) or self._answer(asked)
+                if error is not None and warm and not asked.begun:
+                    # It had died while nobody asked, which shows only now.
+                    self._drop_child()
+                    error = self._load(asked) or self._answer(asked)
             except StudioError as problem:
                 asked.end("failed", problem.as_dict())
             except Exception as problem:
                 log.exception("Answering %s", asked.id)
                 error = ChildCrashed(code=f"none ({type(problem).__name__})").as_dict()
             if error is not None:
-                asked.end("cancelled" if error["kind"] == "cancelled" else "failed", error)
+                # The next question starts another child.
+                self._drop_child()
+                asked.end("failed", error)
             self.used = time.monotonic()
             self._waiting -= 1
-            if error is not None and error["kind"] != "cancelled":
-                break
-        with self._lock:
-            self.ended = True
-        if self._child is not None:
-            self._child.end(2)
-            self._child.close()
+        self._drop_child()
         while not self._questions.empty():
             left = self._questions.get()
             if left is not None:
-                left.end("failed", error or Cancelled(self.name).as_dict())
+                left.end("failed", Cancelled(self.name).as_dict())
+
+    def _drop_child(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            child.end(2)
+            child.close()
 
     def _load(self, asked: Asked) -> dict[str, str] | None:
         """Start the child if there is none; returns why that did not work."""
-        if self._child is not None:
+        if self._child is not None and self._child.alive:
             return None
+        self._drop_child()
         asked.tell("state", state="loading", text="Loading the model")
         self._child = self._nursery.spawn(self._order, self._log_file)
         while True:
@@ -166,13 +179,15 @@ class Host:
                 return message["error"]
             if message is not None and message["kind"] == "progress":
                 asked.tell("state", state="loading", text=message["text"], fraction=message["fraction"])
-            if message is None and not light.touch(asked.id):
-                return Cancelled(asked.id).as_dict() | {"kind": "cancelled_loading"}
+            if not asked.over and message is None and not light.touch(asked.id):
+                # The model goes on loading: whoever asked once is likely to ask again.
+                asked.end("cancelled")
 
     def _answer(self, asked: Asked) -> dict[str, str] | None:
         """Pass words on until the question is answered; returns why the child can answer no more."""
         child = self._child
-        assert child is not None
+        if asked.over or child is None:
+            return None
         child.put("ask", **asked.message(self._blobs))
         asked.tell("state", state="answering", text="")
         touched, stopped = time.monotonic(), False
@@ -191,6 +206,8 @@ class Host:
     def _pass_on(self, asked: Asked, message: dict[str, Any]) -> bool:
         """Hand one message of the child to the page; returns whether it was the last."""
         kind = message["kind"]
+        self.bytes = message.get("bytes", self.bytes)
+        asked.begun = True
         if kind == "text":
             asked.tell("text", index=message["index"], text=message["text"])
         elif kind == "answer":
@@ -205,7 +222,8 @@ class Host:
     def _why(self) -> dict[str, str]:
         child = self._child
         code = (child.exit_code or 0) if child is not None else 0
-        return (killed_by(-code) if code < 0 else ChildCrashed(code=code)).as_dict()
+        again = "Ask again; if it ends again, choose a smaller base model or free memory."
+        return (killed_by(-code, try_this=again) if code < 0 else ChildCrashed(code=code, try_this=again)).as_dict()
 
 
 class Stage:
@@ -216,14 +234,16 @@ class Stage:
         self._blobs = Blobs(settings.blob_url)
         self._client = answers.connect()
         self._hosts: dict[str, Host] = {}
+        self._open: dict[str, Asked] = {}
         self._lock = threading.Lock()
         self._closed = False
 
     def ask(self, prediction_id: str) -> None:
         """Have a question answered, if nobody else does already."""
-        if self._closed or not light.begin(prediction_id):
+        self._open = {id: asked for id, asked in self._open.items() if not asked.over}
+        if self._closed or prediction_id in self._open or not light.begin(prediction_id):
             return
-        asked = Asked(prediction_id, self._client, self._timing.answer_seconds)
+        asked = self._open[prediction_id] = Asked(prediction_id, self._client, self._timing.answer_seconds)
         try:
             player = asked.player()
             while not self._host(player).ask(asked):
@@ -232,7 +252,10 @@ class Stage:
             asked.end("failed", error.as_dict())
 
     def tidy(self) -> None:
-        """Free models that were not used for long, or at once when memory is short."""
+        """Free models that were not used for long, or at once when memory is short; keep waiting questions alive."""
+        for asked in list(self._open.values()):
+            if not asked.over:
+                light.touch(asked.id)
         short = _free_share() < SPARE_MEMORY
         with self._lock:
             for name, host in list(self._hosts.items()):

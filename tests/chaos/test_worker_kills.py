@@ -130,3 +130,25 @@ def test_broker_that_goes_away_and_comes_back_loses_no_run(rig: Rig) -> None:
     rig.broker = broker.start(settings(), rig.folder / "logs" / "broker.log")
     assert client.broker_ok()
     assert rig.ended(rig.train()).state == "succeeded"
+
+
+def test_database_that_is_away_for_a_while_loses_nothing(rig: Rig) -> None:
+    import sqlite3
+
+    from db.settings import settings
+
+    run_id = rig.train(epochs=50, checkpoint_every=25, eval_every="never")
+    rig.checkpointed(run_id)
+    child = rig.child_of(run_id)
+    outage = sqlite3.connect(settings().database_url.removeprefix("sqlite:///"), isolation_level=None, timeout=10)
+    outage.execute("BEGIN IMMEDIATE")
+    try:
+        until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 30)
+    finally:
+        outage.execute("ROLLBACK")
+        outage.close()
+    row = rig.ended(run_id)
+    assert row.state == "succeeded" and rig.weights(run_id)
+    assert any("Interrupted at step" in line.text for line in runs.log(rig.user, run_id)), "orphan_seconds is 3"
+    steps = [point.step for point in runs.metrics(rig.user, run_id, names=["train/loss"])]
+    assert steps == sorted(set(steps)) and steps[-1] == row.total_steps
