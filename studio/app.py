@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import gradio as gr
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 
 from db.settings import Settings, settings
 from engine import __version__
-from engine.errors import StudioError
-from studio import health, shell, theme
+from studio import api, health, login, shell, theme
 from studio.guard import Guard
 from studio.pages import builder, pages
 
@@ -31,15 +31,17 @@ def create_app(chosen: Settings | None = None) -> FastAPI:
     app = FastAPI(title="PEFT Studio", version=__version__, docs_url=None, redoc_url=None, lifespan=_lifespan,
                   openapi_url="/api/v1/openapi.json")
     _plumbing(app)
-    if _has_router():
-        from studio.api import router
-        app.include_router(router, prefix="/api/v1")
+    api.install(app)
+    # Gradio warns that it does not render several pages on the server, which nobody asked for.
+    warnings.filterwarnings("ignore", message="SSR mode is not supported", category=UserWarning)
     gr.mount_gradio_app(
         app, draw(), path="/", server_name=chosen.host, server_port=chosen.port, show_error=False, footer_links=[],
         run_history=False, mcp_server=False, enable_monitoring=False, pwa=False,
         max_file_size=chosen.max_upload_bytes, allowed_paths=[], theme=theme.Studio(), head=shell.head(),
         favicon_path=str(theme.STATIC / "icon.png"))
     app.add_middleware(Guard, secret=chosen.secret_key, host=chosen.host)
+    if login.enabled():
+        app.add_middleware(login.Accounts, secret=chosen.secret_key, host=chosen.host)
     return app
 
 
@@ -58,14 +60,6 @@ def draw() -> gr.Blocks:
 async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
     log.info("PEFT Studio %s is ready", __version__)
     yield
-
-
-def _has_router() -> bool:
-    try:
-        import studio.api as api
-    except ImportError:
-        return False
-    return hasattr(api, "router")
 
 
 def _plotly() -> Path:
@@ -97,8 +91,3 @@ def _plumbing(app: FastAPI) -> None:
     @app.get("/metrics", include_in_schema=False)
     def metrics() -> Response:
         return PlainTextResponse(health.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-    @app.exception_handler(StudioError)
-    def refuse(_: Request, problem: StudioError) -> Response:
-        body = {"type": f"about:blank#{problem.kind}", "title": problem.what, "status": problem.status}
-        return JSONResponse(body | problem.as_dict(), problem.status, media_type="application/problem+json")

@@ -107,7 +107,8 @@ def facts(pairs: Iterable[tuple[str, Any]], columns: bool = False) -> str:
 
 def stats(items: Iterable[tuple[str, str, str]]) -> str:
     """Return big figures side by side: (label, value, small remark)."""
-    body = "".join(f'<div class="ps-stat"><dt>{esc(label)}</dt><dd>{esc(value)}</dd><p>{esc(remark)}</p></div>'
+    body = "".join(f'<div class="ps-stat"><dt>{esc(label)}</dt><dd>{esc(value)}</dd>'
+                   f'<dd class="ps-remark">{esc(remark)}</dd></div>'
                    for label, value, remark in items)
     return f'<dl class="ps-stats">{body}</dl>'
 

@@ -148,9 +148,9 @@ def dataset_note(now: Chosen) -> str:
     if row is None:
         return cards.empty("No dataset chosen", "Add a file of your own, or begin with sample data from the home page.",
                            [("Add data", "/data"), ("Sample data", "/")]) if not datasets.count(now.user) else ""
-    labels = (row.stats or {}).get("labels") or {}
+    labels = int((row.stats or {}).get("label_count") or 0)
     facts = [plural(row.rows, "row") if row.rows is not None else "rows not counted yet"]
-    facts += [plural(len(labels), "label")] if labels else []
+    facts += [plural(labels, "label")] if labels else []
     facts += [", ".join(f"{column} as {role}" for role, column in row.columns.items())] if row.columns else []
     found = cards.findings([f for f in row.findings if f.get("level") != "note"][:3]) if row.findings else ""
     return (f'<p class="ps-under">{esc(" · ".join(facts))} · <a href="/data?dataset={esc(row.id)}">Look at the data</a>'

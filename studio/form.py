@@ -84,7 +84,7 @@ def field(name: str, info: FieldInfo) -> dict[str, Any]:
     """Return one control: what kind, its label, help, unit, bounds, slider, options and default."""
     extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
     kind, options, part = _kind(info.annotation)
-    low, high = _bounds(info)
+    low, high, inside = _bounds(info)
     default = _default(info)
     made: dict[str, Any] = {
         "name": name, "title": title(name, info), "help": info.description or "", "kind": kind, "options": options,
@@ -93,7 +93,7 @@ def field(name: str, info: FieldInfo) -> dict[str, Any]:
         "shown_default": word(default),
     }
     if kind in ("integer", "number"):
-        made["slider"] = _slider(made, extra.get("slider"))
+        made["slider"] = _slider(made, extra.get("slider"), inside)
         made["start"] = _start(made)
     if part is not None:
         made |= {"fields": fields(part), "start": defaults(part)}
@@ -164,17 +164,18 @@ def _simple(item: Any) -> str:
     return {bool: "flag", int: "integer", float: "number"}.get(origin, "text")
 
 
-def _bounds(info: FieldInfo) -> tuple[float | None, float | None]:
-    """Return the inclusive bounds an input shows; exclusive ones are checked by pydantic alone."""
+def _bounds(info: FieldInfo) -> tuple[float | None, float | None, tuple[bool, bool]]:
+    """Return the bounds of a number and whether each is itself forbidden."""
     low = high = None
+    inside = [False, False]
     inner = [m for item in _annotated(info.annotation) for m in get_args(item)[1:]]
     found = [*info.metadata, *(c for m in inner for c in (m.metadata if isinstance(m, FieldInfo) else [m]))]
     for item in found:
         if isinstance(item, annotated_types.Ge | annotated_types.Gt):
-            low = getattr(item, "ge", getattr(item, "gt", None))
+            low, inside[0] = getattr(item, "ge", getattr(item, "gt", None)), isinstance(item, annotated_types.Gt)
         elif isinstance(item, annotated_types.Le | annotated_types.Lt):
-            high = getattr(item, "le", getattr(item, "lt", None))
-    return _number(low), _number(high)
+            high, inside[1] = getattr(item, "le", getattr(item, "lt", None)), isinstance(item, annotated_types.Lt)
+    return _number(low), _number(high), (inside[0], inside[1])
 
 
 def _annotated(annotation: Any) -> list[Any]:
@@ -188,11 +189,17 @@ def _number(value: Any) -> float | None:
     return value if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def _slider(made: Mapping[str, Any], usual: Any) -> list[float] | None:
-    """Return the slider's ends, or None: the usual range, else the bounds when they are near enough to slide over."""
+def _slider(made: Mapping[str, Any], usual: Any, inside: tuple[bool, bool]) -> list[float] | None:
+    """Return the slider's ends, or None: the usual range, else the bounds when they are near enough to slide over.
+
+    A forbidden bound is kept away from by one step.
+    """
     low, high = usual or (made["min"], made["max"])
     if low is None or high is None or low >= high:
         return None
+    if not usual:
+        step = made["step"] or (1 if made["kind"] == "integer" else (high - low) / 100)
+        low, high = round(low + step * inside[0], 10), round(high - step * inside[1], 10)
     if made["scale"] != "linear":
         return [low, high] if low > 0 else None
     if usual or high - low <= 1 or (made["kind"] == "integer" and high - low <= 200):

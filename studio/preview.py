@@ -23,12 +23,12 @@ def verdict(found: Check | None, problems: Sequence[StudioError], waiting: str =
     """Return whether the run may start, or the list of reasons why not."""
     warnings = [f for f in (found.findings if found else []) if f.get("level") == "warning"]
     if waiting:
-        return f'<div class="ps-verdict" role="status">{cards.progress(None, waiting)}</div>'
+        return f'<div class="ps-ready" role="status">{cards.progress(None, waiting)}</div>'
     if not problems:
         note = f'<span class="ps-muted">{plural(len(warnings), "warning")} about the data</span>' if warnings else ""
-        return f'<div class="ps-verdict" role="status">{cards.badge("ready")} {note}</div>'
+        return f'<div class="ps-ready" role="status">{cards.badge("ready")} {note}</div>'
     reasons = "".join(f'<li><b>{esc(p.what)}</b> <span>{esc(p.try_this)}</span></li>' for p in problems)
-    return (f'<div class="ps-verdict" role="status">{cards.badge("not_ready", "warn")}'
+    return (f'<div class="ps-ready" role="status">{cards.badge("not_ready", "warn")}'
             f'<ul class="ps-reasons">{reasons}</ul></div>')
 
 
@@ -59,7 +59,7 @@ def memory(need: Memory) -> str:
     room = f"{size(need.total)} of {size(need.available)}" if need.available else size(need.total)
     return (f'<div class="ps-memory"><div class="ps-progress-text"><span>Memory {esc(room)}</span>'
             f'{cards.badge(word, tone)}</div>'
-            f'<div class="ps-bar" role="img" aria-label="Memory {esc(room)}: {esc(word)}">{bar}</div>'
+            f'<div class="ps-stacked" role="img" aria-label="Memory {esc(room)}: {esc(word)}">{bar}</div>'
             f'<ul class="ps-legend">{legend}</ul></div>')
 
 

@@ -9,6 +9,7 @@ from db.users import User
 from engine.errors import Refused
 
 SCOPE_KEY = "studio.session"
+USER_KEY = "studio.user"
 
 
 class NotSignedIn(Refused):
@@ -22,9 +23,12 @@ class NotSignedIn(Refused):
 def user(request: Any) -> User:
     """Return the user behind a gr.Request or a Starlette request; raises NotSignedIn without a session of ours.
 
-    `studio.guard` has checked the session's cookie and left its id in the request's scope.
+    `studio.guard` has checked the session's cookie and left its id in the request's scope; where people have accounts,
+    `studio.login` has left theirs.
     """
     scope = getattr(getattr(request, "request", None) or request, "scope", None) or {}
+    if isinstance(scope.get(USER_KEY), User):
+        return scope[USER_KEY]
     if not scope.get(SCOPE_KEY):
         raise NotSignedIn("session")
     return users.local()

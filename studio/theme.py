@@ -71,7 +71,8 @@ def css() -> str:
     light, dark = (_variables(PALETTE[mode]) for mode in ("light", "dark"))
     return (f":root{{{light}{series}{fonts}color-scheme:light}}\n"
             f":root:has(body.dark),.dark{{{dark}color-scheme:dark}}\n"
-            + "".join((STATIC / name).read_text(encoding="utf-8") for name in ("studio.css", "pages.css")))
+            + (STATIC / "studio.css").read_text(encoding="utf-8")
+            + f".gradio-container {{\n{(STATIC / 'pages.css').read_text(encoding='utf-8')}}}\n")
 
 
 def _family(names: list[str]) -> str:
