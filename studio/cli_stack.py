@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from engine.errors import Refused
 
-if TYPE_CHECKING:
-    from studio.up import Tree
-
 Tick = Callable[..., None]
-
-#: How long a worker may take to say that it is there.
-START_SECONDS = 60.0
 
 
 class NoWorker(Refused):
@@ -44,38 +38,45 @@ def stack(say: Callable[[str], None] = lambda _: None) -> Iterator[Tick]:
 
     Yields a function to be called a few times a second while waiting: it keeps what was started running.
     """
+    from db import migrate
     from db.settings import settings
+    from studio.up import Tree
     from worker import client
     from worker.errors import AlreadyRunning
 
-    if not settings().broker_bundled and client.queue_state()["workers"]:
+    migrate.upgrade()
+    if client.broker_ok() and worker_there():
+        say("Using the studio that is already running.")
         yield _nothing
         return
-    from studio.up import Tree
 
     tree = Tree(settings(), web=[], say=say)
     try:
         tree.__enter__()
     except AlreadyRunning:
-        say("Using the studio that is already running.")
+        say("Using the studio that is just starting.")
         yield _nothing
         return
     say("Starting broker and worker ...")
+    with _ending_in_order():
+        try:
+            yield lambda *_: tree.watch()
+        finally:
+            tree.close()
+
+
+@contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end this command as Ctrl-C does, so that what it started is stopped."""
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        _migrated(tree)
-        yield lambda *_: tree.watch()
+        yield
     finally:
-        tree.close()
-
-
-def _migrated(tree: Tree) -> None:
-    """Wait until the tables are there."""
-    import time
-
-    deadline = time.monotonic() + START_SECONDS
-    while not tree.ready() and time.monotonic() < deadline:
-        tree.watch()
-        time.sleep(0.02)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _nothing(*_: object) -> None:

@@ -422,9 +422,9 @@ def _run_succeeds(client: TestClient, rig: Rig, dataset: str) -> dict[str, Any]:
 
 def _curves_and_log_have_cursors(client: TestClient, run: str) -> None:
     read = client.get(f"/api/v1/runs/{run}/metrics").json()
-    assert {"loss", "learning_rate"} <= {point["name"] for point in read["points"]}
+    assert {"train/loss", "train/learning_rate"} <= {point["name"] for point in read["points"]}
     assert client.get(f"/api/v1/runs/{run}/metrics", params={"since": read["cursor"]}).json()["points"] == []
-    later = client.get(f"/api/v1/runs/{run}/metrics", params={"since": "10", "name": "loss"}).json()["points"]
+    later = client.get(f"/api/v1/runs/{run}/metrics", params={"since": "10", "name": "train/loss"}).json()["points"]
     assert later and all(point["step"] > 10 for point in later)
     log = client.get(f"/api/v1/runs/{run}/log").json()
     assert log["lines"] and client.get(f"/api/v1/runs/{run}/log?since={log['cursor']}").json()["lines"] == []
