@@ -15,78 +15,20 @@ import threading
 import time
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import psutil
-
 from db import migrate
 from db.settings import Settings
+from studio.daemon import Daemon
 from worker import broker, tether
 from worker.errors import AddressTaken, AlreadyRunning
 
 LARGEST_LOG = 10_000_000
-LONGEST_PAUSE = 30.0
 STOP_SECONDS = 60.0
 
 Say = Callable[[str], None]
-
-
-@dataclass
-class Service:
-    """One process that must always run: started again, ever more slowly, when it ends by itself."""
-
-    name: str
-    command: list[str]
-    log: Path
-    environment: dict[str, str]
-    process: subprocess.Popen[bytes] | None = None
-    starts: int = 0
-    started_at: float = 0.0
-    due: float = field(default=0.0)
-
-    def start(self) -> None:
-        """Start the process in a session of its own, so that Ctrl-C reaches only the one who stops all in order."""
-        self.starts += 1
-        self.started_at = time.monotonic()
-        with self.log.open("ab") as output:
-            self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                                            env=self.environment, start_new_session=True,
-                                            preexec_fn=tether.tied_to(os.getpid()))
-
-    def watch(self, say: Say) -> None:
-        """Start the process again when it has ended and its pause is over."""
-        now = time.monotonic()
-        if self.process is None:
-            if now >= self.due:
-                self.start()
-            return
-        code = self.process.poll()
-        if code is None:
-            if now - self.started_at > LONGEST_PAUSE:
-                self.starts = 1
-            return
-        pause = min(0.5 * 2 ** (self.starts - 1), LONGEST_PAUSE)
-        self.process, self.due = None, now + pause
-        say(f"The {self.name} ended with code {code}{_last_line(self.log)}. Starting it again in {pause:g} s; "
-            f"see {self.log}.")
-
-    def signal(self, number: int) -> None:
-        """Send the process a signal if it is there."""
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(number)
-
-    def wait(self, seconds: float) -> bool:
-        """Wait until the process has ended; returns whether it has."""
-        if self.process is None:
-            return True
-        try:
-            self.process.wait(max(seconds, 0.0))
-        except subprocess.TimeoutExpired:
-            return False
-        return True
 
 
 class Tree:
@@ -98,7 +40,7 @@ class Tree:
         self.web = [sys.executable, "-m", "studio.web"] if web is None else list(web)
         self.logs = settings.data_dir / "logs"
         self.address = f"http://{_reachable(settings.host)}:{settings.port}"
-        self.services: list[Service] = []
+        self.services: list[Daemon] = []
         self.failed: BaseException | None = None
         self.began = time.monotonic()
         self._broker: subprocess.Popen[bytes] | None = None
@@ -185,7 +127,7 @@ class Tree:
                                     before_exec=tether.tied_to(os.getpid()))
 
     def _add(self, name: str, command: list[str]) -> None:
-        service = Service(name, command, self.logs / f"{name}.log", self._environment)
+        service = Daemon(name, command, self.logs / f"{name}.log", self._environment)
         self.services.append(service)
         service.start()
 
@@ -309,16 +251,3 @@ def _answers(host: str, port: int) -> bool:
         return False
     finally:
         link.close()
-
-
-def _last_line(log: Path) -> str:
-    with contextlib.suppress(OSError), log.open("rb") as file:
-        file.seek(max(log.stat().st_size - 2000, 0))
-        lines = [line.strip() for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
-        return f" ({lines[-1][:160]})" if lines else ""
-    return ""
-
-
-def processes() -> list[psutil.Process]:
-    """Return the processes below this one, for people who want to look."""
-    return tether.descendants()

@@ -121,10 +121,10 @@ def main() -> int:
     for noisy in ("celery", "kombu", "amqp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     worker = Worker(settings(), timing())
-    worker.start()
-    log.info("Worker %s: %d slot(s) on %s, %d thread(s) each.", worker.id, worker.fleet.slots,
-             worker.fleet.device_class, worker.nursery.threads)
     try:
+        worker.start()
+        log.info("Worker %s: %d slot(s) on %s, %d thread(s) each.", worker.id, worker.fleet.slots,
+                 worker.fleet.device_class, worker.nursery.threads)
         return _listen(worker)
     finally:
         worker.close()

@@ -12,18 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import redis
-from sqlalchemy.exc import SQLAlchemyError
 
-from db import adapters, light, predictions
+from db import light
 from db.blobs import Blobs
-from db.errors import NotFound
 from db.settings import Settings
-from db.users import owner_of
-from engine.errors import Cancelled, NotEnough, SpecError, StudioError
+from engine.errors import Cancelled, NotEnough, StudioError
 from worker import answers
 from worker.errors import ChildCrashed, killed_by
 from worker.nursery import Child, Nursery
+from worker.question import Question
 from worker.timing import Timing
 
 log = logging.getLogger(__name__)
@@ -33,60 +30,6 @@ SPARE_MEMORY = 0.12
 TOUCH_SECONDS = 0.5
 
 
-class Asked:
-    """One question on its way: its row, what the child is told, and the way back to the page."""
-
-    def __init__(self, id: str, client: redis.Redis, keep_seconds: float) -> None:
-        self.id, self._client, self._keep = id, client, keep_seconds
-        self.user = owner_of(id)
-        self.row = predictions.get(self.user, id)
-        self.answers: list[Any] = []
-        #: Whether the child has said anything about it, and whether it is settled.
-        self.begun = self.over = False
-
-    def player(self) -> dict[str, Any]:
-        """Return which model is to be loaded for which task; raises SpecError."""
-        request = self.row.request
-        chosen = [adapters.get(self.user, one) for one in request.get("adapters") or [] if one]
-        model, task = request.get("model"), request.get("task")
-        if chosen:
-            model, task = model or chosen[0].model, task or chosen[0].task
-        if isinstance(model, dict):
-            request = request | model
-            model = model.get("id")
-        if not model or not task:
-            raise SpecError("model", problem="the question names no base model and task")
-        return {"model": model, "task": task, "revision": request.get("revision"),
-                "quantization": request.get("quantization")}
-
-    def message(self, blobs: Blobs) -> dict[str, Any]:
-        """Return the question as the child takes it; raises NotFound for an adapter that is gone."""
-        request = self.row.request
-        members = []
-        for one in request.get("adapters") or [None]:
-            folder = str(blobs.local(adapters.get(self.user, one).key)) if one else None
-            members.append({"id": one, "folder": folder} if one else None)
-        return {"id": self.id, "adapters": members, "rows": request.get("rows"), "messages": request.get("messages"),
-                "options": request.get("options") or {}}
-
-    def tell(self, event: str, **fields: Any) -> None:
-        """Send the page a message; without a broker the answer is in the database all the same."""
-        with suppress(redis.RedisError):
-            answers.add(self._client, self.id, self._keep, event=event, **fields)
-
-    def end(self, state: str, error: dict[str, str] | None = None) -> None:
-        """Store the outcome and tell the page, once."""
-        if self.over:
-            return
-        self.over = True
-        result = {"answers": self.answers} if self.answers else None
-        try:
-            predictions.update(self.user, self.id, state=state, result=result, error=error)
-        except (SQLAlchemyError, NotFound) as problem:
-            log.warning("The answer to %s could not be stored: %s", self.id, str(problem).splitlines()[0])
-        self.tell("done", state=state, result=result, error=error)
-
-
 class Host:
     """One base model in a child of its own; questions are answered one after the other."""
 
@@ -94,7 +37,7 @@ class Host:
         self.name, self.used = name, time.monotonic()
         self.bytes = 0
         self._order, self._nursery, self._blobs, self._log_file = order, nursery, blobs, log_file
-        self._questions: queue.SimpleQueue[Asked | None] = queue.SimpleQueue()
+        self._questions: queue.SimpleQueue[Question | None] = queue.SimpleQueue()
         self._waiting = 0
         self._lock = threading.Lock()
         self._child: Child | None = None
@@ -107,7 +50,7 @@ class Host:
         """Whether no question is open."""
         return self._waiting == 0
 
-    def ask(self, asked: Asked) -> bool:
+    def ask(self, asked: Question) -> bool:
         """Put a question in line; False when this host has ended."""
         with self._lock:
             if self.ended:
@@ -161,7 +104,7 @@ class Host:
             child.end(2)
             child.close()
 
-    def _load(self, asked: Asked) -> dict[str, str] | None:
+    def _load(self, asked: Question) -> dict[str, str] | None:
         """Start the child if there is none; returns why that did not work."""
         if self._child is not None and self._child.alive:
             return None
@@ -183,7 +126,7 @@ class Host:
                 # The model goes on loading: whoever asked once is likely to ask again.
                 asked.end("cancelled")
 
-    def _answer(self, asked: Asked) -> dict[str, str] | None:
+    def _answer(self, asked: Question) -> dict[str, str] | None:
         """Pass words on until the question is answered; returns why the child can answer no more."""
         child = self._child
         if asked.over or child is None:
@@ -203,7 +146,7 @@ class Host:
             if message is not None and message.get("id") == asked.id and self._pass_on(asked, message):
                 return None
 
-    def _pass_on(self, asked: Asked, message: dict[str, Any]) -> bool:
+    def _pass_on(self, asked: Question, message: dict[str, Any]) -> bool:
         """Hand one message of the child to the page; returns whether it was the last."""
         kind = message["kind"]
         self.bytes = message.get("bytes", self.bytes)
@@ -234,7 +177,7 @@ class Stage:
         self._blobs = Blobs(settings.blob_url)
         self._client = answers.connect()
         self._hosts: dict[str, Host] = {}
-        self._open: dict[str, Asked] = {}
+        self._open: dict[str, Question] = {}
         self._lock = threading.Lock()
         self._closed = False
 
@@ -243,7 +186,7 @@ class Stage:
         self._open = {id: asked for id, asked in self._open.items() if not asked.over}
         if self._closed or prediction_id in self._open or not light.begin(prediction_id):
             return
-        asked = self._open[prediction_id] = Asked(prediction_id, self._client, self._timing.answer_seconds)
+        asked = self._open[prediction_id] = Question(prediction_id, self._client, self._timing.answer_seconds)
         try:
             player = asked.player()
             while not self._host(player).ask(asked):
