@@ -47,7 +47,8 @@ def _batches(parts: Parts) -> Iterator[tuple[list[int], dict[str, Any]]]:
         if Control.urgent():
             Control.check()
         batch = parts.task.collate([rows[i] for i in chosen], parts.pad_id, packed=parts.packed)
-        yield chosen, to_device(batch, parts.device)
+        batch = to_device(batch, parts.device)
+        yield chosen, batch if parts.hidden is None else parts.hidden.present("eval", chosen, batch)
 
 
 def write_examples(outputs: Outputs, path: Path) -> int:

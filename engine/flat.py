@@ -6,6 +6,7 @@ Nothing is assumed about a model: before it is trained this way, its outputs are
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -37,25 +38,37 @@ class Unflatten:
         return (rows, *output[1:]) if isinstance(output, tuple) else rows
 
 
-def make_flat(model: nn.Module, inner: Any, task: Task, rows: Sequence[dict[str, Any]], pad_id: int) -> bool:
-    """Let `model` take packed batches, if that gives the same outputs for `rows` as padded ones; say whether it does.
+@dataclass(frozen=True)
+class Flat:
+    """A model that takes packed batches: the transformers model `inner` and its `blocks`.
 
-    `inner` is the transformers model inside. When it cannot, everything is left as it was.
+    `first_only` when its head is given each row's first token alone.
+    """
+
+    inner: Any
+    blocks: nn.ModuleList
+    first_only: bool
+
+
+def make_flat(model: nn.Module, inner: Any, task: Task, rows: Sequence[dict[str, Any]], pad_id: int) -> Flat | None:
+    """Let `model` take packed batches, if that gives the same outputs for `rows` as padded ones.
+
+    `inner` is the transformers model inside. When it cannot, everything is left as it was and None is returned.
     """
     lists = blocks(inner)
     wanted = getattr(task, "packing", True) and getattr(inner, "_supports_attention_backend", False)
     if not wanted or len(lists) != 1:
-        return False
+        return None
     before = inner.config._attn_implementation
-    last = inner.get_submodule(lists[0].name)[-1]
+    stack: Any = inner.get_submodule(lists[0].name)
     compare = _comparison(model, task, rows, pad_id)
     attention.register()
     for first_only in (True, False) if task.rows_for_the_head else (None,):
-        hook = last.register_forward_hook(Unflatten(first_only)) if first_only is not None else None
+        hook = stack[-1].register_forward_hook(Unflatten(first_only)) if first_only is not None else None
         try:
             inner.set_attn_implementation(attention.PACKED)
             if compare():
-                return True
+                return Flat(inner, stack, bool(first_only))
         except Exception:  # noqa: S110  # any failure means the same: this model needs padded rows
             pass
         finally:
@@ -63,7 +76,7 @@ def make_flat(model: nn.Module, inner: Any, task: Task, rows: Sequence[dict[str,
         if hook is not None:
             hook.remove()
         inner.set_attn_implementation(before)
-    return False
+    return None
 
 
 def _comparison(model: nn.Module, task: Task, rows: Sequence[dict[str, Any]], pad_id: int) -> Callable[[], bool]:

@@ -17,6 +17,7 @@ from engine.control import Control
 from engine.environment import resident_bytes
 from engine.errors import StudioError
 from engine.events import CheckpointSaved, Evaluated, Logged, StageEntered, StepsTrained
+from engine.hidden import HiddenStates
 from engine.journal import Journal
 from engine.optimizer import FlatAdamW, schedule
 from engine.spec import RunSpec
@@ -63,6 +64,7 @@ class Parts:
     journal: Journal
     fingerprint: str
     share: Share = field(default_factory=Share)
+    hidden: HiddenStates | None = None
 
 
 @dataclass
@@ -151,11 +153,13 @@ class Loop:
         for micro in parts.share.of(update):
             rows = [parts.train.rows[self.rows[i]] for i in micro]
             batch = evaluate.to_device(parts.task.collate(rows, parts.pad_id, packed=parts.packed), parts.device)
+            self.computed += batch["input_ids"].numel()
+            if parts.hidden is not None:
+                batch = parts.hidden.present("train", [self.rows[i] for i in micro], batch)
             with parts.formats.context(parts.device):
                 loss = parts.task.loss(parts.model, batch)
             (loss / terms).backward()
             self._loss += loss.detach()
-            self.computed += batch["input_ids"].numel()
         if parts.share.world > 1:
             for gradient in parts.optimizer.gradients():
                 torch.distributed.all_reduce(gradient)

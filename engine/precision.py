@@ -124,6 +124,9 @@ def training_mode(model: nn.Module, base: nn.Module | None) -> None:
     for _, module in trained_whole(model):
         module.train()
     for module in model.modules():
+        if getattr(module, "gradient_checkpointing", False):
+            # Blocks recompute their activations only in training mode; what is inside them stays as it is.
+            module.training = True
         if isinstance(module, BaseTunerLayer):
             module.training = True
             for name, child in module.named_modules():

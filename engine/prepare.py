@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine import batches, breakdown, checkpoint, environment, evaluate, flat, fused, memory, models, precision
+from engine import batches, breakdown, checkpoint, environment, evaluate, flat, fused, hidden, memory, models, precision
 from engine.control import Control
 from engine.data import columns as roles
 from engine.data import read, split, validate
-from engine.errors import DataError, NotEnough, SpecError
+from engine.errors import DataError, ModelError, NotEnough, SpecError
 from engine.events import RunPrepared, RunStarted
 from engine.loop import Loop, Parts
 from engine.optimizer import FlatAdamW
@@ -40,6 +40,13 @@ class Impossible(SpecError):
 
     kind = "run_impossible"
     try_this = "Choose another method or base model."
+
+
+class NoTokenizer(ModelError):
+    """The base model has no tokenizer beside its weights, so texts cannot be turned into tokens."""
+
+    kind = "no_tokenizer"
+    try_this = "Add tokenizer.json and tokenizer_config.json to the model's folder, or choose another base model."
 
 
 class NothingToLearn(DataError):
@@ -75,7 +82,9 @@ def loop(attempt: Attempt) -> Loop:
         formats = _formats(attempt, shape)
         loaded = models.load(located.path, task, labels, dtype=formats.base, quantization=spec.model.quantization,
                              device=attempt.device, shape=shape)
-        note = task.prepare_tokenizer(loaded.tokenizer, columns) if loaded.tokenizer is not None else ""
+        if loaded.tokenizer is None:
+            raise NoTokenizer(spec.model.id)
+        note = task.prepare_tokenizer(loaded.tokenizer, columns)
         if note:
             attempt.log(note)
         model = spec.method.attach(loaded.model, loaded.shape, loaded.heads)
@@ -85,6 +94,7 @@ def loop(attempt: Attempt) -> Loop:
         length = min(spec.training.max_length, loaded.shape.max_length or spec.training.max_length)
         train = task.encode(table, columns, loaded.tokenizer, length, labels)
         held = task.encode(eval_table, columns, loaded.tokenizer, length, labels) if eval_table.num_rows else None
+        attempt.loaded = loaded
         made = _loop(attempt, task, loaded, model, formats, train, held, eval_table, columns, length)
         _describe(attempt, located, formats, task, columns, labels, length)
         _announce(attempt, made, loaded, labels)
@@ -163,32 +173,46 @@ def _loop(attempt: Attempt, task: Task, loaded: Loaded, model: torch.nn.Module, 
         raise NothingToLearn("training.max_length", max_length=length)
     rate = training.learning_rate
     rate = spec.method.learning_rate(loaded.shape, task.name) if rate == "auto" else rate
-    packed = choose_kernels(task, loaded, model, formats, attempt.device, train, length)
+    _learn_from_data(attempt, task, model, train)
+    how = choose_kernels(task, loaded, model, formats, attempt.device, train, length)
     kind = "cuda" if attempt.device.startswith("cuda") else "cpu"
     size = training.batch_size * training.gradient_accumulation
-    plan = batches.Plan(size=size, budget=max(length, min(training.batch_size * length, BUDGET[kind])), packed=packed)
+    plan = batches.Plan(size=size, budget=max(length, min(training.batch_size * length, BUDGET[kind])),
+                        packed=how is not None)
     if training.gradient_checkpointing:
         _checkpoint_activations(loaded.model)
     parts = Parts(
         spec=spec, task=task, model=model, base=_below_the_head(loaded.model), formats=formats, device=attempt.device,
         optimizer=FlatAdamW(spec.method.groups(model, rate, training.weight_decay)),
-        pad_id=loaded.tokenizer.pad_token_id or 0 if loaded.tokenizer is not None else 0, packed=packed, plan=plan,
+        pad_id=loaded.tokenizer.pad_token_id or 0 if loaded.tokenizer is not None else 0, packed=plan.packed, plan=plan,
         train=train, eval=held, eval_table=eval_table, columns=columns,
         total_steps=batches.positions(training.epochs, plan.updates(learnable), training.max_steps), out=attempt.out,
         journal=attempt.journal, fingerprint=attempt.fingerprint,
         share=batches.Share(attempt.rank, attempt.world))
     made = Loop(parts)
     attempt.parts = parts
-    attempt.loaded = loaded
     attempt.resolved = {"learning_rate": rate, "precision": formats.name, "columns": columns, "max_length": length,
-                        "device": attempt.device, "packed": packed, "micro_batch_tokens": plan.budget}
+                        "device": attempt.device, "packed": plan.packed, "micro_batch_tokens": plan.budget}
+    _keep_hidden_states(attempt, made, how)
     _go_on(attempt, made)
     return made
 
 
+def _learn_from_data(attempt: Attempt, task: Task, model: torch.nn.Module, train: Encoded) -> None:
+    """Let methods that look at the data before training see some batches of it."""
+    if not attempt.spec.method.needs_data:
+        return
+    size, pad_id = attempt.spec.training.batch_size, attempt.loaded.tokenizer.pad_token_id or 0
+    seen = []
+    for chosen in batches.chunks(min(len(train.rows), 16 * size), size):
+        batch = task.collate([train.rows[i] for i in chosen], pad_id)
+        seen.append({name: value for name, value in batch.items() if name not in ("labels", "targets")})
+    attempt.spec.method.initialise(model, [evaluate.to_device(batch, attempt.device) for batch in seen])
+
+
 def choose_kernels(task: Task, loaded: Loaded, model: torch.nn.Module, formats: precision.Formats, device: str,
-                   train: Encoded, length: int) -> bool:
-    """Set the fastest attention that gives the same outputs; return whether batches are packed without padding."""
+                   train: Encoded, length: int) -> flat.Flat | None:
+    """Set the fastest attention that gives the same outputs; return how batches are packed, None when padded."""
     base: Any = loaded.model
     if formats.autocast is None:
         fused.fuse(model)
@@ -199,10 +223,39 @@ def choose_kernels(task: Task, loaded: Loaded, model: torch.nn.Module, formats: 
     by_length = sorted(learnable, key=lambda i: lengths[i])
     sample = [train.rows[i] for i in (by_length[-1], by_length[0], by_length[len(by_length) // 2])]
     pad_id = loaded.tokenizer.pad_token_id or 0 if loaded.tokenizer is not None else 0
-    packed = flat.make_flat(model, base, task, sample, pad_id)
+    made = flat.make_flat(model, base, task, sample, pad_id)
     model.eval()
-    task.prepare_model(model, evaluate.to_device(task.collate(sample, pad_id, packed=packed), device))
-    return packed
+    task.prepare_model(model, evaluate.to_device(task.collate(sample, pad_id, packed=made is not None), device))
+    return made
+
+
+def _keep_hidden_states(attempt: Attempt, made: Loop, how: flat.Flat | None) -> None:
+    """Compute the blocks below the first trained one once for all epochs, where there are any and memory allows."""
+    parts, shape = made.parts, attempt.loaded.shape
+    first = attempt.spec.method.first_trained_layer(shape)
+    if not hidden.worthwhile(how, first, parts.model, parts.total_steps / made.per_epoch) or how is None or not first:
+        return
+    encoded = {"train": parts.train} | ({"eval": parts.eval} if parts.eval else {})
+    lengths = {part: [len(row["input_ids"]) for row in each.rows] for part, each in encoded.items()}
+    width = 2 if parts.formats.base is not torch.float32 else 4
+    needed = sum(hidden.bytes_needed(how, first, each, shape.hidden, width) for each in lengths.values())
+    if needed > hidden.SHARE * _memory_there(attempt.device):
+        attempt.log(f"Hidden states of the frozen blocks would take {_size(needed)}; they are computed anew each time.")
+        return
+    keeper = hidden.HiddenStates(how, first)
+    parts.model.eval()
+    for part, each in encoded.items():
+
+        def forward(chosen: list[int], rows: Any = each.rows) -> batches.Layout:
+            Control.check()
+            batch = parts.task.collate([rows[i] for i in chosen], parts.pad_id, packed=True)
+            with parts.formats.context(parts.device):
+                hidden.until_known(lambda: parts.task.loss(parts.model, evaluate.to_device(batch, parts.device)))
+            return batch["layout"]
+
+        keeper.fill(part, lengths[part], parts.plan.budget * evaluate.LARGER, forward)
+    parts.hidden = keeper
+    attempt.log(f"The {first} frozen blocks at the bottom were computed once for all epochs ({_size(needed)}).")
 
 
 def _below_the_head(model: Any) -> torch.nn.Module | None:
