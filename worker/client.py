@@ -122,7 +122,11 @@ def _sender(broker_url: str) -> Any:
     """Return what sends messages; imported at the first ring, so that the web server starts without it."""
     from worker.app import make
 
-    return make(broker_url)
+    sender = make(broker_url)
+    # Somebody waits for the page behind this: a broker that is away is asked for a second, not for six.
+    sender.conf.broker_transport_options |= {"max_retries": 4, "interval_start": 0.2, "interval_step": 0,
+                                             "interval_max": 0.2}
+    return sender
 
 
 def _ring(job: str, queue: str, id: str, **arguments: Any) -> bool:
