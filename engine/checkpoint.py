@@ -46,6 +46,7 @@ def save(folder: Path, step: int, *, weights: dict[str, torch.Tensor], optimizer
                   partial / f"{name}.safetensors")
     (partial / "state.json").write_text(json.dumps(state), encoding="utf-8")
     files = {path.name: {"sha256": sha256(path), "bytes": path.stat().st_size} for path in sorted(partial.iterdir())}
+    size = sum(path.stat().st_size for path in partial.iterdir())
     (partial / "manifest.json").write_text(json.dumps({"step": step, "files": files}, indent=1), encoding="utf-8")
     for path in (*partial.iterdir(), partial):
         _sync(path)
@@ -54,7 +55,7 @@ def save(folder: Path, step: int, *, weights: dict[str, torch.Tensor], optimizer
     partial.rename(final)
     _sync(folder)
     prune(folder, keep)
-    return final, sum(item["bytes"] for item in files.values())
+    return final, size
 
 
 def prune(folder: Path, keep: Sequence[int]) -> None:

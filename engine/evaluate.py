@@ -14,7 +14,7 @@ from engine.control import Control
 from engine.tasks.base import Outputs
 
 if TYPE_CHECKING:
-    from engine.loop import Parts
+    from engine.parts import Parts
 
 #: Evaluation keeps no activations, so its batches may be this much larger.
 LARGER = 4

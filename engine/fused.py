@@ -64,10 +64,10 @@ def fuse(model: nn.Module) -> int:
 
 
 def _is_plain(module: Any) -> bool:
-    base = module.base_layer
+    base: Any = module.base_layer
     return (type(base) is nn.Linear and not base.weight.requires_grad and len(module.lora_A) == 1
             and not module.lora_variant and not any(module.lora_bias.values()) and not module.fan_in_fan_out
-            and (base.bias is None or not base.bias.requires_grad))
+            and not getattr(base.bias, "requires_grad", False))
 
 
 def _forward(self: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:

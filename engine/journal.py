@@ -76,9 +76,14 @@ def _repair(path: Path) -> int:
 
 
 def _finite(event: Event) -> Event:
-    """Replace the not-a-number and infinite values of `event`'s dictionaries by None: JSON has no word for them."""
-    changes = {item.name: finite(getattr(event, item.name)) for item in dataclasses.fields(event)
-               if isinstance(getattr(event, item.name), dict)}
+    """Drop the metrics that are not finite numbers, and make them None elsewhere: JSON has no word for them."""
+    changes: dict[str, Any] = {}
+    for item in dataclasses.fields(event):
+        value = getattr(event, item.name)
+        if item.name == "metrics":
+            changes[item.name] = {name: number for name, number in value.items() if math.isfinite(number)}
+        elif isinstance(value, dict):
+            changes[item.name] = finite(value)
     return dataclasses.replace(event, **changes)
 
 

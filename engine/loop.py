@@ -5,26 +5,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from engine import checkpoint, evaluate, precision
-from engine.batches import Plan, Share, Update
+from engine.batches import Update
 from engine.control import Control
 from engine.environment import resident_bytes
 from engine.errors import StudioError
 from engine.events import CheckpointSaved, Evaluated, Logged, StageEntered, StepsTrained
-from engine.hidden import HiddenStates
-from engine.journal import Journal
-from engine.optimizer import FlatAdamW, schedule
-from engine.spec import RunSpec
-from engine.tasks.base import Encoded, Outputs, Task
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from engine.optimizer import schedule
+from engine.parts import Parts, Tally
+from engine.tasks.base import Outputs
 
 #: Gradients are scaled down to this norm, as everybody does.
 MAX_NORM = 1.0
@@ -39,43 +33,6 @@ class Diverged(StudioError):
 
     kind = "diverged"
     try_this = "Use a smaller learning rate, or precision fp32."
-
-
-@dataclass
-class Parts:
-    """What the loop works with; everything here is ready to use and on its device."""
-
-    spec: RunSpec
-    task: Task
-    model: torch.nn.Module
-    base: torch.nn.Module | None
-    optimizer: FlatAdamW
-    formats: precision.Formats
-    device: str
-    pad_id: int
-    packed: bool
-    plan: Plan
-    train: Encoded
-    eval: Encoded | None
-    eval_table: pa.Table
-    columns: dict[str, str]
-    total_steps: int
-    out: Path
-    journal: Journal
-    fingerprint: str
-    share: Share = field(default_factory=Share)
-    hidden: HiddenStates | None = None
-
-
-@dataclass
-class Tally:
-    """Sums since the last report, and over the run."""
-
-    loss: float = 0.0
-    terms: int = 0
-    examples: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
 
 
 class Loop:

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine import batches, breakdown, checkpoint, environment, evaluate, flat, fused, hidden, memory, models, precision
+from engine import batches, breakdown, checkpoint, environment, kernels, memory, models, precision
 from engine.control import Control
 from engine.data import columns as roles
 from engine.data import read, split, validate
 from engine.errors import DataError, ModelError, NotEnough, SpecError
 from engine.events import RunPrepared, RunStarted
-from engine.loop import Loop, Parts
+from engine.loop import Loop
 from engine.optimizer import FlatAdamW
+from engine.parts import Parts
 from engine.shape import ModelShape
 from engine.tasks.base import Encoded, Task
 
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
 
 #: Padded tokens a micro-batch: enough to keep the cores busy, few enough to stay near the caches.
 BUDGET = {"cpu": 4096, "cuda": 16_384}
-#: Attention scores are kept for the backward pass by plain attention: use it up to this length only.
-EAGER_LENGTH = 256
-
 
 class Impossible(SpecError):
     """This run cannot be done: {problem}"""
@@ -133,28 +131,17 @@ def _refuse_the_impossible(attempt: Attempt, shape: ModelShape, task: Task, labe
         if reasons:
             raise Impossible("method", problem=" ".join(reasons))
         found = breakdown.of(spec, shape, labels, device=attempt.device)
-        estimate = memory.estimate(spec, shape, labels, _memory_there(attempt.device), device=attempt.device)
+        estimate = memory.estimate(spec, shape, labels, kernels.memory_there(attempt.device), device=attempt.device)
         attempt.result["memory"] = {"estimated_bytes": estimate.total}
         attempt.result["parameters"] = found.parameters.model_dump()
         if estimate.verdict == "too big":
-            raise NotEnough("training", resource="memory", needed=_size(estimate.total),
-                            available=_size(estimate.available or 0))
+            raise NotEnough("training", resource="memory", needed=kernels.size(estimate.total),
+                            available=kernels.size(estimate.available or 0))
         needed = 4 * found.adapter_bytes + 3 * 2 * 4 * found.parameters.trained
         free = shutil.disk_usage(attempt.out).free
         if free < needed + (50 << 20):
-            raise NotEnough(str(attempt.out), resource="disk space", needed=_size(needed), available=_size(free))
-
-
-def _memory_there(device: str) -> int:
-    return torch.cuda.mem_get_info()[0] if device.startswith("cuda") else memory.available()
-
-
-def _size(count: float) -> str:
-    for unit in ("bytes", "KB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
+            raise NotEnough(str(attempt.out), resource="disk space", needed=kernels.size(needed),
+                            available=kernels.size(free))
 
 
 def _formats(attempt: Attempt, shape: ModelShape) -> precision.Formats:
@@ -173,18 +160,18 @@ def _loop(attempt: Attempt, task: Task, loaded: Loaded, model: torch.nn.Module, 
         raise NothingToLearn("training.max_length", max_length=length)
     rate = training.learning_rate
     rate = spec.method.learning_rate(loaded.shape, task.name) if rate == "auto" else rate
-    _learn_from_data(attempt, task, model, train)
-    how = choose_kernels(task, loaded, model, formats, attempt.device, train, length)
+    kernels.learn_from_data(attempt, task, model, train)
+    how = kernels.choose(task, loaded, model, formats, attempt.device, train, length)
     kind = "cuda" if attempt.device.startswith("cuda") else "cpu"
-    size = training.batch_size * training.gradient_accumulation
-    plan = batches.Plan(size=size, budget=max(length, min(training.batch_size * length, BUDGET[kind])),
+    examples = training.batch_size * training.gradient_accumulation
+    plan = batches.Plan(size=examples, budget=max(length, min(training.batch_size * length, BUDGET[kind])),
                         packed=how is not None)
     if training.gradient_checkpointing:
         _checkpoint_activations(loaded.model)
     parts = Parts(
         spec=spec, task=task, model=model, base=_below_the_head(loaded.model), formats=formats, device=attempt.device,
         optimizer=FlatAdamW(spec.method.groups(model, rate, training.weight_decay)),
-        pad_id=loaded.tokenizer.pad_token_id or 0 if loaded.tokenizer is not None else 0, packed=plan.packed, plan=plan,
+        pad_id=kernels.pad_id(loaded), packed=plan.packed, plan=plan,
         train=train, eval=held, eval_table=eval_table, columns=columns,
         total_steps=batches.positions(training.epochs, plan.updates(learnable), training.max_steps), out=attempt.out,
         journal=attempt.journal, fingerprint=attempt.fingerprint,
@@ -193,69 +180,9 @@ def _loop(attempt: Attempt, task: Task, loaded: Loaded, model: torch.nn.Module, 
     attempt.parts = parts
     attempt.resolved = {"learning_rate": rate, "precision": formats.name, "columns": columns, "max_length": length,
                         "device": attempt.device, "packed": plan.packed, "micro_batch_tokens": plan.budget}
-    _keep_hidden_states(attempt, made, how)
+    kernels.keep_hidden_states(attempt, made, how)
     _go_on(attempt, made)
     return made
-
-
-def _learn_from_data(attempt: Attempt, task: Task, model: torch.nn.Module, train: Encoded) -> None:
-    """Let methods that look at the data before training see some batches of it."""
-    if not attempt.spec.method.needs_data:
-        return
-    size, pad_id = attempt.spec.training.batch_size, attempt.loaded.tokenizer.pad_token_id or 0
-    seen = []
-    for chosen in batches.chunks(min(len(train.rows), 16 * size), size):
-        batch = task.collate([train.rows[i] for i in chosen], pad_id)
-        seen.append({name: value for name, value in batch.items() if name not in ("labels", "targets")})
-    attempt.spec.method.initialise(model, [evaluate.to_device(batch, attempt.device) for batch in seen])
-
-
-def choose_kernels(task: Task, loaded: Loaded, model: torch.nn.Module, formats: precision.Formats, device: str,
-                   train: Encoded, length: int) -> flat.Flat | None:
-    """Set the fastest attention that gives the same outputs; return how batches are packed, None when padded."""
-    base: Any = loaded.model
-    if formats.autocast is None:
-        fused.fuse(model)
-    if device == "cpu" and formats.base is torch.bfloat16 and length <= EAGER_LENGTH:
-        base.set_attn_implementation("eager")
-    lengths = [len(row["input_ids"]) for row in train.rows]
-    learnable = [i for i, row in enumerate(train.rows) if task.targets(row)]
-    by_length = sorted(learnable, key=lambda i: lengths[i])
-    sample = [train.rows[i] for i in (by_length[-1], by_length[0], by_length[len(by_length) // 2])]
-    pad_id = loaded.tokenizer.pad_token_id or 0 if loaded.tokenizer is not None else 0
-    made = flat.make_flat(model, base, task, sample, pad_id)
-    model.eval()
-    task.prepare_model(model, evaluate.to_device(task.collate(sample, pad_id, packed=made is not None), device))
-    return made
-
-
-def _keep_hidden_states(attempt: Attempt, made: Loop, how: flat.Flat | None) -> None:
-    """Compute the blocks below the first trained one once for all epochs, where there are any and memory allows."""
-    parts, shape = made.parts, attempt.loaded.shape
-    first = attempt.spec.method.first_trained_layer(shape)
-    if not hidden.worthwhile(how, first, parts.model, parts.total_steps / made.per_epoch) or how is None or not first:
-        return
-    encoded = {"train": parts.train} | ({"eval": parts.eval} if parts.eval else {})
-    lengths = {part: [len(row["input_ids"]) for row in each.rows] for part, each in encoded.items()}
-    width = 2 if parts.formats.base is not torch.float32 else 4
-    needed = sum(hidden.bytes_needed(how, first, each, shape.hidden, width) for each in lengths.values())
-    if needed > hidden.SHARE * _memory_there(attempt.device):
-        attempt.log(f"Hidden states of the frozen blocks would take {_size(needed)}; they are computed anew each time.")
-        return
-    keeper = hidden.HiddenStates(how, first)
-    parts.model.eval()
-    for part, each in encoded.items():
-
-        def forward(chosen: list[int], rows: Any = each.rows) -> batches.Layout:
-            Control.check()
-            batch = parts.task.collate([rows[i] for i in chosen], parts.pad_id, packed=True)
-            with parts.formats.context(parts.device):
-                hidden.until_known(lambda: parts.task.loss(parts.model, evaluate.to_device(batch, parts.device)))
-            return batch["layout"]
-
-        keeper.fill(part, lengths[part], parts.plan.budget * evaluate.LARGER, forward)
-    parts.hidden = keeper
-    attempt.log(f"The {first} frozen blocks at the bottom were computed once for all epochs ({_size(needed)}).")
 
 
 def _below_the_head(model: Any) -> torch.nn.Module | None:
@@ -265,7 +192,10 @@ def _below_the_head(model: Any) -> torch.nn.Module | None:
 
 def _checkpoint_activations(model: Any) -> None:
     """Recompute blocks in the backward pass; not reentrant, so gradients still stop below the first trained layer."""
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if hasattr(model, "activation_checkpointing_enable"):
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    else:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def fingerprint(attempt: Attempt) -> str:

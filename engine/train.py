@@ -22,8 +22,9 @@ from engine.spec import RunSpec
 if TYPE_CHECKING:
     from engine.checkpoint import Checkpoint
     from engine.journal import Journal
-    from engine.loop import Loop, Parts
+    from engine.loop import Loop
     from engine.models import Loaded, Located
+    from engine.parts import Parts
 
 __all__ = ["ENVIRONMENT", "Control", "Sources", "main", "run"]
 
@@ -194,7 +195,7 @@ def _print(event: Event) -> None:
               f"{numbers['examples_per_second']:.0f} rows/s", flush=True)
     elif isinstance(event, Evaluated):
         print(f"evaluation at {event.step}: " + "  ".join(
-            f"{name} {value:.4f}" for name, value in event.metrics.items() if value is not None), flush=True)
+            f"{name} {value:.4f}" for name, value in event.metrics.items()), flush=True)
     elif isinstance(event, Logged):
         print(event.text, flush=True)
     elif isinstance(event, (StageEntered, RunStarted)):

@@ -115,7 +115,7 @@ class CausalLM(Task):
         """Add `targets`, the token each position is to predict, -100 where there is none."""
         import numpy as np
 
-        shifted = [row | {"targets": np.append(row["labels"][1:], -100)} for row in rows]
+        shifted = [{**row, "targets": np.append(row["labels"][1:], -100)} for row in rows]
         return tensors(shifted, {"input_ids": pad_id, "targets": -100}, packed=packed)
 
     def loss(self, model: torch.nn.Module, batch: dict[str, Any]) -> torch.Tensor:

@@ -224,7 +224,9 @@ def _mean_known(losses: torch.Tensor, targets: torch.Tensor, problem: str) -> fl
 
 
 def _single_label(predicted: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-    from sklearn import metrics
+    import sklearn.metrics
+
+    metrics: Any = sklearn.metrics
     return {"accuracy": float(metrics.accuracy_score(targets, predicted)),
             "f1": float(metrics.f1_score(targets, predicted, average="macro", zero_division=0)),
             "f1_micro": float(metrics.f1_score(targets, predicted, average="micro", zero_division=0)),
@@ -232,7 +234,9 @@ def _single_label(predicted: np.ndarray, targets: np.ndarray) -> dict[str, float
 
 
 def _multi_label(predicted: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-    from sklearn import metrics
+    import sklearn.metrics
+
+    metrics: Any = sklearn.metrics
     return {"accuracy": float(metrics.accuracy_score(targets, predicted)),
             "f1": float(metrics.f1_score(targets, predicted, average="macro", zero_division=0)),
             "f1_micro": float(metrics.f1_score(targets, predicted, average="micro", zero_division=0))}
@@ -241,8 +245,11 @@ def _multi_label(predicted: np.ndarray, targets: np.ndarray) -> dict[str, float]
 def _regression(predicted: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     import warnings
 
-    from scipy import stats
-    from sklearn import metrics
+    import scipy.stats
+    import sklearn.metrics
+
+    metrics: Any = sklearn.metrics
+    stats: Any = scipy.stats
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         enough = len(targets) > 1

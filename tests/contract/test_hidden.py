@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import toys
 import torch
+import toys
 from safetensors.torch import load_file
 
 from engine import events as happened

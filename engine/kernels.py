@@ -1,0 +1,99 @@
+"""Which way of computing is fastest for this model, data and hardware, among those that give the same numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from engine import batches, evaluate, flat, fused, hidden, memory, precision
+from engine.control import Control
+from engine.tasks.base import Encoded, Task
+
+if TYPE_CHECKING:
+    from engine.loop import Loop
+    from engine.models import Loaded
+    from engine.train import Attempt
+
+#: Attention scores are kept for the backward pass by plain attention: use it up to this length only.
+EAGER_LENGTH = 256
+
+
+def choose(task: Task, loaded: Loaded, model: torch.nn.Module, formats: precision.Formats, device: str,
+                   train: Encoded, length: int) -> flat.Flat | None:
+    """Set the fastest attention that gives the same outputs; return how batches are packed, None when padded."""
+    base: Any = loaded.model
+    if formats.autocast is None:
+        fused.fuse(model)
+    if device == "cpu" and formats.base is torch.bfloat16 and length <= EAGER_LENGTH:
+        base.set_attn_implementation("eager")
+    lengths = [len(row["input_ids"]) for row in train.rows]
+    learnable = [i for i, row in enumerate(train.rows) if task.targets(row)]
+    by_length = sorted(learnable, key=lambda i: lengths[i])
+    sample = [train.rows[i] for i in (by_length[-1], by_length[0], by_length[len(by_length) // 2])]
+    fill = pad_id(loaded)
+    made = flat.make_flat(model, base, task, sample, fill)
+    model.eval()
+    task.prepare_model(model, evaluate.to_device(task.collate(sample, fill, packed=made is not None), device))
+    return made
+
+
+def learn_from_data(attempt: Attempt, task: Task, model: torch.nn.Module, train: Encoded) -> None:
+    """Let methods that look at the data before training see some batches of it."""
+    if not attempt.spec.method.needs_data:
+        return
+    count, fill = attempt.spec.training.batch_size, pad_id(attempt.loaded)
+    seen = []
+    for chosen in batches.chunks(min(len(train.rows), 16 * count), count):
+        batch = task.collate([train.rows[i] for i in chosen], fill)
+        seen.append({name: value for name, value in batch.items() if name not in ("labels", "targets")})
+    attempt.spec.method.initialise(model, [evaluate.to_device(batch, attempt.device) for batch in seen])
+
+
+def keep_hidden_states(attempt: Attempt, made: Loop, how: flat.Flat | None) -> None:
+    """Compute the blocks below the first trained one once for all epochs, where there are any and memory allows."""
+    parts, shape = made.parts, attempt.loaded.shape
+    first = attempt.spec.method.first_trained_layer(shape)
+    if not hidden.worthwhile(how, first, parts.model, parts.total_steps / made.per_epoch) or how is None or not first:
+        return
+    encoded = {"train": parts.train} | ({"eval": parts.eval} if parts.eval else {})
+    lengths = {part: [len(row["input_ids"]) for row in each.rows] for part, each in encoded.items()}
+    width = 2 if parts.formats.base is not torch.float32 else 4
+    needed = sum(hidden.bytes_needed(how, first, each, shape.hidden, width) for each in lengths.values())
+    if needed > hidden.SHARE * memory_there(attempt.device):
+        attempt.log(f"Hidden states of the frozen blocks would take {size(needed)}; they are computed anew each time.")
+        return
+    keeper = hidden.HiddenStates(how, first)
+    parts.model.eval()
+    for part, each in encoded.items():
+
+        def forward(chosen: list[int], rows: Any = each.rows) -> batches.Layout:
+            Control.check()
+            batch = parts.task.collate([rows[i] for i in chosen], parts.pad_id, packed=True)
+            with parts.formats.context(parts.device):
+                hidden.until_known(lambda: parts.task.loss(parts.model, evaluate.to_device(batch, parts.device)))
+            return batch["layout"]
+
+        keeper.fill(part, lengths[part], parts.plan.budget * evaluate.LARGER, forward)
+    parts.hidden = keeper
+    attempt.log(f"The {first} frozen blocks at the bottom were computed once for all epochs ({size(needed)}).")
+
+
+def pad_id(loaded: Loaded) -> int:
+    """Return the token that fills up rows."""
+    tokenizer: Any = loaded.tokenizer
+    return int(tokenizer.pad_token_id or 0) if tokenizer is not None else 0
+
+
+def memory_there(device: str) -> int:
+    """Return the bytes that are free on `device`."""
+    return torch.cuda.mem_get_info()[0] if device.startswith("cuda") else memory.available()
+
+
+def size(count: float) -> str:
+    """Return a number of bytes as people write it."""
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
