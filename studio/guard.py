@@ -15,7 +15,7 @@ import secrets
 from collections import OrderedDict
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
@@ -145,7 +145,7 @@ class Guard:
     # -- whose -----------------------------------------------------------------------------------------------------
 
     async def _check_gradio(self, scope: Scope, receive: Receive, session: str) -> Receive:
-        path = unquote(scope["path"])
+        path = scope["path"]
         if CLOSED_PAGES.fullmatch(path) or (path.startswith(API) and not OPEN.fullmatch(path)):
             raise Forbidden(path[:80], reason="this way in is closed")
         if not path.startswith(API):

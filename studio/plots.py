@@ -128,7 +128,8 @@ def layout(x_title: str = "", y_title: str = "", height: int = 280, *, legend: b
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": {"color": "var(--ps-ink)"}},
         "hoverlabel": {"bgcolor": "var(--ps-panel)", "bordercolor": "var(--ps-line-strong)",
                        "font": {"color": "var(--ps-ink)"}},
-        "xaxis": axis | {"title": {"text": x_title, "standoff": 8}}, "yaxis": axis | {"title": {"text": y_title}},
+        "xaxis": axis | {"title": {"text": x_title, "standoff": 8, "font": {"size": 12.5}}},
+        "yaxis": axis | {"title": {"text": y_title, "font": {"size": 12.5}}},
     }
 
 
