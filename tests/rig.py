@@ -70,11 +70,12 @@ class Rig:
         pq.write_table(pa.table(columns), path)
         return datasets.create(self.user, name=name, parquet_key=key, state="ready").id
 
-    def work(self) -> subprocess.Popen[bytes]:
-        """Start a worker process."""
+    def work(self, **times: str) -> subprocess.Popen[bytes]:
+        """Start a worker process; `times` sets more of its settings."""
+        more = {f"STUDIO_{name.upper()}": value for name, value in times.items()}
         with (self.folder / "logs" / "worker.log").open("ab") as log:
-            worker = subprocess.Popen([sys.executable, "-m", "worker"], env=self.environment, stdout=log, stderr=log,
-                                      cwd=ROOT, start_new_session=True)
+            worker = subprocess.Popen([sys.executable, "-m", "worker"], env=self.environment | more, stdout=log,
+                                      stderr=log, cwd=ROOT, start_new_session=True)
         self.workers.append(worker)
         return worker
 

@@ -48,9 +48,9 @@ class Fleet:
         return len(self._attempts)
 
     def fill(self) -> None:
-        """Claim runs until no slot is free or no run waits."""
+        """Claim runs until no slot is free or no run waits; none before children can start, so that no lease idles."""
         with self._filling:
-            while not self._closed and self._free and self._take_one():
+            while not self._closed and self._nursery.warm and self._free and self._take_one():
                 pass
 
     def look(self, run_id: str) -> None:

@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ from engine.environment import ENVIRONMENT
 from worker import child, wire
 
 log = logging.getLogger(__name__)
+
+#: Pause before the fork server is started again when it could not begin.
+AGAIN_SECONDS = 5.0
 
 class Child:
     """One process of ours, leader of its own process group, with a pipe for messages."""
@@ -103,6 +106,8 @@ class Nursery:
         self._lock = threading.Lock()
         self._closed = False
         self._warm = threading.Event()
+        #: Called once children start at once.
+        self.on_warm: Callable[[], None] = lambda: None
 
     @property
     def warm(self) -> bool:
@@ -166,6 +171,19 @@ class Nursery:
 
     def _warm_up(self) -> None:
         began = time.monotonic()
+        while (answer := self._first_word()) is None:
+            if self._closed:
+                return
+            time.sleep(AGAIN_SECONDS)
+        self.seconds = time.monotonic() - began
+        self._warm.set()
+        if answer["missing"]:
+            log.warning("The nursery could not import: %s", ", ".join(answer["missing"]))
+        log.info("Nursery warm after %.1f s.", self.seconds)
+        self.on_warm()
+
+    def _first_word(self) -> wire.Message | None:
+        """Start the fork server by asking for a first child, and return what that one says; None if it cannot."""
         try:
             first = self.spawn({"kind": "ping"})
             answer = first.poll(300)
@@ -174,16 +192,8 @@ class Nursery:
         except (OSError, EOFError, RuntimeError) as error:
             if not self._closed:
                 log.warning("The nursery did not start: %s", error)
-            return
-        if answer is None:
-            if not self._closed:
-                log.warning("The nursery did not answer.")
-            return
-        self.seconds = time.monotonic() - began
-        self._warm.set()
-        if answer["missing"]:
-            log.warning("The nursery could not import: %s", ", ".join(answer["missing"]))
-        log.info("Nursery warm after %.1f s.", self.seconds)
+            return None
+        return answer
 
 
 def _alive(one: Child) -> bool:

@@ -58,6 +58,7 @@ class Worker:
         from worker import reaper, reconciler
 
         open_here(Station(self.fleet, self.desk, self.stage))
+        self.nursery.on_warm = self.fleet.fill
         self.nursery.start()
         self._repeat("heartbeat", self.settings.heartbeat_seconds, self.beat)
         self._repeat("stops", 1.0, self.fleet.look_all)

@@ -152,3 +152,16 @@ def test_database_that_is_away_for_a_while_loses_nothing(rig: Rig) -> None:
     assert any("Interrupted at step" in line.text for line in runs.log(rig.user, run_id)), "orphan_seconds is 3"
     steps = [point.step for point in runs.metrics(rig.user, run_id, names=["train/loss"])]
     assert steps == sorted(set(steps)) and steps[-1] == row.total_steps
+
+
+def test_two_slots_train_two_runs_at_once_and_a_third_waits(rig: Rig) -> None:
+    rig.workers[-1].send_signal(signal.SIGTERM)
+    assert rig.workers[-1].wait(30) == 0
+    rig.work(slots="2", threads="1")
+    going = [rig.train(name=f"run {n}", epochs=2000, eval_every="never") for n in range(3)]
+    until(lambda: [rig.state(one) for one in going] == ["running", "running", "queued"], 60, rig.tail)
+    runs.ask_stop(rig.user, going[0], "discard")
+    until(lambda: rig.state(going[2]) == "running", 30, rig.tail)
+    for one in going[1:]:
+        runs.ask_stop(rig.user, one, "discard")
+    assert {rig.ended(one).state for one in going} == {"cancelled"}
