@@ -21,7 +21,8 @@ def discover(package: ModuleType, base: type[T]) -> dict[str, type[T]]:
             continue
         module = importlib.import_module(f"{package.__name__}.{info.name}")
         for item in vars(module).values():
-            if isinstance(item, type) and issubclass(item, base) and item is not base and item.__module__ == module.__name__:
+            own = isinstance(item, type) and item.__module__ == module.__name__
+            if own and issubclass(item, base) and item is not base:
                 found[name_of(item)] = item
     return found
 

@@ -103,7 +103,7 @@ def write(user: User, id: str, kind: Literal["zip", "merge"], to: Path | None, j
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy2(source, target)
     facts = {"path": str(target.absolute()), "bytes": target.stat().st_size}
-    out.emit(facts) if json else out.say(facts["path"])
+    out.emit(facts) if json else out.say(str(facts["path"]))
 
 
 def predict(

@@ -95,9 +95,9 @@ class Guard:
                 await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        session, fresh = self._session(headers), False
+        session, fresh = self.session_of(headers), False
         try:
-            self._check_source(scope, headers)
+            self.check_source(scope, headers)
             if session is None:
                 if scope["path"].startswith(API) and not PUBLIC.fullmatch(scope["path"]):
                     raise Forbidden("session", reason="it carries no session of this studio")
@@ -116,20 +116,23 @@ class Guard:
 
     # -- who -------------------------------------------------------------------------------------------------------
 
-    def _session(self, headers: Headers) -> str | None:
+    def session_of(self, headers: Headers) -> str | None:
+        """Return the id of the session whose cookie the browser sent, or None where there is none of ours."""
         try:
             morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
         except CookieError:
             return None
         name, _, mark = (morsel.value if morsel else "").partition(".")
-        return name if name and hmac.compare_digest(mark, self._sign(name)) else None
+        return name if name and hmac.compare_digest(mark, self.sign(name)) else None
 
-    def _sign(self, name: str) -> str:
+    def sign(self, name: str) -> str:
+        """Return the mark that shows that a session id came from here."""
         return hmac.new(self.key, name.encode(), hashlib.sha256).hexdigest()
 
     # -- from where ------------------------------------------------------------------------------------------------
 
-    def _check_source(self, scope: Scope, headers: Headers) -> None:
+    def check_source(self, scope: Scope, headers: Headers) -> None:
+        """Refuse a request for another host, or one that changes something and comes from another site."""
         host = headers.get("host", "")
         name = urlsplit(f"//{host}").hostname or ""
         known = is_loopback(name) or name == self.host or name in self.hosts
@@ -204,7 +207,7 @@ class Guard:
                     headers.setdefault(name, value)
                 if new_session and headers.get("content-type", "").startswith("text/html"):
                     secure = "; Secure" if scope.get("scheme") == "https" else ""
-                    headers.append("Set-Cookie", f"{COOKIE}={new_session}.{self._sign(new_session)}; Path=/; HttpOnly; "
+                    headers.append("Set-Cookie", f"{COOKIE}={new_session}.{self.sign(new_session)}; Path=/; HttpOnly; "
                                                  f"SameSite=Lax; Max-Age=31536000{secure}")
             await send(message)
         return finishing

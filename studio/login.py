@@ -91,7 +91,7 @@ class Accounts:
         kind, _, secret = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
             return accounts.of_token(secret.strip())
-        name = self.guard._session(headers)
+        name = self.guard.session_of(headers)
         _, _, rest = (name or "").partition("~")
         id, _, mark = rest.partition("~")
         known = self._account(id) if id else None
@@ -123,7 +123,7 @@ class Accounts:
         if scope["method"] in SAFE:
             return HTMLResponse(page(target)) if scope["path"].startswith("/login") else RedirectResponse("/login", 303)
         try:
-            self.guard._check_source(scope, headers)
+            self.guard.check_source(scope, headers)
             if scope["path"].startswith("/logout"):
                 answer = RedirectResponse("/login", 303)
                 answer.delete_cookie(COOKIE, path="/", httponly=True, samesite="lax")
@@ -158,7 +158,7 @@ class Accounts:
         assert known is not None
         name = f"{secrets.token_urlsafe(18)}~{user.id}~{known[1]}"
         answer = RedirectResponse(target, 303)
-        answer.set_cookie(COOKIE, f"{name}.{self.guard._sign(name)}", max_age=COOKIE_SECONDS, path="/", httponly=True,
+        answer.set_cookie(COOKIE, f"{name}.{self.guard.sign(name)}", max_age=COOKIE_SECONDS, path="/", httponly=True,
                           samesite="lax", secure=secure)
         return answer
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 import gradio as gr
+from gradio.blocks import Block
 from gradio.context import Context
 
 from engine import __version__
@@ -106,7 +107,7 @@ def safely(fn: Callable[..., Any], *, outputs: int = 0, card: Any = None) -> Cal
     def finished(result: Any) -> Any:
         if card is None:
             return result
-        if isinstance(result, dict) and result and all(isinstance(key, gr.blocks.Block) for key in result):
+        if isinstance(result, dict) and result and all(isinstance(key, Block) for key in result):
             return {card: "", **result}
         return _spread(result, outputs, "")
 

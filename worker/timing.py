@@ -28,4 +28,4 @@ class Timing(BaseSettings):
 @cache
 def timing() -> Timing:
     """Return this process's times."""
-    return Timing()
+    return Timing()  # pyright: ignore[reportCallIssue]

@@ -124,8 +124,11 @@ class _Writer:
 
     def __init__(self, form: Form) -> None:
         self.form, self.ended, self.count = form, False, 0
-        self.part, self.handle, self.text = Part(""), None, bytearray()  # type: Any
-        self.header, self.headers = (bytearray(), bytearray()), {}  # type: Any
+        self.part = Part("")
+        self.handle: Any = None
+        self.text = bytearray()
+        self.header = (bytearray(), bytearray())
+        self.headers: dict[bytes, Any] = {}
 
     def callbacks(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in (

@@ -55,7 +55,7 @@ class Question(BaseModel):
     task: str | None = Field(None, description="Taken from the adapters when there are any.")
     rows: list[dict[str, str]] | None = Field(None, max_length=1000, description="Rows to classify: {text, text_pair}.")
     messages: list[Message] | None = Field(None, max_length=1000, description="A chat to answer.")
-    options: Options = Options()
+    options: Options = Field(default_factory=lambda: Options.model_validate({}))
 
     @model_validator(mode="after")
     def _one_kind_of_question(self) -> Question:

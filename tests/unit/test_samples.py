@@ -4,7 +4,7 @@ import csv
 import json
 import re
 from collections import Counter
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import pytest
@@ -39,7 +39,7 @@ def near_duplicates(texts):
 
 @pytest.fixture(scope="module")
 def tickets():
-    with open(SAMPLES / "support_tickets.csv", encoding="utf-8", newline="") as handle:
+    with (SAMPLES / "support_tickets.csv").open(encoding="utf-8", newline="") as handle:
         reader = csv.DictReader(handle, strict=True)
         rows = list(reader)
     assert reader.fieldnames == ["text", "intent"]
@@ -87,7 +87,7 @@ def test_tickets_have_no_near_duplicates(tickets):
 
 def test_ticket_labels_are_mixed(tickets):
     assert {row["intent"] for row in tickets[:64]} == LABELS
-    same = sum(a["intent"] == b["intent"] for a, b in zip(tickets, tickets[1:]))
+    same = sum(a["intent"] == b["intent"] for a, b in pairwise(tickets))
     assert same < len(tickets) / 4
 
 

@@ -30,8 +30,9 @@ class MakeExport(Errand):
         adapter = adapters.get(self.user, self.row.adapter_id)
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", adapter.name).strip("-._") or "adapter"
         self.key = f"exports/{self.id}/{name}{'-merged' if self.row.kind == 'merge' else ''}.zip"
-        facts = {"name": name, "method": adapter.method, "metrics": adapter.metrics, "parameters": adapter.parameters,
-                 "model_id": adapter.model, **self._run_files(adapter.key), **self._about(adapter)}
+        facts: dict[str, Any] = {
+            "name": name, "method": adapter.method, "metrics": adapter.metrics, "parameters": adapter.parameters,
+            "model_id": adapter.model, **self._run_files(adapter.key), **self._about(adapter)}
         spec = facts.get("spec") or {}
         return {"kind": "export", "what": self.row.kind, "adapter": str(self.blobs.local(adapter.key)),
                 "out": str(self.blobs.place(self.key)), "facts": facts, "model": adapter.model,

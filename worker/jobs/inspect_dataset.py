@@ -66,7 +66,7 @@ class InspectDataset(Errand):
     def fail(self, error: dict[str, str], cancelled: bool) -> None:
         """Store why there is no result; a dataset that was ready stays ready."""
         if self.again:
-            noticed = [] if cancelled else [Finding(level="error", **error).model_dump(mode="json")]
+            noticed = [] if cancelled else [Finding.model_validate({"level": "error"} | error).model_dump(mode="json")]
             self.update(progress=1.0, cancel=False, findings=[*self.row.findings, *noticed])
         else:
             super().fail(error, cancelled)

@@ -67,7 +67,7 @@ def _count(order: dict[str, Any], table: Any, task_name: str, chosen: dict[str, 
     except StudioError as error:
         if error.kind == "cancelled":
             raise
-        return None, [Finding(level="error", **error.as_dict()).model_dump(mode="json")]
+        return None, [Finding.model_validate({"level": "error"} | error.as_dict()).model_dump(mode="json")]
     seen = {finding["kind"] for finding in findings}
     return plain(summary), findings + [plain(more) for more in summary.findings if more.kind not in seen]
 
