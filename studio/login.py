@@ -26,10 +26,8 @@ from db.users import User
 from engine.errors import Refused
 from studio.api.errors import problem
 from studio.guard import COOKIE, SAFE, SECURITY, Guard
-from studio.session import NotSignedIn
+from studio.session import USER_KEY, NotSignedIn
 
-#: Where the user is kept in a request's scope.
-USER = "studio.user"
 #: What is answered without an account.
 OPEN = ("/healthz", "/readyz", "/static-studio/")
 COOKIE_SECONDS = 30 * 86_400
@@ -52,12 +50,6 @@ class TooManyTries(Refused):
 def enabled() -> bool:
     """Return whether people have to sign in."""
     return os.environ.get("STUDIO_AUTH", "off").lower() in ("on", "true", "1", "yes")
-
-
-def user_of(request: Any) -> User | None:
-    """Return the account behind a gr.Request or Starlette request, None where there are no accounts."""
-    scope = getattr(getattr(request, "request", None) or request, "scope", None) or {}
-    return scope.get(USER)
 
 
 class Accounts:
@@ -84,7 +76,7 @@ class Accounts:
             await self._turn_away(scope, headers)(scope, receive, _safe(send))
             return
         if user is not None:
-            scope[USER] = user
+            scope[USER_KEY] = user
         await self.app(scope, receive, send)
 
     def _who(self, headers: Headers) -> User | None:

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request
 
 from studio import downloads
-from studio.api import adapters, breakdown, datasets, errors, models, predictions, runs, users
+from studio.api import adapters, breakdown, datasets, errors, limit, models, predictions, runs, users
 
 PARTS = (datasets, models, runs, adapters, predictions, breakdown, users)
 
@@ -32,6 +32,7 @@ def install(app: FastAPI) -> None:
     """Add the API, the downloads and problem JSON to an app; before anything is mounted at /."""
     errors.install(app)
     app.include_router(router, prefix="/api/v1")
+    app.add_middleware(limit.Documents)
     app.include_router(downloads.router)
 
 

@@ -91,6 +91,12 @@ def cancel(id: str, user: Me) -> dict[str, Any]:
     return records.dataset(service.cancel_dataset(user, id))
 
 
+@router.post("/{id}/retry")
+def retry(id: str, user: Me) -> dict[str, Any]:
+    """Have a dataset read again that failed or was cancelled."""
+    return records.dataset(service.retry_dataset(user, id))
+
+
 @router.delete("/{id}", status_code=204)
 def delete(id: str, user: Me) -> None:
     """Delete a dataset and its files."""

@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
 from db.users import User
-from studio import login, session
+from studio import session
 
 # Only for the OpenAPI document: `studio.login` is what reads tokens and cookies.
 bearer = HTTPBearer(auto_error=False, description="A token of `peft-studio users token NAME`, where accounts are on.")
@@ -16,7 +16,7 @@ bearer = HTTPBearer(auto_error=False, description="A token of `peft-studio users
 
 def current(request: Request, _: Annotated[object, Depends(bearer)]) -> User:
     """Return who is asking; raises NotSignedIn."""
-    return login.user_of(request) or session.user(request)
+    return session.user(request)
 
 
 Me = Annotated[User, Depends(current)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,6 +22,8 @@ from studio.api.errors import BadRequest
 FIELD_BYTES = 1_048_576
 PARTS = 64
 BATCH_BYTES = 1_048_576
+#: An upload whose folder did not change for so long is over.
+ABANDONED_SECONDS = 86_400
 
 
 class UploadTooLarge(Refused):
@@ -80,7 +84,7 @@ async def receive(request: Request, folder: Path, limit: int) -> Form:
     announced = int(request.headers.get("content-length") or 0)
     if announced > limit:
         raise UploadTooLarge("body", limit=limit)
-    folder.mkdir(parents=True, exist_ok=True)
+    await run_in_threadpool(_prepare, folder)
     free = shutil.disk_usage(folder).free
     if announced > free:
         raise NotEnough(str(folder), resource="disk space", needed=f"{announced} bytes", available=f"{free} bytes")
@@ -91,6 +95,15 @@ async def receive(request: Request, folder: Path, limit: int) -> Form:
         form.discard()
         raise
     return form
+
+
+def _prepare(folder: Path) -> None:
+    """Make the folder, and remove what uploads left there that a dying process could not clean up."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob("upload-*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 async def _parse(request: Request, writer: _Writer, boundary: bytes, limit: int) -> None:

@@ -5,7 +5,7 @@ Adding (files go to the blob store, then a row, then the worker is told):
     add_sample(user, name="support_tickets") -> Dataset        prepared sample data, added once
     set_roles(user, dataset_id, columns, *, task, options) -> Dataset      checks, confirms and counts anew
     preview(user, dataset_id, rows=50) -> engine.data.read.Preview
-    delete_dataset(user, id) / cancel_dataset(user, id)
+    delete_dataset(user, id) / cancel_dataset(user, id) / retry_dataset(user, id)
     add_model(user, ref, *, revision, title) -> Model          starter/…, <org>/<name>, local/…
     add_model_files(user, name, files, *, move) -> Model       uploaded safetensors or GGUF with what belongs to them
     add_model_folder(user, folder, *, name) -> Model           a folder on this machine
@@ -35,6 +35,7 @@ from studio.service.datasets import (
     cancel_dataset,
     delete_dataset,
     preview,
+    retry_dataset,
     set_roles,
 )
 from studio.service.models import add_model, add_model_files, add_model_folder, cancel_model, delete_model
@@ -57,4 +58,5 @@ __all__ = [
     "SAMPLES", "Check", "NoSuchRunFile", "Question", "add_dataset", "add_model", "add_model_files", "add_model_folder",
     "add_sample", "answer", "ask", "cancel_dataset", "cancel_export", "cancel_model", "check", "delete_adapter",
     "delete_dataset", "delete_model", "delete_run", "export", "export_file", "memory_there", "preview", "resume_run",
+    "retry_dataset",
     "run_file", "set_roles", "settled", "shape_of", "start_run", "stop_asking", "stop_run", "stream"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 from db import datasets
 from db.base import new_id
 from db.blobs import Blobs
-from db.errors import Conflict
+from db.errors import Conflict, InUse
 from db.settings import settings
 from db.tables import Dataset
 from db.users import User
@@ -123,6 +124,8 @@ def set_roles(user: User, id: str, columns: Mapping[str, str], *, task: str | No
     check_columns(name, columns, (row.source or {}).get("columns"))
     _check_task(name, columns, options if options is not None else row.options)
     row = datasets.roles(user, id, columns, task=name, options=options)
+    if row.state == "failed":
+        return retry_dataset(user, id)
     for other in datasets.find(user, eval_of_id=id):
         datasets.roles(user, other.id, columns, task=name, options=options)
         client.inspect_dataset(other.id)
@@ -141,6 +144,15 @@ def preview(user: User, id: str, rows: int = 50) -> Preview:
     return read.preview(Blobs().local(key), rows)
 
 
+def retry_dataset(user: User, id: str) -> Dataset:
+    """Have a dataset read again that failed or was cancelled; what was uploaded is still there."""
+    row = datasets.get(user, id)
+    if row.state == "failed":
+        row = datasets.update(user, id, state="uploaded", progress=0.0, cancel=False, error=None)
+        client.inspect_dataset(id)
+    return row
+
+
 def cancel_dataset(user: User, id: str) -> Dataset:
     """Stop reading a dataset; what was uploaded stays."""
     row = datasets.cancel(user, id)
@@ -149,11 +161,13 @@ def cancel_dataset(user: User, id: str) -> Dataset:
 
 
 def delete_dataset(user: User, id: str) -> None:
-    """Delete a dataset, the one that evaluates it, and their files; raises InUse while a run reads one of them."""
-    keys: list[str] = []
-    for other in datasets.find(user, eval_of_id=id):
-        keys += datasets.delete(user, other.id)
-    keys += datasets.delete(user, id)
+    """Delete a dataset, those that only evaluate it, and their files; raises InUse while a run reads it."""
+    others = [other.id for other in datasets.find(user, eval_of_id=id)]
+    keys = datasets.delete(user, id)
+    for other in others:
+        # One that another run still reads stays, as a dataset of its own.
+        with suppress(InUse):
+            keys += datasets.delete(user, other)
     for key in keys:
         Blobs().delete(key)
 

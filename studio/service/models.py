@@ -12,17 +12,19 @@ from db import models
 from db.errors import Conflict
 from db.settings import settings
 from db.tables import Model
+from db.users import LOCAL as LOCAL_USER
 from db.users import User
 from engine import starter
 from engine.errors import ModelError, NotEnough
+from engine.weights import PICKLES, NoWeights, PickleWeights
 from worker import client
 
 #: <org>/<name> as the Hub allows it.
 HUB = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 LOCAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 #: Files that belong to a model; others in a folder are left where they are.
+ADVICE = "Add a .safetensors file with its config.json and tokenizer files, or one .gguf file."
 KEPT = (".safetensors", ".gguf", ".json", ".txt", ".model", ".jinja", ".md")
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib")
 
 
 class BadReference(ModelError):
@@ -53,18 +55,12 @@ class NoSuchFolder(ModelError):
     try_this = "Check the path; it must be a folder on the machine the studio runs on."
 
 
-class NoWeights(ModelError):
-    """There are no weights among {files}."""
+class NotYours(ModelError):
+    """Only administrators may add folders of the machine the studio runs on."""
 
-    kind = "weights_missing"
-    try_this = "Add a .safetensors file with its config.json and tokenizer files, or one .gguf file."
-
-
-class PickleWeights(ModelError):
-    """The weights '{file}' are a pickle, which can run any program when it is opened."""
-
-    kind = "pickle_refused"
-    try_this = "Use a safetensors version of the model, or convert the file on a machine you trust."
+    kind = "folder_refused"
+    try_this = "Upload the model's files instead."
+    status = 403
 
 
 def add_model(user: User, ref: str, *, revision: str | None = None, title: str = "") -> Model:
@@ -81,7 +77,8 @@ def add_model(user: User, ref: str, *, revision: str | None = None, title: str =
             raise starter.StarterMissing(ref, title=info.title, package=info.package)
         title = title or info.title
     elif kind in ("local", "tiny"):
-        if not LOCAL.fullmatch(name):
+        # Another's model is refused as if there were none.
+        if not LOCAL.fullmatch(name) or (kind == "local" and not name.startswith(_owned(user, ""))):
             raise BadReference("model.id", ref=ref[:80])
     elif not HUB.fullmatch(ref) or ".." in ref:
         raise BadReference("model.id", ref=ref[:80])
@@ -100,7 +97,8 @@ def add_model_files(user: User, name: str, files: Sequence[tuple[str, Path]], *,
     names = [PurePosixPath(told.replace("\\", "/")).name for told, _ in files]
     if not any(n.lower().endswith((".safetensors", ".gguf")) for n in names):
         _refuse_pickles(names)
-        raise NoWeights("files", files=", ".join(names[:8]) or "no files at all")
+        raise NoWeights(", ".join(names[:8]), try_this=ADVICE)
+    name = _owned(user, name)
     place = _new_place(name, sum(path.stat().st_size for _, path in files))
     partial = Path(tempfile.mkdtemp(prefix=".adding-", dir=place.parent))
     try:
@@ -117,8 +115,10 @@ def add_model_files(user: User, name: str, files: Sequence[tuple[str, Path]], *,
 def add_model_folder(user: User, folder: Path, *, name: str = "", title: str = "") -> Model:
     """Add a folder of this machine as a local model; its files are linked where the disk allows, else copied.
 
-    Raises NoSuchFolder, BadModelName, NameTaken, NoWeights, PickleWeights, NotEnough.
+    Raises NotYours, NoSuchFolder, BadModelName, NameTaken, NoWeights, PickleWeights, NotEnough.
     """
+    if user.role != "admin":
+        raise NotYours(str(folder))
     folder = folder.expanduser().absolute()
     if not folder.is_dir():
         raise NoSuchFolder(str(folder), path=folder)
@@ -127,7 +127,8 @@ def add_model_folder(user: User, folder: Path, *, name: str = "", title: str = "
     names = [path.name for path in found]
     if not any(n.lower().endswith((".safetensors", ".gguf")) for n in names):
         _refuse_pickles(names)
-        raise NoWeights(str(folder), files=f"the files of {folder}")
+        raise NoWeights(str(folder), try_this=ADVICE)
+    name = _owned(user, name)
     place = _new_place(name, 0)
     partial = Path(tempfile.mkdtemp(prefix=".adding-", dir=place.parent))
     try:
@@ -159,8 +160,14 @@ def delete_model(user: User, id: str) -> None:
         shutil.rmtree(_local(row.ref.partition("/")[2]), ignore_errors=True)
 
 
+def _owned(user: User, name: str) -> str:
+    """Return the name of a user's model on disk: in a studio with accounts it tells whose it is."""
+    return name if user.id == LOCAL_USER else f"{user.id}.{name}"
+
+
 def _added(user: User, name: str, title: str) -> Model:
-    row = models.create(user, ref=f"local/{name}", title=title or name, source="local")
+    shown = title or name.removeprefix(_owned(user, ""))
+    row = models.create(user, ref=f"local/{name}", title=shown, source="local")
     client.inspect_model(row.id)
     return row
 

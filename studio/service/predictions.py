@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from db import adapters, predictions
-from db.errors import Conflict
+from db import adapters, models, predictions
+from db.errors import Conflict, NotFound
 from db.tables import Prediction
 from db.users import User
 from engine import tasks
@@ -100,7 +100,7 @@ class NotAnswered(Conflict):
 def ask(user: User, question: Question | dict[str, Any]) -> Prediction:
     """Queue a question and tell the worker; read the answer with `answer` or `stream`.
 
-    Raises NotFound, DifferentBases, NobodyAsked, WrongQuestion, SpecError.
+    Raises NotFound (also for a base model that was never added), DifferentBases, NobodyAsked, WrongQuestion, SpecError.
     """
     asked = question if isinstance(question, Question) else _question(question)
     chosen = [adapters.get(user, id) for id in asked.adapters if id is not None]
@@ -114,6 +114,8 @@ def ask(user: User, question: Question | dict[str, Any]) -> Prediction:
     wanted = {"classify": "rows", "chat": "messages"}[tasks.get(task).playground]
     if getattr(asked, wanted) is None:
         raise WrongQuestion(wanted, task=task, wanted=wanted)
+    if not chosen:
+        _added(user, model, asked.revision)
     request: dict[str, Any] = {
         "model": model, "revision": chosen[0].model_revision if chosen else asked.revision,
         "quantization": asked.quantization, "task": task, "adapters": asked.adapters or [None]}
@@ -124,6 +126,15 @@ def ask(user: User, question: Question | dict[str, Any]) -> Prediction:
     row = predictions.create(user, request)
     client.ask(row.id)
     return row
+
+
+def _added(user: User, ref: str, revision: str | None) -> None:
+    """Check that a base model is one of the user's: its id would open any model of this machine."""
+    row = models.by_ref(user, ref, revision)
+    if row is None:
+        raise NotFound("model", noun="model", id=ref[:80], try_this="Add the base model first.")
+    if row.state == "failed":
+        raise told(row.error)
 
 
 def answer(user: User, id: str, seconds: float = 120) -> Prediction:

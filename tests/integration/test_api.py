@@ -22,8 +22,9 @@ from db.settings import settings
 from engine.findings import Finding
 from engine.shape import HeadModule, ModelShape, Module
 from studio import api, login, service
-from studio.api import upload
+from studio.api import limit, upload
 from studio.guard import Guard
+from studio.service.models import NotYours
 
 CSV = b"sentence,label\nThe film was a joy,good\nI want my money back,bad\nLovely from start to end,good\nDull,bad\n"
 
@@ -227,6 +228,31 @@ def test_an_upload_over_the_limit_is_refused_and_leaves_nothing(client: TestClie
     assert not any((settings().data_dir / "uploads").glob("*"))
 
 
+def test_a_document_is_not_read_beyond_what_memory_is_for(client: TestClient):
+    document = b'{"task": "' + b"x" * limit.DOCUMENT_BYTES + b'"}'
+    for body in (document, iter([document[:2**20]] * 17)):
+        answer = client.post("/api/v1/runs", content=body, headers=AS_JSON)
+        assert 400 <= answer.status_code < 500 and answer.headers["content-type"] == "application/problem+json"
+        assert "x" * 100 not in answer.text
+
+
+def test_what_was_uploaded_can_be_read_again_after_a_failure(client: TestClient):
+    id = client.post("/api/v1/datasets", **form(CSV)).json()["id"]
+    assert client.post(f"/api/v1/datasets/{id}/cancel").json()["state"] == "failed"
+    again = client.post(f"/api/v1/datasets/{id}/retry").json()
+    assert again["state"] == "uploaded" and again["error"] is None
+    rows = client.get(f"/api/v1/datasets/{id}?preview=2").json()["preview"]["rows"]
+    assert rows[1]["sentence"] == "I want my money back"
+
+
+def test_deleting_a_dataset_takes_its_files_and_its_evaluation_data_along(client: TestClient):
+    id = client.post("/api/v1/datasets", files={"file": ("a.csv", CSV), "eval": ("b.csv", CSV)}).json()["id"]
+    assert client.get("/api/v1/datasets").json()["total"] == 2
+    assert client.delete(f"/api/v1/datasets/{id}").status_code == 204
+    assert client.get("/api/v1/datasets").json()["total"] == 0
+    assert [path for path in (settings().data_dir / "datasets").rglob("*") if path.is_file()] == []
+
+
 def received(chunks: AsyncIterator[bytes], folder: Path, limit: int = 2**40) -> upload.Form:
     """Return the form of a body that arrives in `chunks`."""
     async def receive() -> dict[str, Any]:
@@ -300,6 +326,22 @@ def test_a_token_acts_for_its_owner_only_and_until_it_is_revoked(signed: TestCli
     assert signed.get("/api/v1/datasets", headers=as_bob).json()["items"] == []
     accounts.revoke(token.id)
     assert signed.get("/api/v1/users/me", headers=as_bob).status_code == 401
+
+
+def test_a_local_model_of_somebody_else_cannot_be_used(signed: TestClient):
+    people = {name: {"Authorization": f"Bearer {accounts.make_token(accounts.add(name, 'correct horse')).secret}"}
+              for name in ("ada", "bob")}
+    weights = {"files": {"file": ("model.safetensors", b"x")}, "data": {"name": "mine"}}
+    refs = [signed.post("/api/v1/models", **weights, headers=who).json()["ref"] for who in people.values()]
+    assert len(set(refs)) == 2 and all(ref.endswith(".mine") for ref in refs)
+    for ref in ("local/mine", refs[0]):
+        assert signed.post("/api/v1/models", json={"id": ref}, headers=people["bob"]).status_code == 422
+        asked = {"model": ref, "task": "text_classification", "rows": [{"text": "a"}]}
+        assert signed.post("/api/v1/predictions", json=asked, headers=people["bob"]).status_code == 404
+        assert signed.post("/api/v1/runs", json=spec("ds_none", model={"id": ref}),
+                           headers=people["bob"]).status_code == 422
+    with pytest.raises(NotYours):
+        service.add_model_folder(accounts.by_name("bob"), settings().data_dir)
 
 
 def test_signing_in_sets_a_cookie_that_a_changed_password_ends(signed: TestClient, monkeypatch: pytest.MonkeyPatch):
