@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,12 @@ PATIENCE = 3600.0
 
 
 def me() -> User:
-    """Return the local user, the tables brought up to date first."""
-    from db import migrate, users
+    """Return the account that STUDIO_USER names, else the local user; the tables are brought up to date first."""
+    from db import accounts, migrate, users
 
     migrate.upgrade()
-    return users.local()
+    name = os.environ.get("STUDIO_USER")
+    return accounts.by_name(name) if name else users.local()
 
 
 def wait(read: Callable[[], Any], states: Collection[str], what: str,

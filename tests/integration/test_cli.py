@@ -192,6 +192,18 @@ def test_accounts_are_added_with_a_password_shown_once(fresh: Path, run: Run):
     assert [row["name"] for row in json.loads(run("users", "list", "--json")[1])] == ["ada"]
 
 
+def test_the_command_line_works_for_the_account_it_is_told(fresh: Path, run: Run, monkeypatch: pytest.MonkeyPatch,
+                                                           tmp_path: Path):
+    run("users", "add", "ada")
+    file = tmp_path / "rows.csv"
+    file.write_text("text,label\na,b\n")
+    monkeypatch.setenv("STUDIO_USER", "ada")
+    assert run("datasets", "add", file)[0] == 0
+    assert [row.name for row in datasets.find(accounts.by_name("ada"))] == ["rows"]
+    monkeypatch.delenv("STUDIO_USER")
+    assert json.loads(run("datasets", "list", "--json")[1]) == []
+
+
 def test_tables_are_brought_up_to_date_and_doctor_sees_it(fresh: Path, run: Run):
     code, text, _ = run("migrate")
     assert code == 0 and text.strip().endswith(f"{migrate.head()}.")
