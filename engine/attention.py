@@ -58,6 +58,8 @@ def packed(module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, valu
         out = _attend(*parts, bias=bias, causal=causal, scaling=scaling, dropout=dropout)
         found.append(out.transpose(1, 2).reshape(1, rows * length, out.shape[1], out.shape[3]))
         start += rows * length
+    if _layout is not None and start < query.shape[2]:
+        found.append(query.new_zeros(1, query.shape[2] - start, query.shape[1], query.shape[3]))
     if _layout is None:
         return found[0].view(query.shape[0], query.shape[2], query.shape[1], -1), None
     return (torch.cat(found, dim=1) if len(found) > 1 else found[0]), None

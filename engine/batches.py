@@ -101,7 +101,7 @@ def homogeneous(lengths: Sequence[int], overhead: int) -> list[list[int]]:
 
 @dataclass
 class Layout:
-    """Rows of a batch as blocks of like length laid end to end on one axis of `tokens` places.
+    """Rows of a batch as blocks of like length laid end to end on one axis of `tokens` places, the last of them unused.
 
     A block is (rows, length). `index` (batch, longest) tells where each row's tokens are, in the order of the batch;
     places beyond a row's end repeat its first. `lengths` are the rows' own, in the order of the batch.
@@ -162,14 +162,18 @@ def pad(rows: Sequence[Mapping[str, Any]], fill: Mapping[str, int], *, left: boo
 
 #: What one more block costs in attention calls, in tokens' worth of work.
 BLOCK_OVERHEAD = 8
+#: Lengths of blocks and of whole batches are rounded up to multiples of these: the CPU's kernels are generated anew, and
+#: kept, for every shape they meet.
+LENGTH_STEP, TOKEN_STEP = 4, 64
 
 
 def flatten(rows: Sequence[Mapping[str, Any]], fill: Mapping[str, int]) -> dict[str, Any]:
     """Return int64 arrays (1, tokens) of each column that `fill` names, restarting `position_ids`, and the `layout`."""
     lengths = [len(row["input_ids"]) for row in rows]
-    blocks = homogeneous(lengths, BLOCK_OVERHEAD)
-    shapes = [(len(block), lengths[block[0]]) for block in blocks]
-    tokens = sum(count * length for count, length in shapes)
+    rounded = [-(-length // LENGTH_STEP) * LENGTH_STEP for length in lengths]
+    blocks = homogeneous(rounded, BLOCK_OVERHEAD)
+    shapes = [(len(block), rounded[block[0]]) for block in blocks]
+    tokens = -(-sum(count * length for count, length in shapes) // TOKEN_STEP) * TOKEN_STEP
     arrays = {name: np.full((1, tokens), value, dtype=np.int64) for name, value in fill.items() if name in rows[0]}
     places = np.zeros((1, tokens), dtype=np.int64)
     index = np.zeros((len(rows), max(lengths)), dtype=np.int64)
