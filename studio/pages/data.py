@@ -191,9 +191,10 @@ def _preview(user: User, row: Dataset) -> Any:
 def _choices(task: str, columns: list[str], chosen: dict[str, str], problem: str | None) -> list[Any]:
     """Return the task, the kind of label and one dropdown for each role this task has."""
     kind = tasks.get(task)
-    own = {role.name for role in kind.roles}
+    own = {role.name: role for role in kind.roles}
     options = data_view.role_choices(columns)
-    picks = [gr.Dropdown(choices=options, value=chosen.get(role.name, ""), visible=role.name in own) for role in ROLES]
+    picks = [gr.Dropdown(choices=options, value=chosen.get(role.name, ""), visible=role.name in own,
+                         info=own.get(role.name, role).help) for role in ROLES]
     has_kinds = "problem" in kind.model_fields
     return [gr.Dropdown(value=task), gr.Dropdown(value=problem or "single_label", visible=has_kinds), *picks]
 
