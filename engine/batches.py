@@ -162,7 +162,7 @@ def pad(rows: Sequence[Mapping[str, Any]], fill: Mapping[str, int], *, left: boo
 
 #: What one more block costs in attention calls, in tokens' worth of work.
 BLOCK_OVERHEAD = 8
-#: Lengths of blocks and of whole batches are rounded up to multiples of these: the CPU's kernels are generated anew, and
+#: Lengths of blocks and of batches are rounded up to multiples of these: the CPU's kernels are generated anew, and
 #: kept, for every shape they meet.
 LENGTH_STEP, TOKEN_STEP = 4, 64
 
