@@ -196,6 +196,7 @@ PAGE = """<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="/static-studio/icon.svg">
 <title>Sign in - PEFT Studio</title>
 <style>
 :root { color-scheme: light dark; --paper: #f6f4ef; --panel: #fffefb; --line: #8b8577; --ink: #1f2528; --muted: #5c6063;

@@ -15,6 +15,7 @@ from engine.shape import ModelShape
 from studio import cards, plots, service, session, shell
 from studio.charts import chart
 from studio.pages import Page
+from studio.service.models import NotYours
 from studio.text import ago, count, esc, plural, short, size
 
 PAGE = Page("models", "Models", icon="M10 2.5 16.5 6v8L10 17.5 3.5 14V6zM3.5 6 10 9.5 16.5 6M10 9.5v8")
@@ -72,12 +73,14 @@ def _list_part(problem: gr.HTML, go: gr.HTML) -> None:
                             file_count="multiple", elem_id="models-files", type="filepath")
             name = gr.Textbox(label="Name", placeholder="my-model", elem_id="models-upload-name", max_lines=1)
             upload = gr.Button("Add the uploaded files", elem_id="models-add-upload")
-        with gr.Tab("A folder on this machine", elem_id="models-tab-folder") as folders:
-            folder = gr.Textbox(label="Path of the folder", placeholder="/home/me/models/bert-tiny",
-                                elem_id="models-folder", max_lines=1)
-            link = gr.Button("Add the folder", elem_id="models-add-folder")
+        with gr.Tab("A folder on this machine", elem_id="models-tab-folder", render_children=True):
+            refusal = shell.html(elem_id="models-folder-refused")
+            with gr.Column() as folders:
+                folder = gr.Textbox(label="Path of the folder", placeholder="/home/me/models/bert-tiny",
+                                    elem_id="models-folder", max_lines=1)
+                link = gr.Button("Add the folder", elem_id="models-add-folder")
     shell.load(_listing, [seen], [table, seen], card=problem)
-    shell.load(_folders, None, [folders], card=problem)
+    shell.load(_folders, None, [folders, refusal], card=problem)
     shell.poll(2, _listing, [seen], [table, seen], card=problem)
     shell.on([add.click], _add_starter, [pick], [go], card=problem, busy="minimal")
     shell.on([fetch.click], _add_hub, [ref, revision], [go], card=problem, busy="minimal")
@@ -85,9 +88,11 @@ def _list_part(problem: gr.HTML, go: gr.HTML) -> None:
     shell.on([link.click], _add_folder, [folder], [go], card=problem, busy="minimal")
 
 
-def _folders(request: gr.Request) -> gr.Tab:
+def _folders(request: gr.Request) -> tuple[gr.Column, str]:
     """Offer folders of the studio's machine to those who may add them; the service refuses everybody else."""
-    return gr.Tab(visible=session.user(request).role == "admin")
+    allowed = session.user(request).role == "admin"
+    told = f"<p>{esc(NotYours().what)} {esc(NotYours().try_this)}</p>"
+    return gr.Column(visible=allowed), "" if allowed else told
 
 
 def _starters() -> list[dict[str, Any]]:
