@@ -52,7 +52,9 @@ def _batches(parts: Parts) -> Iterator[tuple[list[int], dict[str, Any]]]:
 
 
 def write_examples(outputs: Outputs, path: Path) -> int:
-    """Write the best and worst predictions to examples.json; return how many."""
-    worst, best = outputs.examples[:SHOWN], outputs.examples[:-SHOWN - 1:-1]
+    """Write the best and worst predictions to examples.json, each row once; return how many."""
+    half = min(SHOWN, (len(outputs.examples) + 1) // 2)
+    worst = outputs.examples[:half]
+    best = outputs.examples[half:][::-1][:SHOWN]
     path.write_text(json.dumps({"best": best, "worst": worst}, ensure_ascii=False, indent=1), encoding="utf-8")
     return len(worst) + len(best)

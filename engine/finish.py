@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine import evaluate, models
+from engine import environment, evaluate, models
 from engine.environment import peak_bytes
 from engine.events import PredictionsRecorded
 from engine.journal import finite
@@ -51,6 +52,8 @@ def _close(attempt: Attempt, state: str) -> dict[str, Any]:
     started = time.monotonic()
     if attempt.rank == 0:
         attempt.result["adapter_bytes"] = save(attempt)
+        attempt.result |= {"artifact": attempt.spec.method.artifact, "labels": attempt.studio["labels"],
+                           "adapter_sha256": _digest(attempt.out / attempt.spec.method.artifact)}
     attempt.seconds["save"] = time.monotonic() - started
     return write_result(attempt, state)
 
@@ -76,6 +79,12 @@ def save(attempt: Attempt) -> int:
     shutil.rmtree(final, ignore_errors=True)
     partial.rename(final)
     return sum(path.stat().st_size for path in final.glob("*.safetensors"))
+
+
+def _digest(folder: Path) -> str:
+    """Return the SHA-256 of the weights: of the one file, or of the files' own hashes in order where there are more."""
+    hashes = [environment.sha256(path) for path in sorted(folder.glob("*.safetensors"))]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def _whole_model(attempt: Attempt) -> torch.nn.Module:

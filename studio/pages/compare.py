@@ -32,7 +32,7 @@ def build() -> None:
                                  elem_id="compare-metric")
             axis = gr.Radio(AXES, value="step", label="Horizontal axis", elem_id="compare-axis")
             smooth = gr.Slider(0, 0.99, value=0, step=0.01, label="Smoothing", elem_id="compare-smooth",
-                               info="Exponential moving average; the thin line is what was measured.")
+                               info="Exponential moving average over the points.")
         curves = chart("Curves", "compare-curves")
         table = shell.html(elem_id="compare-table")
         scatter = chart("Quality against trained parameters", "compare-scatter")

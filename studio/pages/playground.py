@@ -128,10 +128,11 @@ def _view(user: User, base: str | None, kept: list[str]) -> tuple[Any, ...]:
     options = [{"value": json.dumps(example, ensure_ascii=False), "title": _short(example["text"]),
                 "tag": str(example.get("expected", ""))[:40]} for example in examples]
     label = "Evaluation rows to try"
-    return (chosen, gr.Column(visible=kind == "classify"), gr.Column(visible=kind == "chat"), nothing,
+    heading = f'<h2 class="ps-chart-title">{label}</h2>' if options else ""
+    return (chosen, gr.Column(visible=kind == "classify"), gr.Column(visible=kind == "chat"), nothing, heading,
             gr.HTML(shell.choices(options, None, label=label), visible=bool(options)), gr.Textbox(visible=pair),
-            gr.HTML(shell.choices([option | {"tag": ""} for option in options], None, label=label, columns=3),
-                    visible=bool(options)))
+            heading, gr.HTML(shell.choices([option | {"tag": ""} for option in options], None, label=label, columns=3),
+                             visible=bool(options)))
 
 
 def _examples(user: User, chosen: list[Adapter]) -> list[dict[str, Any]]:
@@ -172,6 +173,7 @@ def _players(user: User, base: str | None, chosen: list[str] | None,
 
 
 def _classify_part(base: gr.Dropdown, chosen: gr.Dropdown, beside: gr.Checkbox, problem: gr.HTML) -> list[Any]:
+    title = shell.html(elem_id="playground-examples-title")
     examples = shell.choice([], None, label="Evaluation rows to try", elem_id="playground-examples", columns=3)
     text = gr.Textbox(label="Text", lines=3, elem_id="playground-text", placeholder="Write or paste a text")
     pair = gr.Textbox(label="Second text", lines=2, elem_id="playground-pair", visible=False)
@@ -182,7 +184,7 @@ def _classify_part(base: gr.Dropdown, chosen: gr.Dropdown, beside: gr.Checkbox, 
     shell.on([examples.input], _fill, [examples], [text, pair], card=problem).then(
         shell.safely(_classify, outputs=1, card=problem), inputs, [result, problem], show_progress="hidden",
         api_visibility="private")
-    return [examples, pair]
+    return [title, examples, pair]
 
 
 def _fill(picked: Any) -> tuple[str, str]:
@@ -217,6 +219,7 @@ def _classify(base: str | None, chosen: list[str] | None, beside: bool, text: st
 
 
 def _chat_part(base: gr.Dropdown, chosen: gr.Dropdown, beside: gr.Checkbox, problem: gr.HTML) -> list[Any]:
+    title = shell.html(elem_id="playground-chat-examples-title")
     examples = shell.choice([], None, label="Evaluation rows to try", elem_id="playground-chat-examples", columns=3)
     talk = shell.html(elem_id="playground-talk")
     text = gr.Textbox(label="Message", lines=2, elem_id="playground-message", placeholder="Say something")
@@ -242,7 +245,7 @@ def _chat_part(base: gr.Dropdown, chosen: gr.Dropdown, beside: gr.Checkbox, prob
     shell.on([stop.click], _stop, [asking], [stop], card=problem)
     shell.on([clear.click, base.change, chosen.change], _clear, None, [talk, history], card=problem)
     shell.on([examples.input], _fill_message, [examples], [text], card=problem)
-    return [examples]
+    return [title, examples]
 
 
 def _fill_message(picked: Any) -> str:
