@@ -16,6 +16,8 @@ def serve(host: str | None = None, port: int | None = None) -> None:
     chosen = settings()
     address, number = host or chosen.host, port or chosen.port
     guard.check_address(address, os.environ.get("STUDIO_AUTH", "off"))
+    # Arrow's own allocator keeps memory for each of the server's threads: 60 MB more with twenty open pages.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     from studio.app import create_app
     uvicorn.run(create_app(), host=address, port=number, log_level="warning", access_log=False, server_header=False,
                 timeout_graceful_shutdown=5, proxy_headers=False)
