@@ -54,14 +54,15 @@ def section(title: str, lead: str = "", *, elem_id: str | None = None) -> Iterat
 
 
 def on(triggers: Any, fn: Callable[..., Any], inputs: Any = None, outputs: Any = None, *, card: gr.HTML | None = None,
-       busy: Busy = "hidden", **options: Any) -> Any:
+       busy: Busy = "hidden", clears: bool = True, **options: Any) -> Any:
     """Call `fn` when any of `triggers` fires; its errors appear in `card` (or as a notice when there is none).
 
-    The endpoint is private; `busy` shows Gradio's spinner ("minimal" for what may take a second). Returns Gradio's
-    dependency, so `.then(...)` works; `options` are those of `gr.on`.
+    With `clears`, an error in `card` goes once `fn` went well. The endpoint is private; `busy` shows Gradio's spinner
+    ("minimal" for what may take a second). Returns Gradio's dependency, so `.then(...)` works; `options` are those of
+    `gr.on`.
     """
     targets = _as_list(outputs)
-    wired = safely(fn, outputs=len(targets), card=card)
+    wired = safely(fn, outputs=len(targets), card=card, clears=clears)
     return gr.on(triggers, wired, inputs, [*targets, card] if card is not None else targets, show_progress=busy,
                  api_visibility="private", **options)
 
@@ -71,7 +72,8 @@ def load(fn: Callable[..., Any], inputs: Any = None, outputs: Any = None, *, car
     root = Context.root_block
     if root is None:
         raise RuntimeError("load() belongs inside build(), where a page is being made")
-    return on([root.load], fn, inputs, outputs, card=card)
+    # Several of these run at once: one that went well must not take away the error of another.
+    return on([root.load], fn, inputs, outputs, card=card, clears=False)
 
 
 def poll(seconds: float, fn: Callable[..., Any], inputs: Any = None, outputs: Any = None, *,
@@ -96,20 +98,23 @@ def queries(request: gr.Request) -> dict[str, str]:
     return now or {name: str(value) for name, value in dict(request.query_params).items()}
 
 
-def safely(fn: Callable[..., Any], *, outputs: int = 0, card: Any = None) -> Callable[..., Any]:
+def safely(fn: Callable[..., Any], *, outputs: int = 0, card: Any = None,
+           clears: bool = True) -> Callable[..., Any]:
     """Return `fn` with its errors made readable.
 
-    With a `card` the handler has one output more, the last: the error's card, or nothing when all went well; the
-    other outputs stay as they are on an error. Without one, a notice opens and the outputs stay as they are.
+    With a `card` the handler has one output more, the last: the error's card, or nothing when all went well (and
+    `clears`); the other outputs stay as they are on an error. Without one, a notice opens and the outputs stay as they
+    are.
     """
     fn = _with_request(fn)
+    nothing = "" if clears else gr.skip()
 
     def finished(result: Any) -> Any:
         if card is None:
             return result
         if isinstance(result, dict) and result and all(isinstance(key, Block) for key in result):
-            return {card: "", **result}
-        return _spread(result, outputs, "")
+            return {card: nothing, **result}
+        return _spread(result, outputs, nothing)
 
     if inspect.isgeneratorfunction(fn):
         @functools.wraps(fn)
@@ -163,7 +168,7 @@ def _failed(fn: Callable[..., Any], problem: Exception, outputs: int, card: Any)
     return _spread([gr.skip()] * outputs, outputs, shown)
 
 
-def _spread(result: Any, outputs: int, shown: str) -> Any:
+def _spread(result: Any, outputs: int, shown: Any) -> Any:
     if outputs == 0:
         return shown
     if outputs == 1:

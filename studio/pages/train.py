@@ -93,10 +93,13 @@ def _wire(parts: Parts, name: gr.Textbox, start: gr.Button, go: gr.HTML, timer: 
     everything = [*parts.inputs, *parts.notes, *parts.shown]
     shell.load(_open, None, everything, card=card)
     shell.on(parts.dataset.input, _other_dataset, parts.inputs, everything, card=card)
-    shell.on([parts.eval.input, parts.task.input, parts.model.input, parts.method.input], _changed, parts.inputs,
-             everything, card=card, trigger_mode="always_last")
+    shell.on([parts.task.input, parts.method.input], _changed, parts.inputs, everything, card=card,
+             trigger_mode="always_last")
     shell.on(parts.settings.input, _set, parts.inputs, parts.shown, card=card, trigger_mode="always_last")
+    # Settings that are typed while an answer is on its way must not be overwritten by it.
     without_settings = [*parts.inputs[:-1], *parts.notes, *parts.shown]
+    shell.on([parts.eval.input, parts.model.input], _waited, parts.inputs, without_settings, card=card,
+             trigger_mode="always_last")
     shell.on(timer.tick, _waited, parts.inputs, without_settings, card=card)
     shell.on(start.click, _start, [*parts.inputs, name], [go], card=card, busy="minimal")
 
