@@ -1,0 +1,92 @@
+"""What a person does on the pages, step by step; the fixtures and the tests walk the same way."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from playwright.sync_api import Locator, Page, expect
+
+SAMPLE = Path(__file__).resolve().parents[2] / "studio" / "samples" / "support_tickets.csv"
+LABELS = ("billing", "cancellation", "delivery", "refund")
+#: Milliseconds a run, a chat or the reading of a file may take on a busy machine with two cores.
+LONG = 120_000
+#: What each page shows once its first event has answered, and not before.
+PAGES = {
+    "/": "#home-run-list .ps-table, #home-run-list .ps-empty",
+    "/data": "#data-list .ps-table, #data-list .ps-empty",
+    "/models": "#models-list .ps-table, #models-list .ps-empty",
+    "/train": "#train-verdict .ps-ready",
+    "/runs": "#runs-list .ps-table, #runs-list .ps-empty",
+    "/compare": "#compare-table .ps-table, #compare-table .ps-empty",
+    "/adapters": "#adapters-list .ps-table, #adapters-list .ps-empty",
+    "/playground": "#playground-ask:visible, #playground-send:visible, #playground-empty .ps-empty",
+    "/settings": "#settings-checks li, #settings-checks tr, #settings-checks .ps-note",
+}
+
+
+def cut_sample(path: Path, labels: Sequence[str] = LABELS, each: int = 20) -> Path:
+    """Write `each` rows of every label of the sample tickets to `path`."""
+    with SAMPLE.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        for label in labels:
+            writer.writerows([row for row in rows if row["intent"] == label][:each])
+    return path
+
+
+def value_of(page: Page, name: str) -> str:
+    """Return a value of the address's query."""
+    found = re.search(rf"[?&]{name}=([^&]+)", page.url)
+    assert found, f"{page.url} says no {name}"
+    return found[1]
+
+
+def open_page(page: Page, path: str) -> None:
+    """Open one of the pages and wait until its first event has answered."""
+    page.goto(path)
+    expect(page.locator(PAGES[path.partition("?")[0]]).first).to_be_visible(timeout=60_000)
+
+
+def upload(page: Page, path: Path) -> str:
+    """Upload a file on the Data page and return the dataset's id; its page stays open."""
+    open_page(page, "/data")
+    chooser = page.locator("#data-file")
+    chooser.locator("input[type=file]").set_input_files(path)
+    expect(chooser.get_by_text(path.stem).first).to_be_visible(timeout=60_000)
+    page.get_by_role("button", name="Add this data").click()
+    page.wait_for_url("**/data?dataset=*", timeout=60_000)
+    return value_of(page, "dataset")
+
+
+def choose_run(page: Page, *, epochs: int, max_length: int) -> None:
+    """Choose LoRA on MiniLM with these settings on the Train page, and wait until the run may start."""
+    page.locator("#train-model").get_by_role("combobox", name="Base model").select_option("starter/minilm-l6")
+    expect(page).to_have_url(re.compile("minilm"), timeout=60_000)
+    page.locator("#train-method").get_by_role("radio", name=re.compile(r"^LoRA\b")).check()
+    expect(page).to_have_url(re.compile("method=lora"))
+    for label, value in (("Epochs", epochs), ("Max length", max_length)):
+        page.locator("#train-settings").get_by_label(label, exact=True).fill(str(value))
+    expect(page).to_have_url(re.compile(rf"max_length%22%3A{max_length}"), timeout=60_000)
+    expect(start_button(page)).to_be_enabled(timeout=LONG)
+
+
+def start(page: Page) -> str:
+    """Press Start and return the run's id; its page opens."""
+    start_button(page).click()
+    page.wait_for_url("**/runs?run=*", timeout=60_000)
+    return value_of(page, "run")
+
+
+def start_button(page: Page) -> Locator:
+    """Return the button that starts a run."""
+    return page.get_by_role("button", name="Start training")
+
+
+def badge(page: Page) -> Locator:
+    """Return the state of the run, dataset or model whose page is open."""
+    return page.locator(".ps-run-head h2 .ps-badge:visible")
