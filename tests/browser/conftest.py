@@ -24,6 +24,9 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, R
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+#: Gradio fades what it is about to redraw, and a half transparent text has no contrast to measure.
+STILL = """() => !document.querySelector(".pending, .generating") && document.getAnimations().every(
+  (one) => one.playState !== "running" || one.effect.getTiming().iterations === Infinity)"""
 HOME = re.compile(r"^(https?|wss?)://(127\.0\.0\.1|localhost)[:/]|^(data|blob|about|chrome):")
 
 
@@ -126,7 +129,8 @@ class Watched:
         assert not self.errors, f"Console errors: {self.errors}"
 
     def no_serious_violations(self) -> None:
-        """Fail when axe-core finds anything serious or critical on the page as it is now."""
+        """Fail when axe-core finds anything serious or critical on the page, once nothing on it fades any more."""
+        self.page.wait_for_function(STILL, timeout=30_000)
         found = Axe().run(self.page).response["violations"]
         serious = [f"{v['id']}: {v['help']} ({', '.join(str(n['target']) for n in v['nodes'][:4])})"
                    for v in found if v["impact"] in ("serious", "critical")]
