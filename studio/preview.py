@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from engine.breakdown import GROUPS, Breakdown, Cell
 from engine.errors import StudioError
 from engine.memory import Memory
-from studio import cards, form, plots
+from studio import cards, cli_flags, form, plots
 from studio.draft import Draft
 from studio.service import Check
 from studio.text import count, esc, percent, plural, short, size
@@ -97,5 +97,5 @@ def details(draft: Draft, found: Check | None) -> str:
     opened = cards.more(f"Changed settings ({len(rows)})", listing, opened=bool(rows))
     document = found.spec.model_dump(mode="json") if found else draft.document()
     text = json.dumps(document, indent=2, ensure_ascii=False)
-    line = shlex.join(["peft-studio", "train", "spec.json"])
+    line = cli_flags.line(found.spec) if found else shlex.join(["peft-studio", "train", "spec.json"])
     return opened + cards.more("The run as a document", cards.code(text, "spec.json"), cards.code(line, "Command line"))

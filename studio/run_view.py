@@ -177,7 +177,7 @@ def _settings(run: Run) -> str:
                 for name, value in (run.resolved or {}).items()]
     document = json.dumps(run.spec, indent=2, ensure_ascii=False)
     return cards.more("Settings", cards.facts(resolved) if resolved else "", cards.code(document, "RunSpec"),
-                      cards.code(f"peft-studio runs export {run.id} --spec > spec.json\npeft-studio train spec.json",
+                      cards.code(f"peft-studio runs spec {run.id} > spec.json\npeft-studio train spec.json",
                                  "command line"))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from db import datasets
 from db.blobs import Blobs
 from engine.findings import Finding
-from worker import station
+from worker import client, station
 from worker.app import app
 from worker.desk import Errand
 
@@ -20,6 +20,7 @@ class InspectDataset(Errand):
     def __init__(self, id: str, **extra: Any) -> None:
         super().__init__(id, **extra)
         self.again = False
+        self.evaluation: str | None = None
         self.blobs = Blobs()
 
     @property
@@ -40,11 +41,12 @@ class InspectDataset(Errand):
         """Return the order for the child; raises NotFound when the uploaded file is gone."""
         row = self.row
         read_already = row.parquet_key is not None
+        self.evaluation = self._eval_rows()
         original = None if read_already else str(self.blobs.local(row.original_key or f"datasets/{self.id}/original"))
         parquet = self.blobs.local(row.parquet_key) if read_already else self.blobs.place(self.key)
         return {"kind": "inspect_dataset", "original": original, "parquet": str(parquet),
                 "source": row.source, "task": row.task, "columns": row.columns, "options": row.options,
-                "eval_parquet": self._eval_rows(), "model": self.extra.get("model"),
+                "eval_parquet": self.evaluation, "model": self.extra.get("model"),
                 "max_length": self.extra.get("max_length")}
 
     def cancelled(self) -> bool:
@@ -62,6 +64,11 @@ class InspectDataset(Errand):
         else:
             values["findings"] = [one for one in self.row.findings if one.get("reading")] + values["findings"]
         self.update(state="ready", progress=1.0, error=None, cancel=False, **values)
+        # Overlap and unseen labels show only once both files are read: whoever is second has the first counted again.
+        if self.row.eval_of_id and not self.again:
+            client.inspect_dataset(self.row.eval_of_id)
+        elif self._eval_rows() != self.evaluation:
+            client.inspect_dataset(self.id)
 
     def fail(self, error: dict[str, str], cancelled: bool) -> None:
         """Store why there is no result; a dataset that was ready stays ready."""
