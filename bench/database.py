@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from bench.report import Row
+
 LONG_RUNS, LONG_STEPS = 10, 10_000
 POINTS_A_RUN, USUAL_STEPS = 500, 70
 TRAIN = ("train/loss", "train/learning_rate", "train/grad_norm", "train/examples_per_second", "train/tokens_per_second")
@@ -43,9 +45,57 @@ def main() -> None:
         os.environ["STUDIO_DATA_DIR"] = str(folder)
         os.environ.pop("STUDIO_DATABASE_URL", None)
         facts = fill(options.runs)
-        rows = measure(options.repeat)
+        rows = ask(options.repeat)
     report(facts, rows, options.json)
     raise SystemExit(any(row["limit"] and row["p95"] > row["limit"] for row in rows))
+
+
+def measure(quick: bool) -> list[Row]:
+    """Return the rows, in milliseconds: over HTTP as pages and API ask, and the questions themselves."""
+    from bench import server
+
+    runs, repeat = (1000, 10) if quick else (10_000, 40)
+    with server.data_folder() as folder:
+        facts = fill(runs)
+        size = f"{facts['runs']:,} runs, {facts['points'] / 1e6:.1f} million points"
+        with server.web(folder) as process:
+            asked = _over_http(process.address, facts["runs"], repeat)
+        asked += [row | {"question": f"{row['question']} (database only)"} for row in ask(repeat)]
+    return [Row(f"{row['question']}, p95", row["p95"], "ms", row["limit"],
+                note=f"{size}; {repeat} times, median {row['p50']:.0f} ms") for row in asked]
+
+
+def _over_http(address: str, runs: int, repeat: int) -> list[dict[str, Any]]:
+    """Time what browsers and API clients ask of a real web server: list, one run, ten runs."""
+    import httpx
+
+    from bench.server import Page
+
+    long = [f"run_{number:010d}" for number in range(runs) if _is_long(number, runs)]
+    usual = [f"run_{number:010d}" for number in range(10)]
+    found: list[dict[str, Any]] = []
+    with httpx.Client(base_url=f"{address}/api/v1", timeout=60) as client:
+        for name, query in (("first page", ""), ("search", "?search=tickets+lora"),
+                            ("filters", "?state=failed&method=lora")):
+            found.append({"question": f"GET /runs, {name}", "limit": LIMITS["list"]} | _time(
+                lambda query=query: client.get(f"/runs{query}").raise_for_status(), repeat))
+        found.append({"question": "GET /runs/…/metrics, a usual run", "limit": LIMITS["curves"]} | _time(
+            lambda: client.get(f"/runs/{usual[0]}/metrics").raise_for_status(), repeat))
+    for name, path, limit in (
+            ("Runs page, list", "/runs", "list"),
+            ("Runs page, curves of a usual run", f"/runs?run={usual[0]}", "curves"),
+            ("Runs page, curves of a long run", f"/runs?run={long[0]}", "curves"),
+            ("Compare page, 10 usual runs", f"/compare?runs={','.join(usual)}", "compare"),
+            ("Compare page, 10 long runs", f"/compare?runs={','.join(long)}", "compare")):
+        page = Page(address, path)
+        # Of what the page sends when it is opened, the handler that answers most is the one that shows it.
+        loads = page.triggered("load")
+        sizes = [len(str(page.send(handler))) for handler in loads]
+        handler = loads[sizes.index(max(sizes))]
+        found.append({"question": name, "limit": LIMITS[limit]} | _time(
+            lambda page=page, handler=handler: page.send(handler), repeat))
+        page.close()
+    return found
 
 
 def fill(runs: int) -> dict[str, Any]:
@@ -123,7 +173,7 @@ def _is_long(number: int, runs: int) -> bool:
     return first <= number < first + LONG_RUNS
 
 
-def measure(repeat: int) -> list[dict[str, Any]]:
+def ask(repeat: int) -> list[dict[str, Any]]:
     """Time each question `repeat` times; milliseconds."""
     from db import runs, users
 

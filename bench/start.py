@@ -24,7 +24,7 @@ MEDIAN_LIMIT, WORST_LIMIT, COLD_RATIO, UP_LIMIT = 2.0, 3.0, 1.1, 8.0
 
 def measure(quick: bool) -> list[Row]:
     """Return the rows, in seconds."""
-    runs, colds, ups = (4, 1, 1) if quick else (12, 5, 3)
+    runs, colds, ups = (4, 1, 1) if quick else (12, 3, 3)
     return [*_studio(runs, ups), *_cold(colds)]
 
 
@@ -74,7 +74,7 @@ def document(dataset: str, **training: Any) -> dict[str, Any]:
 
 
 def prepared(client: httpx.Client, folder: Path) -> str:
-    """Add the sample file and the starter model, wait until they and the nursery are ready; returns the dataset's id."""
+    """Add the sample file and the starter model; once they and the nursery are ready, return the dataset's id."""
     from db import workers
     from db.users import User
 
