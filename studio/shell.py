@@ -195,8 +195,17 @@ def _navigation(page: Page, every: Sequence[Page]) -> str:
             '<span class="ps-hidden">Menu</span><i></i></button></div>'
             f'<nav id="ps-menu" aria-label="Pages"><ul>{entries}</ul></nav>'
             '<div class="ps-nav-end"><button type="button" class="ps-theme" data-theme-switch '
-            'aria-label="Switch between light and dark">◐ <span>Light or dark</span></button></div>'
+            f'aria-label="Switch between light and dark">◐ <span>Light or dark</span></button>{_sign_out()}</div>'
             f'<i data-title="{esc(page.title)}" hidden></i>')
+
+
+def _sign_out() -> str:
+    from studio import login
+
+    if not login.enabled():
+        return ""
+    return ('<form method="post" action="/logout"><button type="submit" class="ps-theme" id="sign-out">Sign out</button>'
+            "</form>")
 
 
 def _footer() -> str:
