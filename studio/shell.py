@@ -204,8 +204,8 @@ def _sign_out() -> str:
 
     if not login.enabled():
         return ""
-    return ('<form method="post" action="/logout"><button type="submit" class="ps-theme" id="sign-out">Sign out</button>'
-            "</form>")
+    button = '<button type="submit" class="ps-theme" id="sign-out">Sign out</button>'
+    return f'<form method="post" action="/logout">{button}</form>'
 
 
 def _footer() -> str:
