@@ -29,6 +29,8 @@ __all__ = ["address", "choice", "choices", "chosen", "confirm", "confirmation", 
 
 log = logging.getLogger("studio")
 Busy = Literal["full", "minimal", "hidden"]
+#: Stands before an error of something that is repeated by itself.
+POLLED = "<i data-polled hidden></i>"
 
 
 @contextmanager
@@ -80,10 +82,24 @@ def poll(seconds: float, fn: Callable[..., Any], inputs: Any = None, outputs: An
          card: gr.HTML | None = None, active: bool = True) -> gr.Timer:
     """Call `fn` every `seconds` while the tab is visible; make the returned timer one of the outputs to stop it.
 
-    A tick that comes while the last is still running is dropped.
+    A tick that comes while the last is still running is dropped. One that went well takes away the error of an
+    earlier tick, never what a click has said.
     """
-    timer = gr.Timer(seconds, active=active)
-    on([timer.tick], fn, inputs, outputs, card=card, trigger_mode="once")
+    timer, targets = gr.Timer(seconds, active=active), _as_list(outputs)
+    if card is None:
+        on([timer.tick], fn, inputs, outputs, trigger_mode="once")
+        return timer
+
+    def tick(*given: Any, request: gr.Request) -> Any:
+        def called(*values: Any) -> Any:
+            return fn(*values, request=request)
+        called.__qualname__ = getattr(fn, "__qualname__", str(fn))
+        *values, shown = given
+        mine = POLLED in (shown or "")
+        *drawn, said = safely(called, outputs=len(targets), card=card, clears=mine)(*values)
+        return *drawn, POLLED + said if isinstance(said, str) and said else said
+    gr.on([timer.tick], _with_request(tick), [*_as_list(inputs), card], [*targets, card], show_progress="hidden",
+          api_visibility="private", trigger_mode="once")
     return timer
 
 
