@@ -6,50 +6,111 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from db.tables import Dataset
+import gradio as gr
+
+from db.tables import Dataset, Model
 from engine import tasks
 from engine.data.source import Preview
-from studio import cards, plots
+from studio import cards, plots, shell
 from studio.text import ago, count, esc, percent, plural, size
 
 READING = ("uploaded", "ingesting")
 SHOWN_LABELS = 40
 LONGEST_CELL = 300
+#: Kinds of label as a person reads them.
+KINDS = {"single_label": "One label a text", "multi_label": "Several labels a text", "regression": "A number a text"}
+
+
+def listing(found: Sequence[Dataset]) -> str:
+    """Return the list of datasets, a file to evaluate on under the one it belongs to."""
+    if not found:
+        return cards.empty("No data yet", "Add a file above, or look around with one of the samples.")
+    known = {row.id for row in found}
+    ordered = [one for row in found if row.eval_of_id not in known
+               for one in (row, *(other for other in found if other.eval_of_id == row.id))]
+    rows = [(name(row), state(row), _task(row), count(row.rows), ago(row.created_at)) for row in ordered]
+    return cards.table(["Dataset", "State", "Task", "Rows", "Added"], rows, "Datasets", numeric=[3],
+                       html_columns=[0, 1])
 
 
 def name(row: Dataset) -> str:
     """Return the dataset's name as a link."""
     sample = " (sample)" if row.sample and "sample" not in row.name.lower() else ""
-    return f'<a href="/data?dataset={esc(row.id)}"><b>{esc(row.name + sample)}</b></a>'
+    under = ' class="ps-under-it"' if row.eval_of_id else ""
+    return f'<a{under} href="/data?dataset={esc(row.id)}"><b>{esc(row.name + sample)}</b></a>'
 
 
 def state(row: Dataset) -> str:
     """Return how far reading is, or what came of it."""
     if row.state in READING:
         return cards.progress(row.progress or None, "Reading")
-    if row.state == "ready" and any(found.get("level") == "error" for found in row.findings):
+    if row.state == "ready" and _blocked(row):
         return cards.badge("needs a fix", "bad")
     return cards.badge(row.state)
 
 
-def head(row: Dataset) -> str:
-    """Return name, state, error and the way on."""
+def reading(row: Dataset) -> bool:
+    """Tell whether a worker reads the dataset, or counts it again."""
+    return row.state in READING or (row.state == "ready" and row.progress is not None and row.progress < 1)
+
+
+def busy(row: Dataset, beside: Sequence[Dataset]) -> bool:
+    """Tell whether something may still change by itself: this dataset, or the one it is evaluated on."""
+    uncounted = row.state == "ready" and row.stats is not None and row.stats.get("eval_rows") is None
+    return reading(row) or any(reading(one) or (one.state == "ready" and uncounted) for one in beside)
+
+
+def _task(row: Dataset) -> str:
     kind = tasks.every().get(row.task or "")
-    about = [row.filename, size(row.bytes), plural(row.rows, "row") if row.rows is not None else "",
-             kind.card.title if kind else "", f"added {ago(row.created_at)}"]
-    title = (f'<div class="ps-run-head"><p class="ps-crumb"><a href="/data">All data</a></p>'
+    return kind.card.title if kind else "–"
+
+
+def _levels(row: Dataset) -> list[str]:
+    return [str(found.get("level")) for found in row.findings]
+
+
+def _blocked(row: Dataset) -> bool:
+    return "error" in _levels(row)
+
+
+def head(row: Dataset, parent: Dataset | None, beside: Sequence[Dataset]) -> str:
+    """Return name, state, error, and the dataset it belongs to or that belongs to it."""
+    about = [row.filename, size(row.bytes), plural(row.rows, "row") if row.rows is not None else "", _task(row),
+             f"added {ago(row.created_at)}"]
+    crumb = '<a href="/data">All data</a>' + (f' / {_link(parent)}' if parent else "")
+    partner = "".join(f'<p class="ps-muted">Evaluated on {_link(one)}: '
+                      f"{esc(plural(one.rows, 'row') if one.rows is not None else one.state)}</p>" for one in beside)
+    belongs = f'<p class="ps-muted">Evaluates {_link(parent)}</p>' if parent else ""
+    title = (f'<div class="ps-run-head"><p class="ps-crumb">{crumb}</p>'
              f'<h2>{esc(row.name)} {cards.badge(row.state)}</h2>'
-             f'<p class="ps-muted">{esc(" · ".join(part for part in about if part))}</p></div>')
-    if row.state in READING:
-        return title + cards.card("", cards.progress(row.progress or None, "Reading and counting"))
+             f'<p class="ps-muted">{esc(" · ".join(part for part in about if part and part != "–"))}</p>'
+             f"{partner}{belongs}</div>")
     if row.state == "failed":
         return title + cards.error(row.error or {"what": "This file could not be read."})
-    blocked = any(found.get("level") == "error" for found in row.findings)
-    return title + ("" if blocked else cards.links([("Train on it", f"/train?dataset={row.id}")]))
+    if reading(row):
+        word = "Reading and counting" if row.state in READING else "Counting"
+        return title + cards.card("", cards.progress(row.progress or None, word))
+    return title
 
 
-def guess(row: Dataset) -> str:
+def _link(row: Dataset) -> str:
+    return f'<a href="/data?dataset={esc(row.id)}">{esc(row.name)}</a>'
+
+
+def steps(row: Dataset) -> str:
+    """Return the way on: nothing while errors block, a question where there are warnings."""
+    if row.state != "ready" or row.eval_of_id or _blocked(row):
+        return ""
+    word = "Train on it anyway" if "warning" in _levels(row) else "Train on it"
+    return cards.links([(word, f"/train?dataset={row.id}")])
+
+
+def guess(row: Dataset, parent: Dataset | None) -> str:
     """Return why these roles were guessed, or that a person confirmed them."""
+    if parent is not None:
+        return cards.note(f"Its columns play the same parts as those of {parent.name}.", "info")
+    if row.state != "ready":
+        return cards.note("These are the first rows as they stand in the file.", "info")
     if row.confirmed:
         return cards.note("You confirmed these columns.", "good")
     why = (row.guess or {}).get("why") or []
@@ -57,22 +118,51 @@ def guess(row: Dataset) -> str:
                       "This is a guess: check it, then confirm.")
 
 
-def table(found: Preview, columns: Mapping[str, str]) -> str:
-    """Return the first rows; each column's header says which part it plays."""
-    roles = {column: role for role, column in columns.items()}
+def task_picks(task: str, fixed: bool = False) -> dict[str, Any]:
+    """Return the choice of tasks; only the present one when it is `fixed`."""
+    options = [{"value": key, "title": kind.card.title} for key, kind in tasks.every().items()
+               if not fixed or key == task]
+    return shell.picks(options, task, label="Task", elem_id="dataset-task")
 
-    def header(column: str) -> str:
-        role = roles.get(column)
-        tag = cards.badge(role.replace("_", " "), "accent") if role else cards.badge("not used", "muted")
-        return f'<th scope="col">{esc(column or "(no name)")}<br>{tag}</th>'
-    head_html = "".join(header(column) for column in found.columns)
-    body = "".join(f'<tr><td class="ps-num">{number}</td>' + "".join(
-        f"<td>{esc(cell(row.get(column)))}</td>" for column in found.columns) + "</tr>"
-        for number, row in enumerate(found.rows, 1))
-    caption = "First rows"
-    return (f'<div class="ps-scroll ps-tall" tabindex="0" role="region" aria-label="{caption}"><table class="ps-table">'
-            f'<caption class="ps-hidden">{caption}</caption><thead><tr><th scope="col">Row</th>{head_html}</tr></thead>'
-            f"<tbody>{body}</tbody></table></div>")
+
+def kind_picks(task: str, problem: str | None, fixed: bool = False) -> Any:
+    """Return the choice of kinds of label, hidden where the task has none."""
+    there = "problem" in tasks.get(task).model_fields
+    options = [{"value": key, "title": title} for key, title in KINDS.items()
+               if not fixed or key == (problem or "single_label")]
+    return gr.HTML(shell.picks(options, problem or "single_label", label="Kind of label",
+                               elem_id="dataset-problem"), visible=there)
+
+
+def columns(found: Preview | None, task: str, chosen: Mapping[str, str], fixed: bool = False) -> dict[str, Any]:
+    """Return the first rows with the parts that columns can play in this task; `chosen` maps role to column."""
+    if found is None:
+        return {}
+    roles = [{"value": role.name, "title": role.title, "help": role.help} for role in tasks.get(task).roles]
+    known = {role["value"] for role in roles}
+    return {"columns": found.columns, "rows": [[cell(row.get(name)) for name in found.columns] for row in found.rows],
+            "roles": roles, "chosen": {column: role for role, column in chosen.items() if role in known},
+            "fixed": fixed, "label": "First rows"}
+
+
+def chosen_columns(value: Any) -> dict[str, str]:
+    """Return role -> column as a person chose them in the header of the first rows."""
+    picked = value.get("chosen") if isinstance(value, dict) else None
+    return {str(role): str(column) for column, role in picked.items()} if isinstance(picked, dict) else {}
+
+
+def legend(task: str) -> str:
+    """Return what each part means."""
+    items = "".join(f"<div><dt>{esc(role.title)}</dt><dd>{esc(role.help)}</dd></div>" for role in tasks.get(task).roles)
+    return f'<dl class="ps-roles">{items}</dl>'
+
+
+def models(found: Sequence[Model], ref: str | None) -> dict[str, Any]:
+    """Return the choice of base models whose tokens lengths are counted in."""
+    options = [{"value": row.ref, "title": row.title} for row in found]
+    empty = "Choose a base model" if options else "Add a base model first"
+    return shell.picks(options, ref, label="Count in the tokens of", elem_id="dataset-model", empty=empty,
+                       help="Shows how much is longer than that model takes; until then lengths are in characters.")
 
 
 def cell(value: Any) -> str:
@@ -83,20 +173,20 @@ def cell(value: Any) -> str:
     return text if len(text) <= LONGEST_CELL else text[:LONGEST_CELL - 1] + "…"
 
 
-def numbers(row: Dataset) -> str:
+def numbers(row: Dataset, beside: Sequence[Dataset]) -> str:
     """Return the counts a person wants before paying for training."""
     stats = row.stats or {}
     if not stats:
         return ""
     duplicates, overlap = stats.get("duplicates") or {}, stats.get("overlap") or {}
     empty, lengths = sum((stats.get("empty") or {}).values()), stats.get("characters") or {}
-    other = stats.get("eval_rows")
-    more = f"{count(other)} more to evaluate on" if other else "a share is kept to evaluate"
+    other = stats.get("eval_rows") or next((one.rows for one in beside), None)
+    more = f"{count(other)} more to evaluate on" if other else "" if row.eval_of_id else "a share is kept to evaluate"
     items = [("Rows", count(stats.get("rows")), more),
              ("Duplicates", count(duplicates.get("count")),
               f"{count(duplicates['conflicting'])} with different answers" if duplicates.get("conflicting") else ""),
              ("Empty cells", count(empty), "in all columns"),
-             ("Typical length", f"{count(lengths.get('p50'))} characters", f"longest {count(lengths.get('max'))}")]
+             ("Typical length", count(lengths.get("p50")), f"characters; the longest has {count(lengths.get('max'))}")]
     if stats.get("label_count"):
         items.insert(1, ("Labels", count(stats["label_count"]), ""))
     if overlap:
@@ -154,8 +244,3 @@ def over(row: Dataset) -> str:
     if tokens.get("sampled"):
         text += f" Counted on {count(tokens.get('rows'))} rows drawn at random."
     return cards.note(text, "warn" if share > 0.05 else "info")
-
-
-def role_choices(columns: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the options of a role's dropdown: no column, or one of them."""
-    return [("not used", ""), *((column or "(no name)", column) for column in columns)]

@@ -11,8 +11,8 @@ from db.tables import Run
 from db.users import User
 from engine.errors import StudioError
 from studio import cards, comparison, plots, session, shell
-from studio.charts import chart
 from studio.pages import Page
+from studio.parts import chart
 
 PAGE = Page("compare", "Compare", icon="M4 16V8M8 16V4M12 16v-6M16 16V7")
 

@@ -13,8 +13,8 @@ from db.users import User
 from engine import breakdown, starter, tasks
 from engine.shape import ModelShape
 from studio import cards, plots, service, session, shell
-from studio.charts import chart
 from studio.pages import Page
+from studio.parts import chart
 from studio.service.models import NotYours
 from studio.text import ago, count, esc, plural, short, size
 

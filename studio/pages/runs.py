@@ -10,8 +10,8 @@ from db import runs
 from db.tables import Run
 from engine import methods
 from studio import cards, run_view, service, session, shell
-from studio.charts import chart
 from studio.pages import Page
+from studio.parts import chart
 from studio.text import ago, metric, plural, short
 
 PAGE = Page("runs", "Runs", icon="M3 16.5h14M4.5 13l3.5-4 3 2.5L16 5M12.5 5H16v3.5")
