@@ -76,6 +76,9 @@ class InspectDataset(Errand):
             noticed = [] if cancelled else [Finding.model_validate({"level": "error"} | error).model_dump(mode="json")]
             self.update(progress=1.0, cancel=False, findings=[*self.row.findings, *noticed])
         else:
+            # What was read before the counting failed belongs to nobody now.
+            if self.row.parquet_key is None:
+                self.blobs.place(self.key).unlink(missing_ok=True)
             super().fail(error, cancelled)
 
     def put_back(self) -> None:
