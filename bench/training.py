@@ -19,7 +19,7 @@ from engine.environment import cpu_features
 
 #: Rows, rounds and seeds of the whole form, and of the quick one; quality has rows of its own.
 SIZES = {False: {"rows": 256, "rounds": 5, "questions": 1000, "seeds": 5, "talks": 16},
-         True: {"rows": 64, "rounds": 1, "questions": 300, "seeds": 1, "talks": 6}}
+         True: {"rows": 160, "rounds": 1, "questions": 300, "seeds": 1, "talks": 6}}
 EPOCHS = 3
 Found = dict[str, list[dict[str, Any]]]
 
