@@ -39,19 +39,38 @@ def deciding(runs: Sequence[Run], names: Sequence[str]) -> str:
     return "train/loss" if "train/loss" in names else names[0]
 
 
+def amount(text: str) -> float:
+    """Return the smoothing an address asks for, between 0 and 0.99; 0 for what is no number."""
+    try:
+        return min(max(float(text), 0.0), 0.99)
+    except ValueError:
+        return 0.0
+
+
 def curves(runs: Sequence[Run], found: Sequence[Curve], name: str, axis: str, smoothing: float) -> plots.Figure:
-    """Return the overlaid curves of one metric; `axis` is step, epoch or time, `smoothing` from 0 to below 1."""
+    """Return the overlaid curves of one metric; `axis` is step, epoch or time, `smoothing` from 0 to below 1.
+
+    Where a curve is smoothed, what was measured stands behind it as a pale line.
+    """
     shown = labels(runs)
     places = {run.id: place for place, run in enumerate(runs)}
     series: dict[str, tuple[Sequence[plots.Number], Sequence[plots.Number]]] = {}
     colours: dict[str, int] = {}
+    behind: list[dict[str, Any]] = []
     for curve in found:
         label = shown[curve.run_id]
-        series[label] = (_positions(curve, axis), smooth(curve.mean, smoothing))
+        x = _positions(curve, axis)
+        series[label] = (x, smooth(curve.mean, smoothing))
         colours[label] = places[curve.run_id]
+        if smoothing > 0:
+            behind.append({"type": "scatter", "mode": "lines", "x": x, "y": list(curve.mean), "showlegend": False,
+                           "hoverinfo": "skip", "name": f"{label}, measured",
+                           "line": {"color": f"{plots.colour(places[curve.run_id])}/0.3", "width": 1}})
     below = {"step": "update", "epoch": "epoch", "time": "seconds since the start"}[axis]
-    return plots.lines(series, label=f"Curves: {title(name)}", x_title=below, y_title=title(name), colours=colours,
-                       height=380)
+    drawn = plots.lines(series, label=f"Curves: {title(name)}", x_title=below, y_title=title(name), colours=colours,
+                        height=380)
+    drawn["data"] = [*behind, *drawn["data"]]
+    return drawn
 
 
 def _positions(curve: Curve, axis: str) -> list[float | None]:
@@ -78,15 +97,15 @@ def smooth(values: Sequence[float | None], amount: float) -> list[float | None]:
 
 
 def table(runs: Sequence[Run]) -> str:
-    """Return scores and costs, one row a run, the best of each score marked."""
+    """Return scores and costs, one row a run; the best of each score is marked among runs of the same task and data."""
     names = list(dict.fromkeys(name for run in runs for name in _scores(run)))
-    greater = {run.metric_name: run.metric_greater for run in runs}
-    best = {name: _best([_scores(run).get(name) for run in runs], greater.get(name, _rises(name))) for name in names}
+    best = {(name, _group(run)): _best(name, [other for other in runs if _group(other) == _group(run)])
+            for name in names for run in runs}
 
     def score(run: Run, name: str) -> str:
         value = _scores(run).get(name)
         text = esc(metric(value))
-        return f"<b>{text}</b>" if value is not None and value == best[name] and len(runs) > 1 else text
+        return f"<b>{text}</b>" if value is not None and value == best[name, _group(run)] else text
 
     columns = ["Run", "State", *(name.replace("_", " ") for name in names), "Trained", "Share", "Adapter", "Time",
                "Examples/s", "Memory"]
@@ -95,6 +114,10 @@ def table(runs: Sequence[Run]) -> str:
     count = len(columns)
     return cards.card("Scores and costs", cards.table(columns, rows, "Scores and costs", numeric=list(range(2, count)),
                                                       html_columns=list(range(2 + len(names)))))
+
+
+def _group(run: Run) -> tuple[str, str | None]:
+    return run.task, run.dataset_id
 
 
 def _scores(run: Run) -> dict[str, float]:
@@ -109,9 +132,11 @@ def _rises(name: str) -> bool:
     return name not in ("loss", "perplexity", "mse", "mae")
 
 
-def _best(values: Sequence[float | None], greater: bool) -> float | None:
-    known = [value for value in values if value is not None]
-    return (max(known) if greater else min(known)) if known else None
+def _best(name: str, runs: Sequence[Run]) -> float | None:
+    """Return the best of a score among comparable runs, None when fewer than two have it or all are equal."""
+    known = [value for run in runs if (value := _scores(run).get(name)) is not None]
+    greater = {run.metric_name: run.metric_greater for run in runs}.get(name, _rises(name))
+    return (max(known) if greater else min(known)) if len(set(known)) > 1 else None
 
 
 def _costs(run: Run) -> tuple[str, ...]:
@@ -129,13 +154,17 @@ def scatter(runs: Sequence[Run]) -> plots.Figure:
     deciders = [run.metric_name for run in runs]
     name = max(deciders, key=deciders.count)
     shown = labels(runs)
-    points = [(shown[run.id], run.trained_parameters, run.metric_value) for run in runs if run.metric_name == name]
-    return plots.points(points, label="Quality against trained parameters", x_title="trained parameters",
-                        y_title=name.replace("_", " "), log_x=True)
+    points = [(shown[run.id], run.trained_parameters, run.metric_value if run.metric_name == name else None)
+              for run in runs]
+    drawn = plots.points(points, label="Quality against trained parameters", x_title="trained parameters",
+                         y_title=name.replace("_", " "), log_x=True)
+    if drawn["data"]:
+        drawn["layout"]["xaxis"] |= {"tickformat": "~s", "nticks": 8}
+    return drawn
 
 
-def differences(runs: Sequence[Run]) -> str:
-    """Return the settings in which the runs differ, one row a setting, one column a run."""
+def differences(runs: Sequence[Run], names: Mapping[str, str]) -> str:
+    """Return the settings in which the runs differ, one row a setting, one column a run; `names` are of datasets."""
     flat = [flatten(run.spec) for run in runs]
     keys = list(dict.fromkeys(key for one in flat for key in one))
     differing = [key for key in keys if len({json.dumps(one.get(key), sort_keys=True) for one in flat}) > 1]
@@ -143,8 +172,13 @@ def differences(runs: Sequence[Run]) -> str:
         text = "Every setting is the same." if len(runs) > 1 else "Choose a second run to see where they differ."
         return cards.card("Settings that differ", f"<p>{esc(text)}</p>")
     shown = labels(runs)
-    rows = [(key, *(_value(one.get(key)) for one in flat)) for key in differing]
+    rows = [(_setting(key), *(_value(one.get(key), names) for one in flat)) for key in differing]
     return cards.card("Settings that differ", cards.table(["Setting", *shown.values()], rows, "Settings that differ"))
+
+
+def _setting(key: str) -> str:
+    """Return a dotted key as words: "training.learning_rate" -> "training › learning rate"."""
+    return key.replace("_", " ").replace(".", " › ")
 
 
 def flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -158,7 +192,7 @@ def flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _value(value: Any) -> str:
+def _value(value: Any, names: Mapping[str, str]) -> str:
     if value is None:
         return "–"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return names.get(value, value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

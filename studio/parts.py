@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 
@@ -11,6 +11,8 @@ from engine.errors import StudioError
 from studio import cards, plots, shell
 from studio.text import esc
 from studio.widgets import asset
+
+Thing = TypeVar("Thing")
 
 
 def chart(title: str, elem_id: str) -> gr.HTML:
@@ -52,6 +54,14 @@ def which(one: str, get: Callable[[], Any], back: tuple[str, str]) -> tuple[Any,
         except StudioError as problem:
             shown = cards.error(problem) + cards.links([back])
     return gr.Column(visible=not one), gr.Column(visible=bool(one) and not shown), shown
+
+
+def found(get: Callable[[], Thing]) -> Thing | None:
+    """Return what `get` returns, or None where it is not there."""
+    try:
+        return get()
+    except StudioError:
+        return None
 
 
 def _scripted(kind: str, value: Any, elem_id: str, classes: Sequence[str], label: str = "") -> gr.HTML:

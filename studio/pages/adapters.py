@@ -10,8 +10,7 @@ from db import adapters, datasets, exports, runs
 from db.tables import Adapter, Export
 from db.users import User
 from engine import methods, starter, tasks
-from engine.errors import StudioError
-from studio import cards, service, session, shell
+from studio import cards, parts, service, session, shell
 from studio.pages import Page
 from studio.text import ago, count, esc, metric, percent, plural, short, size
 
@@ -24,23 +23,22 @@ OVER = ("ready", "failed", "cancelled")
 def build() -> None:
     """Draw the list and the page of one adapter; the URL decides which of them is seen."""
     with shell.frame(PAGE, title="Adapters", lead="What your runs learned: small files that change a base model."):
-        problem = shell.html(elem_id="adapters-error")
+        problem, lost = shell.html(elem_id="adapters-error"), shell.html(elem_id="adapters-lost")
         with gr.Column(elem_id="adapters-listing", visible=False) as listing:
-            search = gr.Textbox(label="Search", placeholder="Name, method, task, base model", max_lines=1,
-                                elem_id="adapters-search")
-            table = shell.html(elem_id="adapters-list")
+            with gr.Row(elem_classes=["ps-filters"]):
+                search = gr.Textbox(label="Search", placeholder="Name, method, task, base model", max_lines=1,
+                                    elem_id="adapters-search")
+            table = parts.kept("adapters-list", ["ps-stack"])
         with gr.Column(elem_id="adapter", visible=False) as detail:
             _detail_part(problem)
-        shell.load(_which, None, [listing, detail], card=problem)
+        shell.load(_which, None, [listing, detail, lost])
         shell.load(_listing, [search], [table], card=problem)
         shell.on([search.change], _listing, [search], [table], card=problem)
 
 
-def _which(request: gr.Request) -> tuple[Any, Any]:
+def _which(request: gr.Request) -> Any:
     one = shell.query(request, "adapter")
-    if one:
-        adapters.get(session.user(request), one)
-    return gr.Column(visible=not one), gr.Column(visible=bool(one))
+    return parts.which(one, lambda: adapters.get(session.user(request), one), ("All adapters", "/adapters"))
 
 
 def _listing(search: str, request: gr.Request) -> Any:
@@ -74,10 +72,16 @@ def _task(row: Adapter) -> str:
 
 
 def _score(row: Adapter) -> str:
+    name, value = _best(row)
+    return f"{name.replace('_', ' ')} {metric(value)}" if name else "–"
+
+
+def _best(row: Adapter) -> tuple[str, float | None]:
+    """Return the score that decides for this adapter's task; of others, the first it has."""
     kind = tasks.every().get(row.task)
     name = kind(name=row.task).metric if kind else ""
     name = name if name in row.metrics else next(iter(row.metrics), "")
-    return f"{name.replace('_', ' ')} {metric(row.metrics[name])}" if name else "–"
+    return name, row.metrics.get(name)
 
 
 # -- one adapter ----------------------------------------------------------------------------------------------------
@@ -85,27 +89,27 @@ def _score(row: Adapter) -> str:
 
 def _detail_part(problem: gr.HTML) -> None:
     head = shell.html(elem_id="adapter-head")
-    with gr.Row(elem_classes=["ps-actions"]):
-        merge = gr.Button("Merge into a full model", elem_id="adapter-merge", visible=False)
-        cancel = gr.Button("Cancel", elem_id="adapter-cancel", visible=False)
+    with parts.toolbar("adapter-actions"):
+        steps = shell.html(elem_id="adapter-steps")
+        merge = gr.Button("Merge into a full model", elem_id="adapter-merge", size="sm", visible=False)
+        rename = parts.rename("adapter-rename")
         delete = shell.confirm("Delete", question="Delete this adapter?", yes="Delete the adapter",
                                detail="Its files and downloads go; the run that made it stays.",
                                elem_id="adapter-delete")
     state = shell.html(elem_id="adapter-exports")
-    lineage = shell.html(elem_id="adapter-lineage")
-    with gr.Accordion("Name", open=False, elem_id="adapter-naming"), gr.Row():
-        name = gr.Textbox(label="Name of this adapter", elem_id="adapter-name", max_lines=1, scale=3)
-        rename = gr.Button("Rename", elem_id="adapter-rename", scale=1)
+    cancel = gr.Button("Cancel merging", elem_id="adapter-cancel", size="sm", visible=False)
+    numbers = shell.html(elem_id="adapter-numbers")
+    lineage = parts.kept("adapter-lineage")
     gone = shell.address("adapter-address")
-    view = [head, state, lineage, merge, cancel]
     timer = gr.Timer(1, active=False)
-    outputs = [state, cancel, timer]
-    shell.load(_open, None, [*view, name, timer], card=problem)
-    shell.on([timer.tick], _progress, None, outputs, card=problem, trigger_mode="once")
-    shell.on([merge.click], _merge, None, outputs, card=problem, busy="minimal")
-    shell.on([cancel.click], _cancel, None, outputs, card=problem)
+    progress = [state, merge, cancel, timer]
+    view = [head, steps, numbers, lineage, rename, *progress]
+    shell.load(_open, None, view, card=problem)
+    shell.on([timer.tick], _progress, None, progress, card=problem, trigger_mode="once", clears=False)
+    shell.on([merge.click], _merge, None, progress, card=problem, busy="minimal")
+    shell.on([cancel.click], _cancel, None, progress, card=problem)
     shell.on([delete.click], _delete, None, [gone], card=problem)
-    shell.on([rename.click, name.submit], _rename, [name], view, card=problem)
+    shell.on([rename.submit], _rename, [rename], view, card=problem)
 
 
 def _one(request: gr.Request) -> tuple[User, Adapter]:
@@ -114,51 +118,55 @@ def _one(request: gr.Request) -> tuple[User, Adapter]:
 
 
 def _open(request: gr.Request) -> Any:
-    if not shell.query(request, "adapter"):
-        return [gr.skip()] * 7
-    user, row = _one(request)
-    working = any(made.state not in OVER for made in exports.find(user, adapter_id=row.id))
-    return *_view(user, row), row.name, gr.Timer(active=working)
+    user, wanted = session.user(request), shell.query(request, "adapter")
+    row = parts.found(lambda: adapters.get(user, wanted)) if wanted else None
+    return _view(user, row) if row else [gr.skip()] * 9
 
 
 def _view(user: User, row: Adapter) -> tuple[Any, ...]:
-    made = exports.find(user, adapter_id=row.id)
-    mergeable = row.method in methods.every() and methods.get(row.method).card.mergeable and row.artifact == "adapter"
-    return (_head(row), _exports(made), _lineage(user, row), gr.Button(visible=mergeable),
-            gr.Button(visible=any(one.state not in OVER for one in made)))
+    steps = cards.links([("Try it in the playground", f"/playground?adapter={row.id}"),
+                         ("Download", f"/download/adapters/{row.id}")])
+    return _head(row), steps, _numbers(row), _lineage(user, row), {"name": row.name}, *_exports(user, row)
 
 
 def _head(row: Adapter) -> str:
     about = esc(" · ".join([_title(row), _task(row), row.model, f"made {ago(row.created_at)}"]))
+    return (f'<div class="ps-run-head"><p class="ps-crumb"><a href="/adapters">All adapters</a></p>'
+            f'<h2>{esc(row.name)}</h2><p class="ps-muted">{about}</p></div>')
+
+
+def _numbers(row: Adapter) -> str:
     parameters = row.parameters
     share = parameters.get("percent")
-    figures = cards.stats([
-        ("Score", _score(row), "on the evaluation rows"),
+    name, value = _best(row)
+    return cards.stats([
+        (name.replace("_", " ").capitalize() or "Score", metric(value), "on the evaluation rows"),
         ("Trained parameters", short(parameters.get("trained")),
          f"{percent(share / 100)} of {short(parameters.get('total'))}" if share is not None else ""),
         ("Stored parameters", short(parameters.get("stored")), f"{short(parameters.get('head'))} of them the head"
          if parameters.get("head") else ""),
         ("Size", size(row.bytes), "on disk")])
-    steps = cards.links([("Try it in the playground", f"/playground?adapter={row.id}"),
-                         ("Download", f"/download/adapters/{row.id}")])
-    return (f'<div class="ps-run-head"><p class="ps-crumb"><a href="/adapters">All adapters</a></p>'
-            f'<h2>{esc(row.name)}</h2><p class="ps-muted">{about}</p></div>{figures}{steps}')
 
 
-def _exports(made: list[Export]) -> str:
-    parts = []
-    for one in made:
-        if one.kind != "merge":
-            continue
-        if one.state == "ready":
-            body = f"<p>A whole model of {esc(size(one.bytes))} that needs no peft.</p>"
-            parts.append(cards.card("Merged model", body,
-                                    actions=[("Download the merged model", f"/download/exports/{one.id}")]))
-        elif one.state in OVER:
-            parts.append(cards.error(one.error) if one.error else cards.note("Merging was cancelled.", "muted"))
-        else:
-            parts.append(cards.card("Merged model", cards.progress(one.progress or None, "Merging")))
-    return "".join(parts[:1])
+def _exports(user: User, row: Adapter) -> tuple[Any, ...]:
+    """Return what came of merging, whether one may merge or cancel now, and the timer."""
+    last = next((one for one in exports.find(user, adapter_id=row.id) if one.kind == "merge"), None)
+    working = last is not None and last.state not in OVER
+    mergeable = row.method in methods.every() and methods.get(row.method).card.mergeable and row.artifact == "adapter"
+    offered = mergeable and not working and (last is None or last.state != "ready")
+    return _merged(last), gr.Button(visible=offered), gr.Button(visible=working), gr.Timer(active=working)
+
+
+def _merged(last: Export | None) -> str:
+    if last is None:
+        return ""
+    if last.state == "ready":
+        body = f"<p>A whole model of {esc(size(last.bytes))} that needs no peft.</p>"
+        return cards.card("Merged model", body, actions=[("Download the merged model", f"/download/exports/{last.id}")])
+    if last.state in OVER:
+        cancelled = last.state == "cancelled" or not last.error
+        return cards.note("Merging was cancelled.", "muted") if cancelled else cards.error(last.error or {})
+    return cards.card("Merged model", cards.progress(last.progress or None, "Merging"))
 
 
 def _lineage(user: User, row: Adapter) -> str:
@@ -178,19 +186,13 @@ def _lineage(user: User, row: Adapter) -> str:
 
 
 def _run_link(user: User, row: Adapter) -> str:
-    try:
-        run = runs.get(user, row.run_id) if row.run_id else None
-    except StudioError:
-        run = None
+    run = parts.found(lambda: runs.get(user, row.run_id or ""))
     return f'<a href="/runs?run={esc(run.id)}">{esc(run.name)}</a>' if run else "no longer here"
 
 
 def _dataset_link(user: User, row: Adapter) -> str:
-    try:
-        found = datasets.get(user, row.dataset_id) if row.dataset_id else None
-    except StudioError:
-        found = None
-    return f'<a href="/data?dataset={esc(found.id)}">{esc(found.name)}</a>' if found else "no longer here"
+    one = parts.found(lambda: datasets.get(user, row.dataset_id or ""))
+    return f'<a href="/data?dataset={esc(one.id)}">{esc(one.name)}</a>' if one else "no longer here"
 
 
 def _licence(row: Adapter) -> str:
@@ -198,12 +200,9 @@ def _licence(row: Adapter) -> str:
 
 
 def _progress(request: gr.Request) -> Any:
-    if not shell.query(request, "adapter"):
-        return gr.skip(), gr.skip(), gr.Timer(active=False)
-    user, row = _one(request)
-    made = exports.find(user, adapter_id=row.id)
-    working = any(one.state not in OVER for one in made)
-    return _exports(made), gr.Button(visible=working), gr.Timer(active=working)
+    user, wanted = session.user(request), shell.query(request, "adapter")
+    row = parts.found(lambda: adapters.get(user, wanted)) if wanted else None
+    return _exports(user, row) if row else (gr.skip(), gr.skip(), gr.skip(), gr.Timer(active=False))
 
 
 def _merge(request: gr.Request) -> Any:
@@ -226,6 +225,6 @@ def _delete(request: gr.Request) -> str:
     return "/adapters"
 
 
-def _rename(name: str, request: gr.Request) -> Any:
+def _rename(value: Any, request: gr.Request) -> Any:
     user, row = _one(request)
-    return _view(user, adapters.rename(user, row.id, name))
+    return _view(user, adapters.rename(user, row.id, str((value or {}).get("name", ""))))

@@ -13,7 +13,6 @@ from db.settings import settings
 from db.tables import Dataset
 from db.users import User
 from engine import tasks
-from engine.errors import StudioError
 from studio import data_view, parts, service, session, shell
 from studio.pages import Page
 from worker import client
@@ -65,7 +64,7 @@ def _list_part(problem: gr.HTML, go: gr.HTML) -> None:
     table = parts.kept("data-list", ["ps-stack"])
     timer = gr.Timer(SOON, active=False)
     shell.load(_listing, None, [table, timer], card=problem)
-    shell.on([timer.tick], _listing, None, [table, timer], card=problem, trigger_mode="once")
+    shell.on([timer.tick], _listing, None, [table, timer], card=problem, trigger_mode="once", clears=False)
     shell.on([add.click], _add, [file, other, name], [go], card=problem, busy="minimal")
 
 
@@ -132,7 +131,7 @@ def _detail_part(problem: gr.HTML, go: gr.HTML) -> None:
     view = [head, steps, cancel, again, rename, numbers, noticed, section, guess, task, kind, table, legend, confirm,
             labels, lengths, over, seen, timer]
     shell.load(_open, None, [*view, model], card=problem)
-    shell.on([timer.tick], _poll, [seen], view, card=problem, trigger_mode="once")
+    shell.on([timer.tick], _poll, [seen], view, card=problem, trigger_mode="once", clears=False)
     shell.on([task.input], _other_task, [task, table], [kind, table, legend], card=problem)
     shell.on([confirm.click], _confirm, [task, kind, table], view, card=problem, busy="minimal")
     shell.on([model.input], _tokens, [model], view, card=problem, busy="minimal")
@@ -148,10 +147,7 @@ VIEW = 19
 def _one(request: gr.Request) -> tuple[User, Dataset | None]:
     """Return who asks and the dataset in the URL; None when there is no id in it, or nothing by that id."""
     user, wanted = session.user(request), shell.query(request, "dataset")
-    try:
-        return user, datasets.get(user, wanted) if wanted else None
-    except StudioError:
-        return user, None
+    return user, parts.found(lambda: datasets.get(user, wanted)) if wanted else None
 
 
 def _open(request: gr.Request) -> Any:
@@ -184,10 +180,7 @@ def _poll(seen: str, request: gr.Request) -> Any:
 
 
 def _preview(user: User, row: Dataset) -> Any:
-    try:
-        return service.preview(user, row.id, SHOWN)
-    except StudioError:
-        return None
+    return parts.found(lambda: service.preview(user, row.id, SHOWN))
 
 
 def _choices(task: str, row: Dataset, found: Any) -> tuple[Any, Any, str]:

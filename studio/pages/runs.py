@@ -9,14 +9,15 @@ import gradio as gr
 from db import runs
 from db.tables import Run
 from engine import methods
-from studio import cards, run_view, service, session, shell
+from studio import cards, parts, run_view, service, session, shell
 from studio.pages import Page
-from studio.parts import chart
 from studio.text import ago, metric, plural, short
 
 PAGE = Page("runs", "Runs", icon="M3 16.5h14M4.5 13l3.5-4 3 2.5L16 5M12.5 5H16v3.5")
 
 PAGE_SIZE = 25
+#: Seconds between two looks while something trains, and while nothing does.
+SOON, LATER = 1.5, 10
 STATES = [("Waiting", "queued"), ("Starting", "starting"), ("Running", "running"), ("Stopping", "stopping"),
           ("Interrupted", "interrupted"), ("Succeeded", "succeeded"), ("Failed", "failed"), ("Stopped", "cancelled")]
 
@@ -24,19 +25,17 @@ STATES = [("Waiting", "queued"), ("Starting", "starting"), ("Running", "running"
 def build() -> None:
     """Draw the list and the page of one run; the URL decides which of them is seen."""
     with shell.frame(PAGE, title="Runs", lead="What is training, and what came of it."):
-        problem = shell.html(elem_id="runs-error")
+        problem, lost = shell.html(elem_id="runs-error"), shell.html(elem_id="runs-lost")
         with gr.Column(elem_id="runs-listing", visible=False) as listing:
             _list_part(problem)
         with gr.Column(elem_id="run", visible=False) as detail:
             _detail_part(problem)
-        shell.load(_which, None, [listing, detail], card=problem)
+        shell.load(_which, None, [listing, detail, lost])
 
 
-def _which(request: gr.Request) -> tuple[Any, Any]:
-    one = bool(shell.query(request, "run"))
-    if one:
-        runs.get(session.user(request), shell.query(request, "run"))
-    return gr.Column(visible=not one), gr.Column(visible=one)
+def _which(request: gr.Request) -> Any:
+    one = shell.query(request, "run")
+    return parts.which(one, lambda: runs.get(session.user(request), one), ("All runs", "/runs"))
 
 
 # -- the list -------------------------------------------------------------------------------------------------------
@@ -49,28 +48,27 @@ def _list_part(problem: gr.HTML) -> None:
         states = gr.Dropdown(STATES, label="State", multiselect=True, elem_id="runs-states", scale=1)
         chosen = gr.Dropdown([(kind.card.title, name) for name, kind in methods.every().items()], label="Method",
                              multiselect=True, elem_id="runs-methods", scale=1)
-    table = shell.html(elem_id="runs-list")
+    table = parts.kept("runs-list", ["ps-stack"])
     more = gr.Button("Show more", elem_id="runs-more", size="sm", visible=False)
-    shown, seen = gr.State(PAGE_SIZE), gr.State("")
-    inputs, outputs = [search, states, chosen, shown, seen], [table, more, seen]
+    shown, timer = gr.State(PAGE_SIZE), gr.Timer(SOON, active=False)
+    inputs, outputs = [search, states, chosen, shown], [table, more, timer]
     shell.load(_listing, inputs, outputs, card=problem)
     shell.on([search.change, states.change, chosen.change], _listing, inputs, outputs, card=problem)
-    shell.poll(2.5, _listing, inputs, outputs, card=problem)
+    shell.on([timer.tick], _listing, inputs, outputs, card=problem, trigger_mode="once", clears=False)
     more.click(lambda number: number + PAGE_SIZE, shown, shown, api_visibility="private").then(
         shell.safely(_listing, outputs=3), inputs, outputs, api_visibility="private")
 
 
-def _listing(search: str, states: list[str] | None, chosen: list[str] | None, shown: int, seen: str,
-             request: gr.Request) -> Any:
+def _listing(search: str, states: list[str] | None, chosen: list[str] | None, shown: int, request: gr.Request) -> Any:
     if shell.query(request, "run"):
-        return gr.skip(), gr.skip(), gr.skip()
+        return gr.skip(), gr.skip(), gr.Timer(active=False)
     user = session.user(request)
     filters: dict[str, Any] = {"search": search or "", "states": states or None, "methods": chosen or None}
     found = runs.find(user, **filters, limit=shown + 1)
-    drawn = _table(found[:shown], sum(runs.counts(user).values()), bool(search or states or chosen))
-    if drawn == seen:
-        return gr.skip(), gr.skip(), gr.skip()
-    return drawn, gr.Button(visible=len(found) > shown), drawn
+    counts = runs.counts(user)
+    drawn = _table(found[:shown], sum(counts.values()), bool(search or states or chosen))
+    active = any(counts.get(state) for state in runs.ACTIVE)
+    return drawn, gr.Button(visible=len(found) > shown), gr.Timer(SOON if active else LATER, active=True)
 
 
 def _table(found: list[Run], all_of_them: int, filtered: bool) -> str:
@@ -99,67 +97,69 @@ def _score(run: Run) -> str:
 
 def _detail_part(problem: gr.HTML) -> None:
     head = shell.html(elem_id="run-head")
-    with gr.Row(elem_classes=["ps-actions"], elem_id="run-actions"):
+    with parts.toolbar("run-actions"):
         save = shell.confirm("Stop and keep the result", question="Stop this run and keep what it learned so far?",
                              detail="It finishes its current update, is evaluated, and its adapter is saved.",
                              danger=False, elem_id="run-stop-save", visible=False)
         discard = shell.confirm("Stop and discard", question="Stop this run without keeping an adapter?",
                                 detail="Its curves, log and checkpoints stay, and it can be resumed.",
                                 elem_id="run-stop-discard", visible=False)
-        resume = gr.Button("Resume", elem_id="run-resume", visible=False)
+        resume = gr.Button("Resume", elem_id="run-resume", size="sm", visible=False)
+        rename = parts.rename("run-rename")
         delete = shell.confirm("Delete", question="Delete this run?", yes="Delete the run",
                                detail="Its curves, log and checkpoints go. A published adapter stays.",
                                elem_id="run-delete", visible=False)
     live = shell.html(elem_id="run-live")
-    with gr.Row(elem_classes=["ps-halves"], elem_id="run-curves"):
-        loss = chart("Loss", "run-loss")
-        quality = chart("Evaluation", "run-quality")
-    with gr.Row(elem_classes=["ps-halves"]):
-        rate = chart("Learning rate", "run-rate")
-        gradient = chart("Gradient norm", "run-gradient")
-    with gr.Row(elem_classes=["ps-halves"]):
-        speed = chart("Throughput", "run-speed")
-        memory = chart("Memory", "run-memory")
-    where = chart("Where the trained parameters are", "run-where")
-    facts = shell.html(elem_id="run-facts")
-    with gr.Accordion("Name", open=False, elem_id="run-naming"), gr.Row():
-        name = gr.Textbox(label="Name of this run", elem_id="run-name", max_lines=1, scale=3)
-        rename = gr.Button("Rename", elem_id="run-rename", scale=1)
+    figures = _curves()
+    where = parts.chart("Where the trained parameters are", "run-where")
+    facts = parts.kept("run-facts")
     gone = shell.address("run-address")
-    drawn = [head, live, loss, quality, rate, gradient, speed, memory]
-    buttons = [save, discard, resume, delete]
-    cursor = gr.State("")
-    shell.poll(1.5, _live, [cursor], [*drawn, where, facts, *buttons, cursor], card=problem)
-    outputs = [*drawn, where, facts, *buttons, cursor]
-    shell.load(_open, None, [*outputs, name], card=problem)
+    seen, timer = gr.State(""), gr.Timer(SOON, active=False)
+    outputs = [head, live, *figures, where, facts, save, discard, resume, delete, rename, seen, timer]
+    shell.load(_open, None, outputs, card=problem)
+    shell.on([timer.tick], _live, [seen], outputs, card=problem, trigger_mode="once", clears=False)
     for button, act in ((save.click, _stop_save), (discard.click, _stop_discard), (resume.click, _resume)):
         shell.on([button], act, None, outputs, card=problem, busy="minimal")
     shell.on([delete.click], _delete, None, [gone], card=problem)
-    shell.on([rename.click, name.submit], _rename, [name], outputs, card=problem)
+    shell.on([rename.submit], _rename, [rename], outputs, card=problem)
+
+
+def _curves() -> list[gr.HTML]:
+    """Draw the places of the six charts, in the order of `run_view.figures`."""
+    made: list[gr.HTML] = []
+    pairs = [("Loss", "run-loss"), ("Evaluation", "run-quality"), ("Learning rate", "run-rate"),
+             ("Gradient norm", "run-gradient"), ("Throughput", "run-speed"), ("Memory", "run-memory")]
+    for left in range(0, len(pairs), 2):
+        with gr.Row(elem_classes=["ps-halves"]):
+            made += [parts.chart(title, elem_id) for title, elem_id in pairs[left:left + 2]]
+    return made
+
+
+#: How many outputs one run's page has.
+VIEW = 17
 
 
 def _open(request: gr.Request) -> Any:
-    run_id = shell.query(request, "run")
-    if not run_id:
-        return [gr.skip()] * 16
-    return *_live("", request), runs.get(session.user(request), run_id).name
+    return _live("", request)
 
 
 def _live(seen: str, request: gr.Request) -> Any:
-    """Draw one run; nothing is sent when nothing has changed since `seen`."""
+    """Draw one run; nothing is sent when nothing has changed since `seen`, nothing is asked once it has ended."""
     run_id = shell.query(request, "run")
-    if not run_id:
-        return [gr.skip()] * 15
     user = session.user(request)
-    run = runs.get(user, run_id)
+    run = parts.found(lambda: runs.get(user, run_id)) if run_id else None
+    if run is None:
+        return *[gr.skip()] * (VIEW - 1), gr.Timer(active=False)
+    timer = gr.Timer(SOON, active=run.state not in runs.ENDED)
     phase = f"{run.state} {run.examples} {run.total_steps} {run.name}"
-    state = f"{run.journal_seq} {run.token} {run.eta}\n{phase}"
+    state = f"{run.journal_seq} {run.token} {run.eta} {run.step}\n{phase}"
     if state == seen:
-        return [gr.skip()] * 15
+        return *[gr.skip()] * (VIEW - 1), timer
     curves = {curve.name: curve for curve in runs.curves(user, [run_id])}
     settled = phase == seen.partition("\n")[2]
     return (run_view.head(user, run), run_view.live(run), *run_view.figures(run, curves),
-            gr.skip() if settled else run_view.where(user, run), run_view.facts(user, run), *_buttons(run), state)
+            gr.skip() if settled else run_view.where(user, run), run_view.facts(user, run), *_buttons(run),
+            {"name": run.name}, state, timer)
 
 
 def _buttons(run: Run) -> tuple[Any, ...]:
@@ -188,6 +188,6 @@ def _delete(request: gr.Request) -> str:
     return "/runs"
 
 
-def _rename(name: str, request: gr.Request) -> Any:
-    runs.rename(session.user(request), shell.query(request, "run"), name)
+def _rename(value: Any, request: gr.Request) -> Any:
+    runs.rename(session.user(request), shell.query(request, "run"), str((value or {}).get("name", "")))
     return _live("", request)
