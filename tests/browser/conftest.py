@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+from journey import LONG, badge, choose_run, cut_sample, start, upload, value_of
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync"]
@@ -181,3 +182,40 @@ def phone(browser: Browser, studio: Studio) -> Iterator[Watched]:
     yield watched
     watched.check()
     context.close()
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The ids of a run that succeeded, of its dataset and of its adapter."""
+
+    dataset: str
+    run: str
+    adapter: str
+
+
+@pytest.fixture(scope="session")
+def trained(browser: Browser, studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A LoRA of MiniLM on 80 tickets, made on the pages: upload, confirm the columns, choose, start, watch."""
+    context = browser.new_context(viewport=DESKTOP, base_url=studio.url, color_scheme="light")
+    watched = watch(context)
+    page = watched.page
+    dataset = upload(page, cut_sample(tmp_path_factory.mktemp("upload") / "tickets.csv"))
+    expect(badge(page)).to_have_text("Ready", timeout=LONG)
+    rows = page.get_by_role("region", name="First rows")
+    expect(rows.get_by_role("columnheader", name="text Text")).to_be_visible()
+    expect(rows.get_by_role("columnheader", name="intent Label")).to_be_visible()
+    page.get_by_role("button", name="Confirm these columns").click()
+    expect(page.get_by_text("You confirmed these columns.")).to_be_visible()
+    page.get_by_role("link", name="Train on it").click()
+    page.wait_for_url("**/train?**")
+    choose_run(page, epochs=1, max_length=32)
+    run = start(page)
+    # 72 of the 80 rows are 5 updates of 16; the page counts them without a refresh.
+    expect(page.locator("#run-live")).to_contain_text(re.compile(r"[1-5] of 5"), timeout=LONG)
+    expect(badge(page)).to_have_text("Succeeded", timeout=LONG)
+    page.get_by_role("link", name="Try it beside the base").click()
+    page.wait_for_url("**/playground?adapter=*")
+    adapter = value_of(page, "adapter")
+    watched.check()
+    context.close()
+    return Trained(dataset, run, adapter)
