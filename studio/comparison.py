@@ -156,10 +156,11 @@ def scatter(runs: Sequence[Run]) -> plots.Figure:
     shown = labels(runs)
     points = [(shown[run.id], run.trained_parameters, run.metric_value if run.metric_name == name else None)
               for run in runs]
+    sizes = [x for _, x, y in points if x and y is not None]
     drawn = plots.points(points, label="Quality against trained parameters", x_title="trained parameters",
-                         y_title=name.replace("_", " "), log_x=True)
+                         y_title=name.replace("_", " "), log_x=bool(sizes) and max(sizes) >= 10 * min(sizes))
     if drawn["data"]:
-        drawn["layout"]["xaxis"] |= {"tickformat": "~s", "nticks": 8}
+        drawn["layout"]["xaxis"] |= {"tickformat": "~s"}
     return drawn
 
 

@@ -101,7 +101,9 @@ def live(run: Run) -> str:
 def figures(run: Run, curves: Mapping[str, Curve]) -> tuple[plots.Figure, ...]:
     """Return loss, quality, learning rate, gradient norm, throughput and memory over the updates."""
     deciding = f"eval/{run.metric_name}"
-    shared = [f"eval/{name}" for name in SHARES] if run.metric_name in SHARES else []
+    # Of one label a text, micro F1 is the accuracy again.
+    same = {"f1_micro"} if run.metric_name == "accuracy" else set[str]()
+    shared = [f"eval/{name}" for name in SHARES if name not in same] if run.metric_name in SHARES else []
     quality = [name for name in dict.fromkeys([deciding, *shared]) if name in curves and name != "eval/loss"]
     return (
         _lines(curves, {"train/loss": "training", "eval/loss": "evaluation"}, "Loss", marks=("eval/loss",)),
