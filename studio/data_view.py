@@ -65,8 +65,19 @@ def _task(row: Dataset) -> str:
     return kind.card.title if kind else "–"
 
 
+def _noticed(row: Dataset) -> list[Mapping[str, Any]]:
+    """Return what was noticed while reading and counting, each once; a file without rows is not counted at all."""
+    seen: dict[str, Mapping[str, Any]] = {}
+    if row.state == "ready" and not row.rows:
+        seen["no rows"] = {"kind": "no_rows", "level": "error", "what": "This file has no rows.", "where": row.filename,
+                           "try_this": "Add rows beneath the header, or upload another file."}
+    for found in [*row.findings, *((row.stats or {}).get("findings") or [])]:
+        seen.setdefault(f"{found.get('kind')} {found.get('where')} {found.get('what')}", found)
+    return list(seen.values())
+
+
 def _levels(row: Dataset) -> list[str]:
-    return [str(found.get("level")) for found in row.findings]
+    return [str(found.get("level")) for found in _noticed(row)]
 
 
 def _blocked(row: Dataset) -> bool:
@@ -86,7 +97,8 @@ def head(row: Dataset, parent: Dataset | None, beside: Sequence[Dataset]) -> str
              f'<p class="ps-muted">{esc(" · ".join(part for part in about if part and part != "–"))}</p>'
              f"{partner}{belongs}</div>")
     if row.state == "failed":
-        return title + cards.error(row.error or {"what": "This file could not be read."})
+        error = dict(row.error or {"what": "This file could not be read."})
+        return title + cards.error(error | {"where": row.filename} if error.get("where") == "original" else error)
     if reading(row):
         word = "Reading and counting" if row.state in READING else "Counting"
         return title + cards.card("", cards.progress(row.progress or None, word))
@@ -199,10 +211,7 @@ def findings(row: Dataset) -> str:
     """Return what was noticed, errors first."""
     if row.state != "ready":
         return ""
-    seen: dict[str, Mapping[str, Any]] = {}
-    for found in [*row.findings, *((row.stats or {}).get("findings") or [])]:
-        seen.setdefault(f"{found.get('kind')} {found.get('where')} {found.get('what')}", found)
-    return cards.findings(list(seen.values()), "Nothing wrong was found.")
+    return cards.findings(_noticed(row), "Nothing wrong was found.")
 
 
 def labels(row: Dataset) -> plots.Figure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -65,7 +66,7 @@ def _named(user: User, dataset_id: str | None) -> str:
 def _next_steps(run: Run, adapter: Adapter | None) -> str:
     again = ("Duplicate and edit", f"/train?from={run.id}")
     if run.state not in ("succeeded", "cancelled", "failed"):
-        return cards.links([("Compare", f"/compare?runs={run.id}")]) if run.step else ""
+        return ""
     if adapter is None:
         return cards.links([again, ("Compare", f"/compare?runs={run.id}")])
     lead = "The adapter is ready." if run.state == "succeeded" else "The run was stopped; what it learned is saved."
@@ -73,6 +74,13 @@ def _next_steps(run: Run, adapter: Adapter | None) -> str:
         ("Try it beside the base", f"/playground?adapter={adapter.id}"),
         ("Compare with other runs", f"/compare?runs={run.id}"),
         ("See and download the adapter", f"/adapters?adapter={adapter.id}"), again])
+
+
+def beside(run: Run) -> str:
+    """Return the link to other runs while this one trains; once it has ended, that stands among the next steps."""
+    if run.state in ("succeeded", "cancelled", "failed"):
+        return ""
+    return cards.links([("Compare with other runs", f"/compare?runs={run.id}")], primary=False)
 
 
 def live(run: Run) -> str:
@@ -85,17 +93,35 @@ def live(run: Run) -> str:
     used = memory.get("peak_cuda_bytes") or memory.get("peak_rss_bytes") or latest.get("train/rss_bytes")
     parameters = run.parameters or {}
     share = parameters.get("percent")
-    took = (run.finished_at or 0) - (run.started_at or 0) if run.finished_at and run.started_at else None
     return bar + cards.stats([
-        (run.metric_name.replace("_", " ").capitalize(), metric(run.metric_value),
-         f"best, at update {run.metric_step}" if run.metric_step is not None else "not evaluated yet"),
+        _score(run),
         ("Training loss", metric(run.loss), f"update {count(run.step)}, epoch {run.epoch:.2f}"),
         ("Trained parameters", short(run.trained_parameters),
          f"{percent(share / 100)} of {short(run.total_parameters)}" if share else ""),
         ("Examples a second", metric(speed), f"{short(tokens)} tokens a second" if tokens else ""),
         ("Memory", size(used), f"{size(run.estimated_bytes)} were expected" if run.estimated_bytes else ""),
-        ("Time", duration(took), "from start to saved adapter" if took else (
-            f"{duration(run.eta)} left" if run.eta else ""))])
+        _time(run)])
+
+
+def _score(run: Run) -> tuple[str, str, str]:
+    """Return the score that decides: of what was saved once the run has ended, the best so far until then."""
+    title = run.metric_name.replace("_", " ").capitalize()
+    result = run.result or {}
+    final, best = (result.get("metrics") or {}).get(run.metric_name), result.get("best") or {}
+    if final is None:
+        so_far = f"the best so far, at update {count(run.metric_step)}" if run.metric_step is not None else ""
+        return title, metric(run.metric_value), so_far or "not evaluated yet"
+    if best.get("metric") != run.metric_name or best.get("value") == final:
+        return title, metric(final), "of the saved result"
+    return title, metric(final), f"of the saved result; {metric(best.get('value'))} at update {count(best.get('step'))}"
+
+
+def _time(run: Run) -> tuple[str, str, str]:
+    if not run.started_at:
+        return "Time", "–", "not started yet"
+    if run.finished_at:
+        return "Time", duration(run.finished_at - run.started_at), "from start to saved result"
+    return "Time", duration(time.time() - run.started_at), f"{duration(run.eta)} left" if run.eta else ""
 
 
 def figures(run: Run, curves: Mapping[str, Curve]) -> tuple[plots.Figure, ...]:

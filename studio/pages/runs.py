@@ -105,6 +105,7 @@ def _detail_part(problem: gr.HTML) -> None:
                                 detail="Its curves, log and checkpoints stay, and it can be resumed.",
                                 elem_id="run-stop-discard", visible=False)
         resume = gr.Button("Resume", elem_id="run-resume", size="sm", visible=False)
+        compare = shell.html(elem_id="run-compare")
         rename = parts.rename("run-rename")
         delete = shell.confirm("Delete", question="Delete this run?", yes="Delete the run",
                                detail="Its curves, log and checkpoints go. A published adapter stays.",
@@ -115,7 +116,7 @@ def _detail_part(problem: gr.HTML) -> None:
     facts = parts.kept("run-facts")
     gone = shell.address("run-address")
     seen, timer = gr.State(""), gr.Timer(SOON, active=False)
-    outputs = [head, live, *figures, where, facts, save, discard, resume, delete, rename, seen, timer]
+    outputs = [head, compare, live, *figures, where, facts, save, discard, resume, delete, rename, seen, timer]
     shell.load(_open, None, outputs, card=problem)
     shell.on([timer.tick], _live, [seen], outputs, card=problem, trigger_mode="once", clears=False)
     for button, act in ((save.click, _stop_save), (discard.click, _stop_discard), (resume.click, _resume)):
@@ -136,7 +137,7 @@ def _curves() -> list[gr.HTML]:
 
 
 #: How many outputs one run's page has.
-VIEW = 17
+VIEW = 18
 
 
 def _open(request: gr.Request) -> Any:
@@ -157,7 +158,7 @@ def _live(seen: str, request: gr.Request) -> Any:
         return *[gr.skip()] * (VIEW - 1), timer
     curves = {curve.name: curve for curve in runs.curves(user, [run_id])}
     settled = phase == seen.partition("\n")[2]
-    return (run_view.head(user, run), run_view.live(run), *run_view.figures(run, curves),
+    return (run_view.head(user, run), run_view.beside(run), run_view.live(run), *run_view.figures(run, curves),
             gr.skip() if settled else run_view.where(user, run), run_view.facts(user, run), *_buttons(run),
             {"name": run.name}, state, timer)
 
