@@ -36,7 +36,7 @@ class Settings(BaseSettings):
     secret_key: SecretStr | None = Field(default=None, description="Signs cookies; made on first start.")
     host: str = Field(default="127.0.0.1", description="Address the web server listens on.")
     port: int = Field(default=7860, ge=0, le=65_535, description="Port the web server listens on; 0 takes a free one.")
-    auth: bool = Field(False, description="Whether people sign in; needed for any address but this machine's.")
+    auth: bool = Field(default=False, description="Whether people sign in; needed for any address but this machine's.")
     slots: int = Field(default=1, ge=1, le=64, description="Runs at once on this machine.")
     threads: int | None = Field(default=None, ge=1, description="CPU threads of each run; none shares the cores out.")
     heartbeat_seconds: float = Field(default=10, gt=0, description="How often a worker renews its leases.")

@@ -51,7 +51,7 @@ def state(row: Dataset) -> str:
 
 def reading(row: Dataset) -> bool:
     """Tell whether a worker reads the dataset, or counts it again."""
-    return row.state in READING or (row.state == "ready" and row.progress is not None and row.progress < 1)
+    return row.state in READING or (row.state == "ready" and row.progress < 1)
 
 
 def busy(row: Dataset, beside: Sequence[Dataset]) -> bool:
