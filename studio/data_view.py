@@ -44,9 +44,17 @@ def state(row: Dataset) -> str:
     """Return how far reading is, or what came of it."""
     if row.state in READING:
         return cards.progress(row.progress or None, "Reading")
-    if row.state == "ready" and _blocked(row):
-        return cards.badge("needs a fix", "bad")
-    return cards.badge(row.state)
+    return badge(row)
+
+
+def badge(row: Dataset) -> str:
+    """Return the dataset's state as a small word."""
+    if row.state in READING:
+        return cards.badge("reading", "info")
+    if row.state == "failed" and (row.error or {}).get("kind") == "cancelled":
+        return cards.badge("cancelled")
+    blocked = row.state == "ready" and _blocked(row)
+    return cards.badge("needs a fix", "bad") if blocked else cards.badge(row.state)
 
 
 def reading(row: Dataset) -> bool:
@@ -93,16 +101,25 @@ def head(row: Dataset, parent: Dataset | None, beside: Sequence[Dataset]) -> str
                       f"{esc(plural(one.rows, 'row') if one.rows is not None else one.state)}</p>" for one in beside)
     belongs = f'<p class="ps-muted">Evaluates {_link(parent)}</p>' if parent else ""
     title = (f'<div class="ps-run-head"><p class="ps-crumb">{crumb}</p>'
-             f'<h2>{esc(row.name)} {cards.badge(row.state)}</h2>'
+             f'<h2>{esc(row.name)} {badge(row)}</h2>'
              f'<p class="ps-muted">{esc(" · ".join(part for part in about if part and part != "–"))}</p>'
              f"{partner}{belongs}</div>")
     if row.state == "failed":
-        error = dict(row.error or {"what": "This file could not be read."})
-        return title + cards.error(error | {"where": row.filename} if error.get("where") == "original" else error)
+        return title + _error(row)
     if reading(row):
         word = "Reading and counting" if row.state in READING else "Counting"
         return title + cards.card("", cards.progress(row.progress or None, word))
     return title
+
+
+def _error(row: Dataset) -> str:
+    """Return why there is nothing; the file is named as the person knows it."""
+    error = dict(row.error or {"what": "This file could not be read."})
+    if error.get("kind") == "cancelled":
+        return cards.note("Reading was cancelled. The file is still here.", "muted")
+    if error.get("where") in ("original", row.id):
+        error["where"] = row.filename
+    return cards.error(error)
 
 
 def _link(row: Dataset) -> str:
@@ -130,18 +147,16 @@ def guess(row: Dataset, parent: Dataset | None) -> str:
                       "This is a guess: check it, then confirm.")
 
 
-def task_picks(task: str, fixed: bool = False) -> dict[str, Any]:
-    """Return the choice of tasks; only the present one when it is `fixed`."""
-    options = [{"value": key, "title": kind.card.title} for key, kind in tasks.every().items()
-               if not fixed or key == task]
-    return shell.picks(options, task, label="Task", elem_id="dataset-task")
+def task_picks(task: str, fixed: bool = False) -> Any:
+    """Return the choice of tasks, hidden when it is `fixed`."""
+    options = [{"value": key, "title": kind.card.title} for key, kind in tasks.every().items()]
+    return gr.HTML(shell.picks(options, task, label="Task", elem_id="dataset-task"), visible=not fixed)
 
 
 def kind_picks(task: str, problem: str | None, fixed: bool = False) -> Any:
     """Return the choice of kinds of label, hidden where the task has none."""
-    there = "problem" in tasks.get(task).model_fields
-    options = [{"value": key, "title": title} for key, title in KINDS.items()
-               if not fixed or key == (problem or "single_label")]
+    there = "problem" in tasks.get(task).model_fields and not fixed
+    options = [{"value": key, "title": title} for key, title in KINDS.items()]
     return gr.HTML(shell.picks(options, problem or "single_label", label="Kind of label",
                                elem_id="dataset-problem"), visible=there)
 

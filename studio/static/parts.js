@@ -79,21 +79,22 @@
     };
     const mark = () => {
       const { chosen = {}, columns: names = [] } = props.value ?? {};
-      element.querySelectorAll("select").forEach((select, index) => {
-        select.value = chosen[names[index]] ?? "";
+      element.querySelectorAll("select").forEach((select) => {
+        select.value = chosen[names[select.dataset.index]] ?? "";
         select.closest("th").classList.toggle("ps-played", Boolean(select.value));
       });
     };
     const header = (state, name, index) => {
       const id = `column-role-${index}`;
-      const select = make("select", { id, class: "ps-select", disabled: state.fixed, "aria-label": `Part of the column ${name || "without a name"}`, onchange: () => pick(name, select.value) },
+      const select = make("select", { id, class: "ps-select", "data-index": String(index), disabled: state.fixed, "aria-label": `Part of the column ${name || "without a name"}`, onchange: () => pick(name, select.value) },
         make("option", { value: "" }, "not used"), ...state.roles.map((role) => make("option", { value: role.value, title: role.help }, role.title)));
-      return make("th", { scope: "col" }, make("span", { class: "ps-column-name" }, name || "(no name)"), select);
+      return make("th", { scope: "col" }, make("span", { class: "ps-column-name" }, name || "(no name)"),
+        state.fixed && !state.chosen?.[name] ? "" : select);
     };
     const paint = () => {
       const state = props.value ?? {};
       if (!state.columns?.length) { element.replaceChildren(); drawn = ""; return; }
-      const parts = JSON.stringify([state.columns, state.rows, state.roles, state.fixed]);
+      const parts = JSON.stringify([state.columns, state.rows, state.roles, state.fixed && state.chosen]);
       if (parts !== drawn) {
         drawn = parts;
         const body = state.rows.map((row, number) => make("tr", {}, make("td", { class: "ps-num" }, String(number + 1)), ...row.map((cell) => make("td", {}, cell))));
