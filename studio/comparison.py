@@ -160,7 +160,9 @@ def scatter(runs: Sequence[Run]) -> plots.Figure:
     drawn = plots.points(points, label="Quality against trained parameters", x_title="trained parameters",
                          y_title=name.replace("_", " "), log_x=bool(sizes) and max(sizes) >= 10 * min(sizes))
     if drawn["data"]:
-        drawn["layout"]["xaxis"] |= {"tickformat": "~s"}
+        drawn["layout"]["xaxis"] |= {"tickformat": ".3~s"}
+        if sizes and min(sizes) == max(sizes):
+            drawn["layout"]["xaxis"]["range"] = [sizes[0] / 2, sizes[0] * 3 / 2]
     return drawn
 
 
