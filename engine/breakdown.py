@@ -152,13 +152,15 @@ def _of_file(path: Path, labels: int | None) -> dict[str, object]:
 
 
 def _labels(spec: RunSpec) -> int:
-    """Return the width of the head that the spec's data asks for; reads the data, not the model."""
-    from engine.data import columns
+    """Return the width of the head that the spec's data asks for; raises what training would raise about the data."""
+    from engine.data import columns, validate
     from engine.data import read as reader
 
     table = reader.read(Path(spec.data.train))
+    held = reader.read(Path(spec.data.eval)) if spec.data.eval else None
     task = spec.make_task()
     chosen = spec.data.columns or columns.guess(table).columns
+    validate.raise_first_error(task.check(table, chosen, held))
     return task.outputs(task.label_names(table, chosen))
 
 

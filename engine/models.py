@@ -34,7 +34,7 @@ class NoQuantizer(ModelError):
     """Loading a base model in 4 or 8 bits needs the package bitsandbytes."""
 
     kind = "quantizer_missing"
-    try_this = "Install it: pip install 'peft-studio[quant]', or train without quantization."
+    try_this = "Install it into the studio's environment: pip install bitsandbytes. Or train without quantization."
 
 
 class BadName(ModelError):

@@ -7,7 +7,16 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from engine import methods, tasks
 from engine.errors import SpecError, UnknownKey
@@ -84,13 +93,19 @@ class Training(Part):
     checkpoint_every: int | None = knob(None, ge=1, advanced=True, title="Checkpoint every",
                                         help="Updates between checkpoints; none: at evaluations and every minute.")
 
-    @model_validator(mode="after")
-    def _learning_rate_is_positive(self) -> Training:
-        if self.learning_rate != "auto" and not 0 < self.learning_rate <= 10:
-            raise ValueError("learning_rate must be 'auto' or above 0 and at most 10")
-        if isinstance(self.eval_every, int) and self.eval_every < 1:
-            raise ValueError("eval_every must be 'epoch', 'never' or at least 1")
-        return self
+    @field_validator("learning_rate")
+    @classmethod
+    def _positive(cls, value: float | str) -> float | str:
+        if isinstance(value, float) and not 0 < value <= 10:
+            raise ValueError("it must be 'auto' or a number above 0 and at most 10")
+        return value
+
+    @field_validator("eval_every")
+    @classmethod
+    def _at_least_one(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 1:
+            raise ValueError("it must be 'epoch', 'never' or at least 1")
+        return value
 
 
 def _method(value: Any) -> Any:

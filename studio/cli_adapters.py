@@ -28,6 +28,13 @@ class NoAdapter(Refused):
     status = 404
 
 
+class NothingAsked(Refused):
+    """There is nobody or nothing to ask."""
+
+    kind = "nothing_asked"
+    try_this = "Give a text, and --adapter with an adapter's id, or --model and --task."
+
+
 class WouldOverwrite(Refused):
     """There is already a file at '{path}'."""
 
@@ -122,6 +129,8 @@ def predict(
     from studio import cli_stack, records, service
     from studio.cli_session import me
 
+    if not text or not (adapter or model):
+        raise NothingAsked("text" if not text else "--adapter")
     user = me()
     ids = [None if name == "base" else name for name in adapter or []]
     first = next((adapters.get(user, id) for id in ids if id), None)

@@ -30,7 +30,7 @@ def show_all(search: Annotated[str, typer.Argument(help="Words that must occur."
         return
     out.table(rows, [("id", "ID"), ("name", "Name"), ("state", "State"), ("rows", "Rows"), ("task", "Task"),
                      ("columns", "Columns"), ("errors", "Errors"), ("warnings", "Warnings")],
-              "No datasets yet. Add one: peft-studio datasets add FILE")
+              f"Nothing matches '{search}'." if search else "No datasets yet. Add one: peft-studio datasets add FILE")
 
 
 @app.command()

@@ -105,7 +105,9 @@ class Guard:
             scope[SCOPE_KEY] = session
             receive = await self._check_gradio(scope, receive, session)
         except Refused as problem:
-            answer = JSONResponse(problem.as_dict() | {"detail": problem.what}, problem.status)
+            answer = JSONResponse(
+                {"type": f"about:blank#{problem.kind}", "title": problem.what, "status": problem.status,
+                 "detail": problem.what} | problem.as_dict(), problem.status, media_type="application/problem+json")
             await answer(scope, receive, self._finishing(send, scope, None))
             return
         upload = scope["method"] == "POST" and scope["path"].rstrip("/") == f"{API}/upload"

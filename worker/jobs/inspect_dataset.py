@@ -72,6 +72,8 @@ class InspectDataset(Errand):
 
     def fail(self, error: dict[str, str], cancelled: bool) -> None:
         """Store why there is no result; a dataset that was ready stays ready."""
+        if error.get("where", "").startswith("original"):
+            error = error | {"where": (self.row.filename or "the file") + error["where"].removeprefix("original")}
         if self.again:
             noticed = [] if cancelled else [Finding.model_validate({"level": "error"} | error).model_dump(mode="json")]
             self.update(progress=1.0, cancel=False, findings=[*self.row.findings, *noticed])

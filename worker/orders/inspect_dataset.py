@@ -55,7 +55,8 @@ def _count(order: dict[str, Any], table: Any, task_name: str, chosen: dict[str, 
     from engine.data import stats
 
     if not task_name or not chosen:
-        return None, []
+        return None, [Finding(level="error", kind="columns_not_recognised", what="No column of texts was found.",
+                              try_this="Check the file, or say which column plays which part.").model_dump(mode="json")]
     evaluation = pq.read_table(order["eval_parquet"], memory_map=True) if order.get("eval_parquet") else None
     tokenizer = _tokenizer(order.get("model"), line)
     try:
