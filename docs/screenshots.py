@@ -9,9 +9,10 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from tests.browser.conftest import DESKTOP, FLAGS, running_studio
-
 IMAGES = Path(__file__).parent / "images"
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "browser"))
+
+from conftest import DESKTOP, FLAGS, running_studio  # noqa: E402 - the browser tests know how to start a studio
 
 
 def main() -> int:

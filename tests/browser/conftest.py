@@ -22,6 +22,9 @@ from axe_playwright_python.sync_playwright import Axe
 from journey import LONG, badge, choose_run, cut_sample, start, upload, value_of
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
 
+#: Two busy cores are slow to draw; what is awaited comes much sooner on a quiet machine.
+expect.set_options(timeout=45_000)
+
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
@@ -159,7 +162,7 @@ def watch(context: BrowserContext) -> Watched:
     page.on("request", on_request)
     page.on("console", on_console)
     page.on("pageerror", lambda error: watched.errors.append(str(error)))
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(45_000)
     return watched
 
 
