@@ -232,12 +232,12 @@ def _chat_part(base: gr.HTML, chosen: gr.Dropdown, beside: gr.Checkbox, problem:
 
 def _chat_options() -> list[Any]:
     with gr.Accordion("How answers are written", open=False, elem_id="playground-options"):
-        with gr.Row(elem_classes=["ps-halves"]):
+        with gr.Row():
             temperature = gr.Slider(0, 2, value=0.7, step=0.05, label="Temperature", elem_id="playground-temperature",
                                     info="0 always takes the likeliest word; higher is more varied.")
             top_p = gr.Slider(0.05, 1, value=0.95, step=0.05, label="Top-p", elem_id="playground-top-p",
                               info="Only the likeliest words that together reach this probability are drawn from.")
-        with gr.Row(elem_classes=["ps-halves"]):
+        with gr.Row():
             longest = gr.Slider(8, 1024, value=160, step=8, label="Longest answer", elem_id="playground-longest",
                                 info="In tokens.")
             seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, elem_id="playground-seed",
