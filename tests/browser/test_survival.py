@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import urllib.request
 
@@ -12,6 +13,9 @@ import psutil
 from conftest import DESKTOP, answers, wait_for, watch
 from journey import LONG, badge, start, start_button
 from playwright.sync_api import expect
+
+#: Longer than a web server takes to come back, on a quiet machine too; the run is stopped at the end.
+PATIENT = '&set={"training":{"epochs":200,"max_length":32,"eval_every":"never"}}'
 
 
 def asked(studio, run_id):
@@ -32,10 +36,10 @@ def web_of(studio):
 def test_a_run_outlives_refreshes_tabs_and_the_web_server(browser, studio, trained):
     context = browser.new_context(viewport=DESKTOP, base_url=studio.url)
     first, second = watch(context), watch(context)
-    first.page.goto(f"/train?from={trained.run}")
+    first.page.goto(f"/train?dataset={trained.dataset}&model=starter/minilm-l6&method=lora{PATIENT}")
     expect(start_button(first.page)).to_be_enabled(timeout=LONG)
     run_id = start(first.page)
-    expect(badge(first.page)).to_have_text("Running", timeout=LONG)
+    expect(first.page.locator("#run-live")).to_contain_text(re.compile(r"\b[1-9]\d* of 1,?000"), timeout=LONG)
     title = first.page.locator(".ps-run-head h2").inner_text()
 
     second.page.goto(f"/runs?run={run_id}")
@@ -44,21 +48,22 @@ def test_a_run_outlives_refreshes_tabs_and_the_web_server(browser, studio, train
         expect(watched.page.locator(".ps-run-head h2")).to_have_text(title)
         expect(watched.page.locator("#run-live [role=progressbar]")).to_be_visible()
         watched.check()
-    first.page.close()
+        watched.page.close()
 
-    before = web_of(studio)
+    before, step = web_of(studio), asked(studio, run_id)["step"]
     os.kill(before.pid, signal.SIGKILL)
-    after = wait_for(lambda: (one := web_of(studio)) and one.pid != before.pid and one, 60, "another web server")
+    wait_for(lambda: (one := web_of(studio)) and one.pid != before.pid, 60, "another web server")
     wait_for(lambda: answers(f"{studio.url}/readyz"), 90, "the new web server answers")
-    assert after.is_running()
-    second.page.close()
+    wait_for(lambda: asked(studio, run_id)["step"] > step, 60, "the run goes on")
 
     third = watch(context)
     third.page.goto(f"/runs?run={run_id}")
-    expect(badge(third.page)).to_have_text("Succeeded", timeout=LONG)
+    expect(badge(third.page)).to_have_text("Running")
+    third.page.get_by_role("button", name="Stop and keep the result").click()
+    third.page.get_by_role("dialog").get_by_role("button", name="Stop and keep the result").click()
+    expect(badge(third.page)).to_have_text("Stopped", timeout=LONG)
+    expect(third.page.get_by_text("what it learned is saved")).to_be_visible()
+    told = asked(studio, run_id)
+    assert (told["attempts"], told["state"]) == (1, "cancelled"), "The run began again"
     third.check()
     context.close()
-    told, twin = asked(studio, run_id), asked(studio, trained.run)
-    assert told["attempts"] == 1, "The run began again"
-    assert {key: told[key] for key in ("step", "loss", "metric_value", "train_rows")} == \
-        {key: twin[key] for key in ("step", "loss", "metric_value", "train_rows")}, "The same run went another way"
