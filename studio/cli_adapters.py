@@ -29,7 +29,7 @@ class NoAdapter(Refused):
 
 
 class NothingAsked(Refused):
-    """There is nobody or nothing to ask."""
+    """There is nothing to ask: no text was given."""
 
     kind = "nothing_asked"
     try_this = "Give a text, and --adapter with an adapter's id, or --model and --task."
@@ -129,8 +129,8 @@ def predict(
     from studio import cli_stack, records, service
     from studio.cli_session import me
 
-    if not text or not (adapter or model):
-        raise NothingAsked("text" if not text else "--adapter")
+    if not text:
+        raise NothingAsked("text")
     user = me()
     ids = [None if name == "base" else name for name in adapter or []]
     first = next((adapters.get(user, id) for id in ids if id), None)
