@@ -68,3 +68,17 @@ class BadKey(Refused):
 
     kind = "bad_key"
     try_this = "Use at least two plain path segments, such as runs/run_1/file."
+
+
+class BadSetting(Refused):
+    """{name} is '{value}', but {allowed}."""
+
+    kind = "settings_invalid"
+    try_this = "Set {name} to something else, or unset it for the default. It means: {meaning}."
+
+
+class BadDataFolder(Refused):
+    """STUDIO_DATA_DIR is '{value}', which cannot be used as the data folder: {problem}."""
+
+    kind = "data_folder_invalid"
+    try_this = "Set STUDIO_DATA_DIR to a folder that this user may write to; it is made if it is not there."

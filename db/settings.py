@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import ipaddress
 import os
 import re
 import secrets
@@ -14,12 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from db.errors import BadDataFolder, BadSetting
 
 #: A unix socket's path is at most 107 bytes on Linux, 103 on macOS.
 LONGEST_SOCKET = 100
 _PASSWORD = re.compile(r"(?P<before>://[^/@\s:]*:)(?P<password>[^\s?]*)(?P<after>@)")
+#: What the settings that are texts may be: how they begin, and how that is said to a person.
+_FORMS = {
+    "database_url": (r"(sqlite|postgres(ql)?)(\+\w+)?://", "sqlite:///file or postgresql://user:password@host/name"),
+    "broker_url": (r"(rediss?|unix)://", "redis://:password@host:port/0, rediss://... or unix:///socket"),
+}
 _QUERY_SECRET = re.compile(r"([?&](?:password|secret|key|token)[^=]*=)[^&]+", re.IGNORECASE)
 
 
@@ -37,6 +46,7 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address the web server listens on.")
     port: int = Field(default=7860, ge=0, le=65_535, description="Port the web server listens on; 0 takes a free one.")
     auth: bool = Field(default=False, description="Whether people sign in; needed for any address but this machine's.")
+    trusted_proxies: str = Field(default="", description="Reverse proxies to believe: addresses or networks.")
     slots: int = Field(default=1, ge=1, le=64, description="Runs at once on this machine.")
     threads: int | None = Field(default=None, ge=1, description="CPU threads of each run; none shares the cores out.")
     heartbeat_seconds: float = Field(default=10, gt=0, description="How often a worker renews its leases.")
@@ -52,11 +62,35 @@ class Settings(BaseSettings):
         self.data_dir = self.data_dir.expanduser().absolute()
         self.database_url = self.database_url or f"sqlite:///{self.data_dir / 'studio.db'}"
         self.blob_url = self.blob_url or str(self.data_dir)
-        if not self.orphan_seconds < self.lease_seconds:
-            raise ValueError("orphan_seconds must be below lease_seconds, or two children could train the same run")
-        if not self.heartbeat_seconds < self.orphan_seconds:
-            raise ValueError("heartbeat_seconds must be below orphan_seconds")
+        # Else two children could train the same run.
+        self._keep_order("orphan_seconds", "lease_seconds")
+        self._keep_order("heartbeat_seconds", "orphan_seconds")
         return self
+
+    def _keep_order(self, shorter: str, longer: str) -> None:
+        if not getattr(self, shorter) < getattr(self, longer):
+            raise PydanticCustomError("order", "must be below {longer}, which is {limit}", {
+                "name": shorter, "input": f"{getattr(self, shorter):g}", "longer": _variable(longer),
+                "limit": f"{getattr(self, longer):g}"})
+
+    @field_validator(*_FORMS)
+    @classmethod
+    def _check_form(cls, text: str, info: ValidationInfo) -> str:
+        if text and not re.match(_FORMS[str(info.field_name)][0], text):
+            raise ValueError("it has another form")
+        return text
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, text: str) -> str:
+        for part in _parts(text):
+            ipaddress.ip_network(part, strict=False)
+        return text
+
+    @property
+    def proxies(self) -> list[str]:
+        """The addresses and networks of reverse proxies whose X-Forwarded headers are believed."""
+        return _parts(self.trusted_proxies)
 
     @property
     def broker_bundled(self) -> bool:
@@ -102,13 +136,63 @@ class Settings(BaseSettings):
 
 @cache
 def settings() -> Settings:
-    """Return this process's settings, its folders made; `settings.cache_clear()` reads them anew."""
-    return Settings().prepare()
+    """Return this process's settings, its folders made; `settings.cache_clear()` reads them anew.
+
+    Raises BadSetting for a variable whose value cannot be used, and BadDataFolder.
+    """
+    try:
+        chosen = Settings()
+    except ValidationError as problem:
+        raise _explained(problem) from None
+    try:
+        return chosen.prepare()
+    except OSError as problem:
+        folder = str(problem.filename or chosen.data_dir)
+        said = problem.strerror or str(problem)
+        raise BadDataFolder("STUDIO_DATA_DIR", value=str(chosen.data_dir), problem=f"{said} ({folder})") from None
 
 
 def mask(url: str) -> str:
     """Return a URL with its password and secret parameters replaced."""
     return _QUERY_SECRET.sub(r"\1********", _PASSWORD.sub(r"\g<before>********\g<after>", url))
+
+
+def _explained(problem: ValidationError) -> BadSetting:
+    """Return what is wrong with the first variable pydantic complains of: its name, its value, what it may be."""
+    first = problem.errors(include_url=False)[0]
+    facts = first.get("ctx", {})
+    field = str(first["loc"][0]) if first["loc"] else str(facts.get("name", ""))
+    value = "********" if field == "secret_key" else mask(str(facts.get("input", first["input"])))
+    if first["type"] == "order":
+        allowed = f"it {first['msg']}"
+    else:
+        allowed = f"it must be {_allowed(field)}"
+    meaning = (Settings.model_fields[field].description or "").rstrip(".")
+    return BadSetting(_variable(field), name=_variable(field), value=value, allowed=allowed, meaning=meaning)
+
+
+def _allowed(field: str) -> str:
+    """Return in words what a setting may be: "a whole number from 0 to 65535"."""
+    info = Settings.model_fields[field]
+    if info.annotation is bool:
+        return "on or off"
+    bounds = {name: getattr(rule, name) for rule in info.metadata for name in ("ge", "gt", "le") if hasattr(rule, name)}
+    words = {"ge": "from", "gt": "above", "le": "to"}
+    limits = " ".join(f"{words[name]} {bounds[name]:g}" for name in words if name in bounds)
+    if field in _FORMS:
+        return _FORMS[field][1]
+    kinds = {int: "a whole number", int | None: "a whole number", float: "a number"}
+    if field == "trusted_proxies":
+        return "IP addresses or networks such as 10.0.0.2, 172.16.0.0/12"
+    return f"{kinds.get(info.annotation, 'a text')} {limits}".strip()  # pyright: ignore[reportArgumentType]
+
+
+def _variable(field: str) -> str:
+    return f"STUDIO_{field.upper()}"
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _private_folder(folder: Path) -> None:

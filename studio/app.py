@@ -12,6 +12,7 @@ from pathlib import Path
 import gradio as gr
 from fastapi import FastAPI
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from db.settings import Settings, settings
 from engine import __version__
@@ -40,8 +41,11 @@ def create_app(chosen: Settings | None = None) -> FastAPI:
         max_file_size=chosen.max_upload_bytes, allowed_paths=[], theme=theme.Studio(), head=shell.head(),
         favicon_path=str(theme.STATIC / "icon.png"))
     app.add_middleware(Guard, secret=chosen.secret_key, host=chosen.host)
-    if login.enabled():
+    if chosen.auth:
         app.add_middleware(login.Accounts, secret=chosen.secret_key, host=chosen.host)
+    if chosen.proxies:
+        # Outermost: what a trusted proxy says of scheme and client holds for cookies, origins and password tries.
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=chosen.proxies)
     return app
 
 

@@ -40,14 +40,6 @@ class DatabaseUnreachable(StudioError):
     try_this = "Check STUDIO_DATABASE_URL and that the server is running."
 
 
-class BadSettings(StudioError):
-    """The settings are not valid: {problem}"""
-
-    kind = "settings_invalid"
-    try_this = "Correct the variable STUDIO_{name}."
-    exit_code = 2
-
-
 class BadUsage(StudioError):
     """{problem}"""
 
@@ -76,7 +68,7 @@ def up(host: Host = None, port: Port = None, slots: Slots = None, threads: Threa
     from studio import guard
     from studio.up import up as start
 
-    guard.check_address(chosen.host, os.environ.get("STUDIO_AUTH", "off"))
+    guard.check_address(chosen.host, chosen.auth)
     raise typer.Exit(start(chosen, open_browser=open_browser))
 
 
@@ -182,10 +174,6 @@ def _explained(error: Exception) -> StudioError:
         context: Any = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "peft-studio"
         return BadUsage(problem=str(error.format_message()).strip(), command=command)  # type: ignore[attr-defined]
-    if kind.__module__.startswith("pydantic") and kind.__name__ == "ValidationError":
-        first = error.errors()[0]  # type: ignore[attr-defined]
-        name = ".".join(str(part) for part in first["loc"])
-        return BadSettings(name, problem=first["msg"], name=name.upper())
     if kind.__module__.startswith("sqlalchemy"):
         return DatabaseUnreachable(problem=str(getattr(error, "orig", error)).strip().splitlines()[0][:300])
     return Unexpected(problem=f"{kind.__name__}: {error}"[:500])

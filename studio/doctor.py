@@ -17,6 +17,7 @@ from db import migrate, users, workers
 from db.session import database
 from db.settings import mask, settings
 from engine import __version__, starter
+from engine.errors import StudioError
 from studio.text import plural, size
 
 Level = Literal["good", "warn", "bad"]
@@ -42,7 +43,10 @@ class Finding:
 
 def report() -> list[Finding]:
     """Return every finding; a check that breaks is itself a finding."""
-    return [_safely(check) for check in (_python, _packages, _folder, _disk, _database, _broker, _workers, _starters)]
+    found = [_safely(check) for check in (_python, _packages, _settings)]
+    # Everything else is read from the settings.
+    rest = (_folder, _disk, _database, _broker, _workers) if found[-1].level == "good" else ()
+    return found + [_safely(check) for check in (*rest, _starters)]
 
 
 def healthy(found: list[Finding]) -> bool:
@@ -78,8 +82,10 @@ def versions() -> dict[str, str]:
 def as_dict() -> dict[str, Any]:
     """Return the whole report as JSON values."""
     found = report()
-    return {"healthy": healthy(found), "findings": [asdict(item) for item in found], "places": places(),
-            "settings": settings().masked(), "versions": versions()}
+    there = all(item.level == "good" for item in found if item.name == "settings")
+    return {"healthy": healthy(found), "findings": [asdict(item) for item in found],
+            "places": places() if there else {}, "settings": settings().masked() if there else {},
+            "versions": versions()}
 
 
 def _safely(check: Callable[[], Finding]) -> Finding:
@@ -87,6 +93,8 @@ def _safely(check: Callable[[], Finding]) -> Finding:
         return check()
     except Exception as problem:
         name = check.__name__.strip("_")
+        if isinstance(problem, StudioError):
+            return Finding(name, name.capitalize(), "bad", problem.what, problem.try_this)
         return Finding(name, name.capitalize(), "bad", f"It could not be checked: {type(problem).__name__}: {problem}",
                        "See the other findings first; this one often follows from them.")
 
@@ -106,6 +114,11 @@ def _packages() -> Finding:
     rest = f"; without the optional {', '.join(optional)}" if optional else ""
     main = ", ".join(f"{name} {_version(name)}" for name in ("torch", "transformers", "peft", "gradio"))
     return Finding("packages", "Packages", "good", main + rest)
+
+
+def _settings() -> Finding:
+    given = sum(f"STUDIO_{name.upper()}" in os.environ for name in type(settings()).model_fields)
+    return Finding("settings", "Settings", "good", f"{plural(given, 'variable')} set, the rest at their defaults")
 
 
 def _folder() -> Finding:

@@ -63,9 +63,9 @@ class Forbidden(Refused):
     status = 403
 
 
-def check_address(host: str, auth: str) -> None:
+def check_address(host: str, auth: bool) -> None:
     """Raise NotLoopback when `host` is reachable from elsewhere and authentication is off."""
-    if not is_loopback(host) and auth.lower() not in ("on", "true", "1", "yes"):
+    if not is_loopback(host) and not auth:
         raise NotLoopback("host", host=host)
 
 

@@ -8,7 +8,6 @@ that a changed password ends every session. With STUDIO_AUTH off it is not there
 from __future__ import annotations
 
 import html
-import os
 import secrets
 import time
 from collections import OrderedDict
@@ -22,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from db import accounts
 from db.accounts import WrongPassword
+from db.settings import settings
 from db.users import User
 from engine.errors import Refused
 from studio.api.errors import problem
@@ -49,7 +49,7 @@ class TooManyTries(Refused):
 
 def enabled() -> bool:
     """Return whether people have to sign in."""
-    return os.environ.get("STUDIO_AUTH", "off").lower() in ("on", "true", "1", "yes")
+    return settings().auth
 
 
 class Accounts:

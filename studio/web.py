@@ -15,7 +15,7 @@ def serve(host: str | None = None, port: int | None = None) -> None:
     """Serve until stopped; raises guard.NotLoopback for an address others can reach while authentication is off."""
     chosen = settings()
     address, number = host or chosen.host, port or chosen.port
-    guard.check_address(address, os.environ.get("STUDIO_AUTH", "off"))
+    guard.check_address(address, chosen.auth)
     # Arrow's own allocator keeps memory for each of the server's threads: 60 MB more with twenty open pages.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     from studio.app import create_app

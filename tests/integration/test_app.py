@@ -208,10 +208,21 @@ def test_an_event_larger_than_any_form_is_refused(client: TestClient) -> None:
     assert answer.status_code == 413
 
 
-@pytest.mark.parametrize(("host", "auth", "allowed"), [("127.0.0.1", "off", True), ("localhost", "off", True),
-                                                       ("::1", "off", True), ("0.0.0.0", "off", False),
-                                                       ("192.168.1.5", "off", False), ("0.0.0.0", "on", True)])
-def test_it_listens_for_others_only_with_authentication(host: str, auth: str, allowed: bool) -> None:
+def test_behind_a_trusted_proxy_that_speaks_https_the_cookie_is_secure(
+        fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STUDIO_TRUSTED_PROXIES", "10.0.0.2, 172.16.0.0/12")
+    settings.cache_clear()
+    app, told = create_app(), {"X-Forwarded-Proto": "https"}
+    secure = {address: "; Secure" in TestClient(app, base_url=LOCAL, client=(address, 5000)).get(
+        "/", headers=told).headers["set-cookie"] for address in ("10.0.0.2", "172.16.9.9", "10.0.0.3")}
+    assert secure == {"10.0.0.2": True, "172.16.9.9": True, "10.0.0.3": False}
+    assert "; Secure" not in TestClient(app, base_url=LOCAL, client=("10.0.0.2", 1)).get("/").headers["set-cookie"]
+
+
+@pytest.mark.parametrize(("host", "auth", "allowed"), [("127.0.0.1", False, True), ("localhost", False, True),
+                                                       ("::1", False, True), ("0.0.0.0", False, False),
+                                                       ("192.168.1.5", False, False), ("0.0.0.0", True, True)])
+def test_it_listens_for_others_only_with_authentication(host: str, auth: bool, allowed: bool) -> None:
     if allowed:
         guard.check_address(host, auth)
     else:

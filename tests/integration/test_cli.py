@@ -144,10 +144,25 @@ def test_an_error_is_one_block_that_says_what_to_do(fresh: Path, run: Run, argum
         assert json.loads(run(*arguments, "--json")[2].strip().splitlines()[-1])["kind"] == kind
 
 
-def test_a_wrong_setting_is_named(fresh: Path, run: Run, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("words", ["runs list", "up", "web", "worker", "migrate", "doctor --worker"])
+def test_a_wrong_setting_is_named(fresh: Path, run: Run, monkeypatch: pytest.MonkeyPatch, words: str):
     monkeypatch.setenv("STUDIO_PORT", "many")
-    code, _, error = run("runs", "list")
-    assert code == 2 and "STUDIO_PORT" in error
+    code, _, error = run(*words.split())
+    assert code == 2 and "STUDIO_PORT is 'many', but it must be a whole number from 0 to 65535" in error
+    monkeypatch.delenv("STUDIO_PORT")
+    monkeypatch.setenv("STUDIO_DATA_DIR", "/dev/null/data")
+    code, _, error = run(*words.split())
+    assert code == 2 and "STUDIO_DATA_DIR is '/dev/null/data'" in error
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_the_doctor_says_once_what_is_wrong_with_a_setting(
+        fresh: Path, run: Run, monkeypatch: pytest.MonkeyPatch, as_json: bool):
+    monkeypatch.setenv("STUDIO_SLOTS", "0")
+    code, text, error = run("doctor", *(["--json"] if as_json else []))
+    assert code == 1 and error == "" and text.count("STUDIO_SLOTS is '0'") == 1
+    assert "a whole number from 1 to 64" in text and "Set STUDIO_SLOTS to something else" in text
+    assert "ValidationError" not in text
 
 
 def test_a_database_that_does_not_answer_is_named(fresh: Path, run: Run, monkeypatch: pytest.MonkeyPatch):

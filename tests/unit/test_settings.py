@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from db.errors import BadDataFolder, BadSetting
 from db.session import normal
 from db.settings import LONGEST_SOCKET, Settings, mask, settings
 
@@ -130,6 +131,41 @@ def test_times_that_would_let_two_children_train_one_run_are_refused(tmp_path: P
     for wrong in ({"orphan_seconds": 60}, {"heartbeat_seconds": 40}):
         with pytest.raises(ValidationError):
             Settings(data_dir=tmp_path, **wrong)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(("name", "value", "allowed"), [
+    ("STUDIO_PORT", "many", "a whole number from 0 to 65535"), ("STUDIO_PORT", "70000", "from 0 to 65535"),
+    ("STUDIO_AUTH", "perhaps", "on or off"), ("STUDIO_LEASE_SECONDS", "-1", "a number above 0"),
+    ("STUDIO_ORPHAN_SECONDS", "70", "below STUDIO_LEASE_SECONDS, which is 60"), ("STUDIO_THREADS", "x", "from 1"),
+    ("STUDIO_TRUSTED_PROXIES", "proxy.example", "IP addresses or networks"),
+    ("STUDIO_DATABASE_URL", "mysql://h/d", "postgresql://"), ("STUDIO_BROKER_URL", "amqp://h", "redis://")])
+def test_a_wrong_variable_is_named_with_its_value_and_what_is_allowed(
+        monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str, allowed: str):
+    monkeypatch.setenv("STUDIO_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv(name, value)
+    settings.cache_clear()
+    with pytest.raises(BadSetting) as caught:
+        settings()
+    assert caught.value.what.startswith(f"{name} is '{value}', but it must be ") and allowed in caught.value.what
+    assert caught.value.where == name and name in caught.value.try_this
+
+
+def test_a_wrong_variable_shows_no_password(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("STUDIO_DATABASE_URL", "mysql://me:hunter2@h/d")
+    settings.cache_clear()
+    with pytest.raises(BadSetting) as caught:
+        settings()
+    assert "hunter2" not in str(caught.value.as_dict()) and "mysql://me:" in caught.value.what
+
+
+@pytest.mark.parametrize("folder", ["/proc/nowhere/data", "/etc/hostname", "/dev/null/data"])
+def test_a_data_folder_that_cannot_be_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch, folder: str):
+    monkeypatch.setenv("STUDIO_DATA_DIR", folder)
+    settings.cache_clear()
+    with pytest.raises(BadDataFolder) as caught:
+        settings()
+    assert f"STUDIO_DATA_DIR is '{folder}'" in caught.value.what and "may write" in caught.value.try_this
+    assert "Errno" not in caught.value.what
 
 
 @pytest.mark.parametrize(("url", "driver"), [
