@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from engine.data.compute import pc
+from engine.data.dialect import LONE
 from engine.data.errors import LineTooLong, QuoteNotClosed, TooManyColumns
 from engine.data.faults import Faults
 from engine.data.kinds import Widened
@@ -57,7 +58,7 @@ def _by_arrow(path: Path, source: Source, faults: Faults, hooks: Hooks, block: i
             read_options=pacsv.ReadOptions(block_size=block, use_threads=False, column_names=names,
                                            skip_rows_after_names=1 if source.header else 0),
             parse_options=pacsv.ParseOptions(
-                delimiter=source.delimiter or "\x1f", quote_char=source.quote or False,
+                delimiter=source.delimiter or LONE, quote_char=source.quote or False,
                 escape_char=source.escape or False, newlines_in_values=bool(source.quote), invalid_row_handler=unfit),
             convert_options=pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()),
                                                  strings_can_be_null=False, check_utf8=False))

@@ -11,9 +11,14 @@ from engine.data import names as known_names
 from engine.data.source import Source
 
 DELIMITERS = (",", "\t", ";", "|")
+#: Stands for the delimiter of a file with one column, where no character separates anything.
+LONE = "\x1f"
 _NAME = re.compile(r"^[\w .\-/#()\[\]:&%?*+@$]{1,48}$")
 _NUMBER = re.compile(r"^\s*[-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][-+]?\d+)?\s*$")
 _SAMPLE_ROWS = 400
+#: Characters looked at to tell whether quotes enclose the cells of a single column.
+_LONE_SAMPLE = 8 << 20
+_CELL = re.compile(r'"([^"]*(?:""[^"]*)*)"(?=\n|\Z)|([^"\n][^\n]*)|\n+')
 
 
 def detect(text: str, whole: bool, sample: bytes = b"") -> Source:
@@ -22,6 +27,8 @@ def detect(text: str, whole: bool, sample: bytes = b"") -> Source:
     `sample` may hold a longer stretch of the file, to judge quotes by.
     """
     delimiter, quote, spaced = _delimiter(text, whole)
+    if not (delimiter and quote) and _is_quoted_column(text, whole, sample):
+        delimiter, quote, spaced = "", '"', False
     if delimiter == "\t" and quote and sample and not _tab_quotes(sample):
         quote = ""
     rows = rows_of(text, delimiter, quote, whole=whole, limit=_SAMPLE_ROWS, spaced=spaced)
@@ -38,12 +45,12 @@ def detect(text: str, whole: bool, sample: bytes = b"") -> Source:
 def rows_of(text: str, delimiter: str, quote: str, *, whole: bool, limit: int, spaced: bool = False,
             escape: str = "") -> list[list[str]]:
     """Return up to `limit` rows that are not empty; the last, which may be cut, is left out unless `whole`."""
-    if not delimiter:
+    if not delimiter and not quote:
         lines = [[line] for line in text.split("\n")[:limit + 1] if line.strip()]
         return lines if whole or len(lines) < 2 else lines[:-1]
-    reader = csv.reader(io.StringIO(text.replace("\0", ""), newline="\n"), delimiter=delimiter, quotechar=quote or None,
-                        quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE, skipinitialspace=spaced,
-                        escapechar=escape or None)
+    reader = csv.reader(io.StringIO(text.replace("\0", ""), newline="\n"), delimiter=delimiter or LONE,
+                        quotechar=quote or None, quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
+                        skipinitialspace=spaced, escapechar=escape or None)
     rows: list[list[str]] = []
     csv.field_size_limit(1 << 28)
     try:
@@ -130,6 +137,39 @@ def _delimiter(text: str, whole: bool) -> tuple[str, str, bool]:
     if best[0] < 0.6:
         return "", "", False
     return best[1:]
+
+
+def _is_quoted_column(text: str, whole: bool, sample: bytes = b"") -> bool:
+    """Tell whether quotes enclose the cells of a file with one column, rather than belong to lines of text.
+
+    Every quote that opens a line must close at the end of one. Then either all cells are quoted (a header may not be),
+    or just those that have to be: they hold line breaks, doubled quotes or a delimiter, the others do not.
+    """
+    if len(sample) > len(text) and b"\n" in sample:
+        # Only ASCII characters matter here, and they are the same in all encodings that come with a sample.
+        text, whole = sample[:_LONE_SAMPLE].decode("latin-1").replace("\r\n", "\n"), len(sample) <= _LONE_SAMPLE
+    if not (text.startswith('"') or '\n"' in text):
+        return False
+    quoted: list[str] = []
+    bare: list[str] = []
+    place = 0
+    while place < len(text):
+        cell = _CELL.match(text, place)
+        if cell is None:
+            if whole or not (quoted or bare):
+                return False
+            break
+        place = cell.end()
+        if cell[1] is not None:
+            quoted.append(cell[1])
+        elif cell[2]:
+            bare.append(cell[2])
+    if not quoted or len(bare) <= 1:
+        return bool(quoted)
+    if all("\n" in cell or '""' in cell or "," in cell or "\t" in cell or ";" in cell for cell in quoted):
+        sure = any("\n" in cell or '""' in cell for cell in quoted)
+        return sure or not any("," in cell or '"' in cell for cell in bare)
+    return False
 
 
 def _steadiness(rows: list[list[str]]) -> float:

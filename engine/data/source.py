@@ -15,7 +15,7 @@ Format = Literal["csv", "tsv", "json", "jsonl", "parquet", "labelled"]
 class Source(BaseModel):
     """How to read a file: recognised by its content, correctable by a person before reading.
 
-    `delimiter` is "" for files of one text a line; `quote` is "" where quotes belong to the text; `faulty` says whether
+    `delimiter` is "" for files of one column; `quote` is "" where quotes belong to the text; `faulty` says whether
     rows that do not fit are reported as an error or left out.
     """
 

@@ -95,6 +95,27 @@ def test_headers_are_told_from_rows(tmp_path: Path, content: str, columns: list[
     assert read.read(path).column_names == columns
 
 
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL], ids=["needed", "all"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["lf", "crlf"])
+@pytest.mark.parametrize("extra", ["\nand a second line", ' with "quoted" words', ", with a comma", ",\nand, more"])
+def test_quotes_may_enclose_the_cells_of_a_single_column(tmp_path: Path, extra: str, end: str, quoting: int) -> None:
+    texts = [f"note number {i} says this" + (extra if i % 9 == 0 else "") for i in range(80)]
+    out = io.StringIO()
+    csv.writer(out, quoting=quoting, lineterminator=end).writerows([["text"], *([text] for text in texts)])
+    path = tmp_path / "one.csv"
+    path.write_text(out.getvalue(), newline="")
+    assert read.sniff(path).columns == ["text"]
+    assert [text for text, in rows(read.read(path))] == texts
+    assert [row["text"] for row in read.preview(path, 5).rows] == texts[:5]
+
+
+def test_quotes_in_lines_of_text_stay_where_they_are(tmp_path: Path) -> None:
+    said = [f'"Go on," said number {i}. "I listen."' if i % 3 == 0 else f"Number {i} said nothing." for i in range(60)]
+    path = tmp_path / "story.txt"
+    path.write_text("\n".join(said))
+    assert [text for text, in rows(read.read(path))] == said
+
+
 RECORDS = [{"text": f"row {i}", "label": i % 2, "score": i / 4} for i in range(5)]
 
 
