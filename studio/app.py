@@ -16,7 +16,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from db.settings import Settings, settings
 from engine import __version__
-from studio import api, health, login, shell, theme
+from studio import api, health, login, nowhere, shell, theme
 from studio.guard import Guard
 from studio.pages import builder, pages
 
@@ -40,6 +40,7 @@ def create_app(chosen: Settings | None = None) -> FastAPI:
         run_history=False, mcp_server=False, enable_monitoring=False, pwa=False,
         max_file_size=chosen.max_upload_bytes, allowed_paths=[], theme=theme.Studio(), head=shell.head(),
         favicon_path=str(theme.STATIC / "icon.png"))
+    app.add_middleware(nowhere.Nowhere)
     app.add_middleware(Guard, secret=chosen.secret_key, host=chosen.host)
     if chosen.auth:
         app.add_middleware(login.Accounts, secret=chosen.secret_key, host=chosen.host)

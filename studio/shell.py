@@ -24,8 +24,8 @@ from studio.widgets import address, asset, choice, choices, chosen, confirm, con
 if TYPE_CHECKING:
     from studio.pages import Page
 
-__all__ = ["address", "choice", "choices", "chosen", "confirm", "confirmation", "frame", "html", "load", "on",
-           "picker", "picks", "poll", "queries", "query", "safely", "section"]
+__all__ = ["address", "choice", "choices", "chosen", "confirm", "confirmation", "footer", "frame", "html", "load",
+           "navigation", "on", "picker", "picks", "poll", "queries", "query", "safely", "section"]
 
 log = logging.getLogger("studio")
 Busy = Literal["full", "minimal", "hidden"]
@@ -37,14 +37,13 @@ POLLED = "<i data-polled hidden></i>"
 def frame(page: Page, *, title: str = "", lead: str = "",
           width: Literal["normal", "wide"] = "normal") -> Iterator[None]:
     """Draw navigation, page head and footer around the components made inside."""
-    from studio.pages import pages
-    html(_navigation(page, pages()), elem_id="ps-header", classes=["ps-header"])
+    html(navigation(page), elem_id="ps-header", classes=["ps-header"])
     with gr.Column(elem_id=f"page-{page.name}", elem_classes=["ps-page", f"ps-{width}"]):
         if title or lead:
             html(f'<div class="ps-head"><h1 id="main" tabindex="-1">{esc(title or page.title)}</h1>'
                  f'<p class="ps-lead">{esc(lead)}</p></div>', elem_id="page-head")
         yield
-        html(_footer(), elem_id="ps-footer")
+        html(footer(), elem_id="ps-footer")
 
 
 @contextmanager
@@ -200,10 +199,13 @@ def _as_list(items: Any) -> list[Any]:
     return list(items) if isinstance(items, Sequence | set) else [items]
 
 
-def _navigation(page: Page, every: Sequence[Page]) -> str:
+def navigation(page: Page) -> str:
+    """Return the links to every page, that of `page` marked as the one that is open."""
+    from studio.pages import pages
+
     here = ' aria-current="page"'
     entries = "".join(f'<li><a href="{esc(p.path)}"{here if p.name == page.name else ""}>{p.icon_svg}'
-                      f"<span>{esc(p.title)}</span></a></li>" for p in every)
+                      f"<span>{esc(p.title)}</span></a></li>" for p in pages())
     return (f'<a class="ps-skip" href="{esc(page.path)}#main">Skip to content</a>'
             f'<div class="ps-brand"><a href="/" aria-label="PEFT Studio, home">{LOGO}'
             "<span>PEFT <i>Studio</i></span></a>"
@@ -224,7 +226,8 @@ def _sign_out() -> str:
     return f'<form method="post" action="/logout">{button}</form>'
 
 
-def _footer() -> str:
+def footer() -> str:
+    """Return what stands at the end of every page."""
     return (f'<footer class="ps-footer"><span>PEFT Studio {esc(__version__)}</span>'
             '<span>Everything stays on your machines.</span></footer>')
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 
 from studio import downloads
 from studio.api import adapters, breakdown, datasets, errors, limit, models, predictions, runs, users
+from studio.api.deps import known_parameters
 
 PARTS = (datasets, models, runs, adapters, predictions, breakdown, users)
 
 #: Everything under /api/v1.
 router = APIRouter()
 for part in PARTS:
-    router.include_router(part.router)
+    router.include_router(part.router, dependencies=[Depends(known_parameters)])
 
 
 @router.api_route("/{path:path}", methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)

@@ -61,6 +61,14 @@ def problem(error: StudioError, *, instance: str = "", headers: dict[str, str] |
     return Response(json.dumps(body, ensure_ascii=False), error.status, headers, "application/problem+json")
 
 
+def not_json(said: str, text: Any, position: int) -> BadRequest:
+    """Return the error for a body that is not JSON at a character: its line and column, counted from 1."""
+    before = str(text or "")[:position]
+    line, column = before.count("\n") + 1, position - (before.rfind("\n") + 1) + 1
+    return BadRequest(f"body, line {line}, column {column}", problem=f"it is not JSON ({said})",
+                      try_this="Correct it there and send it again.")
+
+
 def title(status: int) -> str:
     """Return the usual phrase for an HTTP status."""
     try:
@@ -88,6 +96,9 @@ def _studio_error(request: Request, error: Exception) -> Response:
 def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        told = not_json(first["ctx"]["error"], error.body, first["loc"][-1])
+        return problem(told, instance=request.url.path)
     where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
     return problem(BadRequest(where or "body", problem=f"{where or 'body'}: {first['msg']}"), instance=request.url.path)
 

@@ -15,7 +15,7 @@ from engine.starter import STARTERS, installed
 from studio import records, service
 from studio.api import upload
 from studio.api.deps import Me
-from studio.api.errors import BadRequest
+from studio.api.errors import BadRequest, not_json
 
 router = APIRouter(prefix="/models", tags=["models"])
 
@@ -107,5 +107,7 @@ async def _body(request: Request) -> Reference:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "body"
         raise BadRequest(where, problem=f"{where}: {first['msg']}") from None
-    except ValueError:
-        raise BadRequest("body", problem="it is not JSON") from None
+    except json.JSONDecodeError as error:
+        raise not_json(error.msg, error.doc, error.pos) from None
+    except UnicodeDecodeError:
+        raise BadRequest("body", problem="it is not UTF-8") from None

@@ -115,6 +115,17 @@ def test_every_page_answers_with_our_look_and_nothing_from_elsewhere(client: Tes
     assert {"home", "train", "settings"} <= {page.name for page in pages()}
 
 
+def test_an_address_where_nothing_is_shows_a_page_with_ways_on_and_programs_get_json(client: TestClient) -> None:
+    told = {"Accept": "text/html,*/*"}
+    for path in ("/nosuchpage", "/runs/run_1", "/%3Cscript%3E", "/download/adapters/ad_none"):
+        answer = client.get(path, headers=told)
+        assert answer.status_code == 404 and answer.headers["content-type"].startswith("text/html")
+        assert 'href="/runs"' in answer.text and "<script>" not in answer.text.partition("<main")[2]
+        assert "Content-Security-Policy" in answer.headers
+    for path in ("/api/v1/nowhere", "/api/nowhere", "/download/adapters/ad_none"):
+        assert "json" in client.get(path).headers["content-type"]
+
+
 def test_files_of_ours_are_served_and_nothing_beside_them(client: TestClient) -> None:
     for url in re.findall(r'(?:src|href)="([^"]+)"', shell.head()):
         answer = client.get(url)
