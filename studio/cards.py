@@ -10,7 +10,7 @@ from typing import Any
 
 from engine.errors import StudioError
 from engine.findings import Finding
-from studio.text import count, duration, esc, plural
+from studio.text import duration, esc
 
 #: Run states -> (word shown, tone).
 STATES: dict[str, tuple[str, str]] = {
@@ -61,13 +61,7 @@ def findings(found: Iterable[Finding | Mapping[str, Any]], empty_text: str = "")
 
 def _finding(item: Finding) -> str:
     tone, word = LEVELS[item.level]
-    place = [item.where] if item.where else []
-    if item.rows:
-        shown = ", ".join(count(row) for row in item.rows[:8])
-        place.append(f"rows {shown}" + (" …" if max(item.count, len(item.rows)) > 8 else ""))
-    if item.count > 1:
-        place.append(plural(item.count, "time"))
-    where = f'<p class="ps-where">{esc(" · ".join(place))}</p>' if place else ""
+    where = f'<p class="ps-where">{esc(item.place)}</p>' if item.place else ""
     hint = f'<p class="ps-try">{esc(item.try_this)}</p>' if item.try_this else ""
     return (f'<li class="ps-note ps-{tone}" data-kind="{esc(item.kind)}"><span class="ps-badge ps-{tone}">{word}</span>'
             f'<div><p class="ps-what">{esc(item.what)}</p>{where}{hint}</div></li>')

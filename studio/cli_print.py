@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from engine.errors import StudioError
+from engine.findings import Finding
 from studio.text import count, duration, metric
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
@@ -82,8 +83,7 @@ def failure(error: StudioError | Mapping[str, Any], *, as_json: bool = False) ->
 
 def finding(item: Mapping[str, Any]) -> None:
     """Print one thing noticed about a dataset."""
-    rows = ", ".join(str(row) for row in item.get("rows", [])[:8])
-    place = " ".join(part for part in (str(item.get("where") or ""), f"rows {rows}" if rows else "") if part)
+    place = Finding.model_validate(item).place
     say(f"{str(item.get('level', '')).capitalize()}: {item.get('what')}" + (f" ({place})" if place else ""))
     if item.get("try_this"):
         say(f"  Try this: {item['try_this']}")

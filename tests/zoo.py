@@ -228,6 +228,14 @@ BEASTS = [
     Beast("odd_messages.jsonl", lines(*({"messages": [{"role": "user", "content": "a"},
                                                       {"role": "assistant", "content": "b"}]},) * 9,
                                       {"messages": ["hello", "hi"]}), "messages_malformed", "error"),
+    Beast("texts_as_messages.jsonl", lines(*({"messages": "hello"},) * 30), "not_messages", "error"),
+    Beast("lists_as_messages.jsonl", lines(*({"messages": ["hello", "hi"]},) * 30), "not_messages", "error"),
+    Beast("objects_as_messages.jsonl", lines(*({"messages": [{"a": i}, {"b": i}]} for i in range(30))),
+          "not_messages", "error"),
+    Beast("broken_bytes.jsonl", data(b'{"text": "fine words", "label": "a"}\n{"text": "caf\xe9 x", "label": "b"}\n'),
+          "invalid_utf8", "warning"),
+    Beast("broken_bytes.json", data(b'[{"text": "fine words", "label": "a"}, {"text": "caf\xe9 x", "label": "b"}]'),
+          "invalid_utf8", "warning"),
 ]
 
 

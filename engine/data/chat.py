@@ -11,6 +11,9 @@ ROLES = {"human": "user", "user": "user", "customer": "user", "gpt": "assistant"
          "chatgpt": "assistant", "bard": "assistant", "model": "assistant", "ai": "assistant", "chatbot": "assistant",
          "assistant": "assistant", "system": "system", "developer": "system", "tool": "tool", "function": "tool",
          "observation": "tool"}
+#: How a conversation is written, as said to a person.
+EXPECTED = ('Write each conversation as a list of objects with `role` and `content`, such as '
+            '[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}].')
 _ROLE_KEYS = ("role", "from", "speaker")
 _TEXT_KEYS = ("content", "value", "text")
 
@@ -37,6 +40,8 @@ def normalise(value: Any) -> tuple[list[dict[str, str | None]] | None, str]:
     for place, message in enumerate(value, 1):
         if not isinstance(message, dict):
             return None, f"message {place} is not an object with role and content"
+        if not any(key in message for key in (*_ROLE_KEYS, *_TEXT_KEYS)):
+            return None, f"message {place} has neither role nor content"
         role = next((message[key] for key in _ROLE_KEYS if key in message), None)
         text = next((message[key] for key in _TEXT_KEYS if key in message), None)
         if role is not None and not isinstance(role, str):

@@ -73,7 +73,7 @@ def guess(data: Preview | pa.Table) -> Guess:
     """Return the likeliest task and roles of a preview or a table; looks at its first 2,000 rows."""
     found = profiles(data)
     usable = [item for item in found if item.kind != "empty"]
-    for attempt in (_messages, _exchange, _pair_with_label, _labelled, _unnamed_exchange, _plain_text):
+    for attempt in (_messages, _exchange, _pair_with_label, _labelled, _misshapen, _unnamed_exchange, _plain_text):
         result = attempt(usable)
         if result is not None:
             return result
@@ -231,6 +231,15 @@ def _joined_by(values: Sequence[str]) -> str:
         if short and len(set(parts)) < len(set(values)) and len(set(parts)) <= max(3, len(parts) / 3):
             return mark
     return ""
+
+
+def _misshapen(found: list[Profile]) -> Guess | None:
+    """Take a column called messages for conversations though it holds none: checking says what is wrong with it."""
+    named = next((item for item in found if item.plain in names.CONVERSATIONS), None)
+    if named is None:
+        return None
+    return Guess(task="causal_lm", columns={"messages": named.name} | _system(found), confidence=0.5,
+                 why=[f"'{named.name}' is the usual name of conversations, though it holds something else."])
 
 
 def _unnamed_exchange(found: list[Profile]) -> Guess | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from engine.findings import Finding, Level
 
 
@@ -20,10 +22,16 @@ def note(kind: str, what: str, where: str, try_this: str) -> Finding:
     return Finding(kind=kind, level="note", what=what, where=where, try_this=try_this)
 
 
-def some(level: Level, kind: str, what: str, rows: list[int], count: int, try_this: str, column: str) -> Finding:
-    """Return a finding about `count` rows, of which the first are in `rows`; they are named at the end of the text."""
-    shown = ", ".join(f"{row:,}" for row in rows[:5])
+def some(level: Level, kind: str, what: str, rows: list[int], count: int, try_this: str, column: str,
+         turns: Sequence[int] = ()) -> Finding:
+    """Return a finding about `count` rows, of which the first are in `rows`; they are named at the end of the text.
+
+    `turns` gives, for each of `rows`, the message concerned, counted from 1.
+    """
+    named = [f"{row:,}" + (f", message {turns[i]}" if turns else "") for i, row in enumerate(rows[:5])]
+    shown = ("; " if turns else ", ").join(named)
     more = " …" if count > 5 else ""
     text = f"{what} in {count:,} rows ({shown}{more})." if count > 1 else f"{what} in row {shown}."
-    place = f"row {rows[0]}, column {column}" if rows else column
-    return Finding(kind=kind, level=level, what=text, where=place, try_this=try_this, rows=rows, count=count)
+    places = [f"row {first}" for first in named[:1]] + [f"column {name}" for name in (column,) if name]
+    return Finding(kind=kind, level=level, what=text, where=", ".join(places), try_this=try_this, rows=rows,
+                   count=count)

@@ -96,7 +96,7 @@ def _messages(values: Sequence[Any], name: str, first_row: int, faults: Faults) 
         messages, wrong = chat.normalise(value)
         if wrong:
             faults.add("messages_malformed", row, f"Row {row}: {wrong} (column '{name}').",
-                       "Write each conversation as a list of objects with `role` and `content`.")
+                       chat.EXPECTED)
         found.append(messages)
     return pa.array(found, chat.MESSAGES)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
+
 import numpy as np
 import pyarrow as pa
 
-from engine.data import cells
+from engine.data import cells, chat
 from engine.data.compute import pc
 from engine.data.findings import error, some
-from engine.findings import Finding
+from engine.findings import Finding, Level
 
 ROLES = ("system", "user", "assistant", "tool")
 
@@ -16,28 +19,45 @@ ROLES = ("system", "user", "assistant", "tool")
 def conversations(table: pa.Table, column: str) -> list[Finding]:
     """Return faults of a column of conversations: empty, unknown roles, no text, no answer, roles out of order."""
     if not cells.is_messages(table.column(column)):
-        return [error("not_messages", f"The column '{column}' does not hold conversations.", column,
-                      "Map a column of lists of {role, content}, or map prompt and completion instead.")]
-    array = cells.whole(table.column(column))
-    turns = _Turns(array)
+        return [_no_conversations(table.column(column), column)]
+    turns = _Turns(cells.whole(table.column(column)), column)
+    unanswered = turns.unanswered()
     found = [
         some("error", "conversation_empty", "The conversation is empty", *_rows(turns.empty),
              "Remove these rows.", column),
-        some("error", "role_unknown", f"A message has the role {turns.strange()}", *turns.rows(turns.role < 0),
-             "Use system, user, assistant or tool.", column),
-        some("error", "content_missing", "A message has no content", *turns.rows(turns.lacking),
-             "Give every message a `content` text.", column),
-        some("error", "system_late", "A system message stands after other messages",
-             *turns.rows((turns.role == 0) & ~turns.first), "Put it first, or join it with another message.", column),
-        some("error", "no_answer", "The assistant never answers", *_rows(turns.unanswered()),
+        turns.told("error", "role_unknown", f"A message has {turns.strange()}", turns.role < 0,
+                   "Use system, user, assistant or tool."),
+        turns.told("error", "content_missing", "A message has no content", turns.lacking,
+                   "Give every message a `content` text."),
+        turns.told("error", "system_late", "A system message stands after other messages",
+                   (turns.role == 0) & ~turns.first, "Put it first, or join it with another message."),
+        some("error", "no_answer", "The assistant never answers", *_rows(unanswered),
              "Add the answer, or remove these rows; answers are what is learned.", column),
-        some("warning", "role_order", "Roles are out of order (user and assistant should take turns, user first)",
-             *turns.rows(turns.misplaced()), "Many chat templates refuse this; correct these conversations.", column),
+        turns.told("warning", "role_order", "Roles are out of order (user and assistant should take turns, user first)",
+                   turns.misplaced() & ~unanswered[turns.parent],
+                   "Many chat templates refuse this; correct these conversations."),
         some("warning", "ends_with_question", "The conversation does not end with an answer",
              *_rows(turns.open_ended()), "The last message is not learned from. Go on, or remove it.", column),
-        some("warning", "content_blank", "A message is empty", *turns.rows(turns.blank & ~turns.lacking),
-             "Go on, or fill or remove it.", column)]
+        turns.told("warning", "content_blank", "A message is empty", turns.blank & ~turns.lacking,
+                   "Go on, or fill or remove it.")]
     return [item for item in found if item.count]
+
+
+def _no_conversations(values: pa.ChunkedArray, column: str) -> Finding:
+    """Return what the first filled cell of a column without conversations holds instead."""
+    filled = pc.is_valid(cells.whole(values))
+    rows, count = cells.rows_where(filled)
+    if not rows:
+        return error("not_messages", f"The column '{column}' is empty in every row.", column, chat.EXPECTED)
+    value = values[rows[0] - 1].as_py()
+    text = value if isinstance(value, str) else ""
+    with suppress(ValueError, RecursionError):
+        value = json.loads(text) if text.lstrip()[:1] in ("[", "{") else value
+    wrong = chat.normalise(value)[1] or "the conversation is a text that spells JSON, not a list"
+    hint = "Save the file as jsonl or parquet, where a cell can be a list." if text and isinstance(value, list) else ""
+    return Finding(kind="not_messages", level="error", where=f"row {rows[0]}, column {column}", rows=rows, count=count,
+                   what=f"Row {rows[0]}: {wrong} (column '{column}').",
+                   try_this=" ".join(filter(None, (hint, chat.EXPECTED, "Or map another column."))))
 
 
 def _rows(mask: np.ndarray) -> tuple[list[int], int]:
@@ -47,7 +67,8 @@ def _rows(mask: np.ndarray) -> tuple[list[int], int]:
 class _Turns:
     """All messages of a column side by side: `parent` is the row of each, `role` its number in ROLES or -1."""
 
-    def __init__(self, array: pa.Array) -> None:
+    def __init__(self, array: pa.Array, column: str) -> None:
+        self.column = column
         self.count = len(array)
         lengths = np.asarray(pc.fill_null(pc.list_value_length(array), 0)).astype(np.int64)
         self.empty = lengths == 0
@@ -63,9 +84,14 @@ class _Turns:
         self.last = np.ones(size, dtype=bool)
         self.last[:-1] = self.first[1:]
 
-    def rows(self, mask: np.ndarray) -> tuple[list[int], int]:
-        """Return the rows that have a message where `mask` is true."""
-        return _rows(self.any(mask))
+    def told(self, level: Level, kind: str, what: str, mask: np.ndarray, try_this: str) -> Finding:
+        """Return a finding about the messages in `mask`; the first of each row is named."""
+        rows, count = _rows(self.any(mask))
+        if not count:
+            return Finding(kind=kind, level=level, what=what)
+        starts = np.searchsorted(self.parent, np.array(rows) - 1)
+        turns = [int(np.argmax(mask[start:])) + 1 for start in starts]
+        return some(level, kind, what, rows, count, try_this, self.column, turns)
 
     def any(self, mask: np.ndarray) -> np.ndarray:
         """Return, for each row, whether one of its messages is in `mask`."""
@@ -77,7 +103,7 @@ class _Turns:
         """Return the first unknown role, as shown to a person."""
         places = np.flatnonzero(self.role < 0)
         value = self.roles[int(places[0])].as_py() if len(places) else ""
-        return f"'{value}', which is not known" if value else "left out"
+        return f"the role '{value}', which is not known" if value else "no role"
 
     def unanswered(self) -> np.ndarray:
         """Return the rows without a message of the assistant."""

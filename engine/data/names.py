@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 MESSAGES = ("messages", "conversations", "conversation", "dialogue", "dialog", "chat", "turns")
+#: Fields that can hold nothing but conversations: anything else in them is a mistake.
+CONVERSATIONS = ("messages", "conversations")
 SYSTEM = ("system", "system_prompt", "system_message")
 #: Prompt and completion, the surest first.
 EXCHANGES = (

@@ -173,6 +173,8 @@ class _Reading:
     def findings(self) -> list[Finding]:
         """Return what was noticed about the file as a whole and about its rows."""
         found = [*self.faults.findings(), *records.nested(self.layout), *_odd_source(self.source)]
+        if any(item.kind == "invalid_utf8" for item in found):
+            found = [item for item in found if item.kind != "old_encoding"]
         if self.added:
             found.append(derive.finding())
         return found

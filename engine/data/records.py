@@ -11,12 +11,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from engine.data import chat, kinds
+from engine.data import chat, kinds, names
 from engine.data.errors import BadJson, ColumnarTooLarge, DataError, JsonTooDeep, LineTooLong, NoRecords, UnequalColumns
 from engine.data.faults import Faults
 from engine.data.kinds import Kind, Widened
 from engine.data.source import Source
-from engine.data.stream import Hooks, clean, lines, size_text
+from engine.data.stream import BOMS, Hooks, clean, lines, size_text
 from engine.findings import Finding
 
 SIZE = 20_000
@@ -24,6 +24,7 @@ BYTES = 16 << 20
 COLUMNAR = 64 << 20
 DEEPEST = 64
 _FIX = "Correct these lines (one JSON object a line), or leave them out."
+_ENCODING = "Look whether accented letters are right in these rows; if not, save the file as UTF-8."
 _NESTED = frozenset((dict, list))
 _SPACE = re.compile(r"[ \t\r\n]*")
 
@@ -78,11 +79,11 @@ def batches(path: Path, source: Source, faults: Faults, hooks: Hooks, layout: La
 
 def nested(layout: Layout) -> list[Finding]:
     """Return a warning for columns that hold nested data as JSON text."""
-    names = [name for name, kind in layout.kinds.items() if kind == "json"]
-    if not names:
+    found = [name for name, kind in layout.kinds.items() if kind == "json" and name not in names.CONVERSATIONS]
+    if not found:
         return []
-    listed = ", ".join(f"'{name}'" for name in names)
-    return [Finding(kind="nested_json", level="warning", where=names[0], count=len(names),
+    listed = ", ".join(f"'{name}'" for name in found)
+    return [Finding(kind="nested_json", level="warning", where=found[0], count=len(found),
                     what=f"The columns {listed} hold nested data; they are kept as JSON text.",
                     try_this="Flatten them into fields of their own if you want to train on what is inside.")]
 
@@ -94,6 +95,10 @@ def flat(row: dict[str, Any], layout: Layout, prefix: str = "", depth: int = 0) 
     found: dict[str, Any] = {}
     for key, value in row.items():
         name = prefix + str(key).replace("\n", " ")
+        if not prefix and name in names.CONVERSATIONS:
+            # What is wrong with it can be said only while it is whole.
+            found[name] = value
+            continue
         inner = value[0] if isinstance(value, list) and len(value) == 1 else value
         if isinstance(value, list) and value and isinstance(value[0], dict) and not chat.is_message(value[0]) and (
                 len(value) > 1):
@@ -110,8 +115,8 @@ def flat(row: dict[str, Any], layout: Layout, prefix: str = "", depth: int = 0) 
 
 
 def _batch(rows: list[dict[str, Any]], layout: Layout, first: int, faults: Faults) -> pa.RecordBatch:
-    names = dict.fromkeys(name for row in rows for name in row)
-    values = {name: [row.get(name) for row in rows] for name in (layout.kinds | names)}
+    seen = dict.fromkeys(name for row in rows for name in row)
+    values = {name: [row.get(name) for row in rows] for name in (layout.kinds | seen)}
     for name, column in values.items():
         layout.learn(name, "json" if name in layout.whole else kinds.column_kind(column))
     layout.started = True
@@ -122,10 +127,13 @@ def _batch(rows: list[dict[str, Any]], layout: Layout, first: int, faults: Fault
 def _lines(path: Path, source: Source, faults: Faults, hooks: Hooks) -> Iterator[tuple[int, dict[str, Any], int]]:
     """Yield (row, object, size) for each line; broken lines are noted and left out."""
     number = 0
+    foreign = source.encoding not in BOMS
     for line in lines(path, source, hooks):
         if not line.strip():
             continue
         number += 1
+        if foreign and not line.isascii():
+            _not_utf8(number, source, faults)
         try:
             value = json.loads(line)
         except ValueError as error:
@@ -137,6 +145,12 @@ def _lines(path: Path, source: Source, faults: Faults, hooks: Hooks) -> Iterator
             faults.add("broken_rows", number, f"Row {number} is {_kind(value)}, not a JSON object.", _FIX)
             continue
         yield number, value, len(line)
+
+
+def _not_utf8(row: int, source: Source, faults: Faults) -> None:
+    """Note a row with bytes beyond ASCII in a JSON file that is not UTF-8, as JSON has to be (RFC 8259, 8.1)."""
+    faults.add("invalid_utf8", row, f"Row {row} is not valid UTF-8, as JSON has to be; it was read as "
+               f"{source.encoding}.", _ENCODING, always=True)
 
 
 def _document(path: Path, source: Source, faults: Faults, hooks: Hooks) -> Iterator[tuple[int, dict[str, Any], int]]:
@@ -156,6 +170,8 @@ def _document(path: Path, source: Source, faults: Faults, hooks: Hooks) -> Itera
             raise text.broken("the file ends inside the list of examples")
         value, length = text.value()
         number += 1
+        if source.encoding not in BOMS and not text.text[text.at - length:text.at].isascii():
+            _not_utf8(number, source, faults)
         if isinstance(value, dict):
             yield number, value, length
         else:

@@ -160,6 +160,20 @@ def test_conversations_come_out_in_one_form(tmp_path: Path) -> None:
         {"role": "assistant", "content": "Hello"}]]
 
 
+@pytest.mark.parametrize("ends", [(b"", b"\n", b"\n"), (b"[", b",\n", b"]")], ids=["jsonl", "json"])
+def test_rows_of_json_that_are_not_utf8_are_named(tmp_path: Path, ends: tuple[bytes, bytes, bytes]) -> None:
+    found = [json.dumps({"text": f"cafe number {i}", "label": i % 2}).encode() for i in range(30)]
+    for row in (5, 9):
+        found[row] = found[row].replace(b"cafe", b"caf\xe9")
+    path = tmp_path / "data"
+    path.write_bytes(ends[0] + ends[1].join(found) + ends[2])
+    ingested = read.ingest(path, tmp_path / "rows.parquet")
+    odd, = ingested.findings
+    assert (odd.kind, odd.level, odd.rows, odd.count) == ("invalid_utf8", "warning", [6, 10], 2)
+    assert "Row 6" in odd.what and "latin-1" in odd.what
+    assert ingested.rows == 30
+
+
 def test_instructions_with_inputs_get_a_prompt(tmp_path: Path) -> None:
     path = tmp_path / "alpaca.json"
     path.write_text(json.dumps([{"instruction": "Add.", "input": "1 2", "output": "3"},
