@@ -11,7 +11,7 @@ from typing import Any
 
 from bench import causal_lm as chat
 from bench import classification as texts
-from bench import sidebyside
+from bench import exactness, sidebyside
 from bench.report import Row
 from engine import models
 from engine import spec as specs
@@ -41,7 +41,7 @@ def classification(quick: bool) -> list[Row]:
 
 
 def causal_lm(quick: bool) -> list[Row]:
-    """Return the rows of a chat model with LoRA, cap 512: speed beside dynamic padding, padding and MFU."""
+    """Return the rows of a chat model with LoRA, cap 512: speed beside dynamic padding, exactness, padding and MFU."""
     from bench.peers import _prepared
 
     size, model = SIZES[quick], "starter/smollm2-135m"
@@ -57,7 +57,8 @@ def causal_lm(quick: bool) -> list[Row]:
         del made
         found = sidebyside.measure(document, ("default", "ours"), size["rounds"], 1)
     title = f"SmolLM2 LoRA, {len(lengths)} talks of {statistics.mean(lengths):.0f} tokens, cap 512"
-    return [_speed(title, found, "default", len(lengths), 3.0), *_informing(title, found, work, rate)]
+    return [_speed(title, found, "default", len(lengths), 3.0), *exactness.measure(quick, model),
+            *_informing(title, found, work, rate)]
 
 
 def _speed(title: str, found: Found, peer: str, rows: int, wanted: float) -> Row:

@@ -42,6 +42,12 @@ def prepare_process() -> None:
         mallopt(_M_TOP_PAD, 1 << 26)
 
 
+def place() -> tuple[int, int]:
+    """Return this process's rank and the number of processes that share its run, as `accelerate launch` says."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    return (int(os.environ["RANK"]), world) if world > 1 else (0, 1)
+
+
 def cpu_features() -> dict[str, bool]:
     """Return which of the instructions that matter for bf16 this processor has."""
     flags: set[str] = set()

@@ -11,13 +11,12 @@ import torch
 
 from engine.batches import split
 from engine.control import Control
+from engine.memory import LARGER
 from engine.tasks.base import Outputs
 
 if TYPE_CHECKING:
     from engine.parts import Parts
 
-#: Evaluation keeps no activations, so its batches may be this much larger.
-LARGER = 4
 #: Examples shown from each end.
 SHOWN = 20
 

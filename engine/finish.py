@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import shutil
 import time
@@ -13,10 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine import environment, evaluate, models
-from engine.environment import peak_bytes
+from engine import environment, evaluate, intake, models, result
 from engine.events import PredictionsRecorded
-from engine.journal import finite
 
 if TYPE_CHECKING:
     from engine.train import Attempt
@@ -24,11 +21,9 @@ if TYPE_CHECKING:
 
 def succeed(attempt: Attempt) -> dict[str, Any]:
     """Score, save and describe a run that came to its end; return result.json."""
-    from engine import prepare
-
     loop = attempt.loop
     assert loop is not None
-    attempt.result["saved_step"] = loop.take_best(prepare.folders(attempt), attempt.log)
+    attempt.result["saved_step"] = loop.take_best(intake.folders(attempt), attempt.log)
     return _close(attempt, "succeeded")
 
 
@@ -55,7 +50,7 @@ def _close(attempt: Attempt, state: str) -> dict[str, Any]:
         attempt.result |= {"artifact": attempt.spec.method.artifact, "labels": attempt.studio["labels"],
                            "adapter_sha256": _digest(attempt.out / attempt.spec.method.artifact)}
     attempt.seconds["save"] = time.monotonic() - started
-    return write_result(attempt, state)
+    return result.write(attempt, state)
 
 
 def save(attempt: Attempt) -> int:
@@ -117,45 +112,3 @@ def _name_the_base(attempt: Attempt, folder: Path) -> None:
     facts["base_model_name_or_path"] = attempt.spec.model.id.removeprefix("hub:")
     facts["revision"] = attempt.located.revision if attempt.located.source == "hub" else None
     path.write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def write_result(attempt: Attempt, state: str, error: dict[str, str] | None = None) -> dict[str, Any]:
-    """Write result.json from what is known so far, and return it."""
-    loop, seconds = attempt.loop, attempt.seconds
-    trained = loop.whole.seconds + loop.recent.seconds if loop else 0.0
-    seconds |= {"train": trained, "eval": loop.seconds["eval"] if loop else 0.0,
-                "total": time.monotonic() - attempt.began}
-    cuda = attempt.device.startswith("cuda")
-    result: dict[str, Any] = {
-        "state": state, "metrics": {}, "best": loop.best if loop else None, "parameters": {}, "seconds": {
-            name: round(seconds.get(name, 0.0), 3) for name in (
-                "start", "load", "prepare", "train", "eval", "save", "total")},
-        "throughput": _throughput(attempt, trained), "adapter_bytes": 0,
-        "steps": loop.step if loop else 0, "epochs": loop.epoch if loop else 0.0, "error": error,
-        "resolved": attempt.resolved, "early_stopped": bool(
-            loop and state == "succeeded" and loop.step < attempt.parts.total_steps)}
-    result |= attempt.result
-    result["memory"] = {
-        "peak_rss_bytes": peak_bytes(), "peak_cuda_bytes": torch.cuda.max_memory_allocated() if cuda else 0,
-        "estimated_bytes": attempt.result.get("memory", {}).get("estimated_bytes", 0)}
-    result = finite(result)
-    if attempt.rank == 0:
-        _write(attempt.out / "result.json", result)
-    return result
-
-
-def _throughput(attempt: Attempt, trained: float) -> dict[str, float]:
-    loop = attempt.loop
-    if loop is None or not loop.computed or not trained:
-        return {"examples_per_second": 0.0, "tokens_per_second": 0.0, "padding_fraction": 0.0}
-    examples = loop.whole.examples + loop.recent.examples
-    tokens = loop.whole.tokens + loop.recent.tokens
-    padding = 1 - loop.real / (loop.computed * attempt.world)
-    return {"examples_per_second": round(examples / trained, 3), "tokens_per_second": round(tokens / trained, 1),
-            "padding_fraction": round(max(0.0, padding), 4) if math.isfinite(padding) else 0.0}
-
-
-def _write(path: Path, value: Any) -> None:
-    partial = path.with_name(f".tmp-{path.name}")
-    partial.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(path)

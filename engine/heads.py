@@ -8,8 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-#: Bytes of scores (fp32) that are alive at once.
-CHUNK_BYTES = 32 << 20
+from engine.memory import CHUNK_BYTES
 
 
 class ScoreLoss(torch.autograd.Function):
@@ -66,6 +65,17 @@ def parts_of(model: Any) -> tuple[Any, nn.Linear] | None:
     inner = model.get_base_model() if config is not None else model
     below, head = getattr(inner, "base_model", None), inner.get_output_embeddings()
     return (below, head) if below is not None and below is not inner and type(head) is nn.Linear else None
+
+
+def losses(parts: tuple[Any, nn.Linear], inputs: dict[str, torch.Tensor], places: torch.Tensor,
+           targets: torch.Tensor) -> torch.Tensor:
+    """Return the loss of each token at `places` of the flattened batch, (targets,), without gradients."""
+    below, head = parts
+    hidden = below(**inputs, use_cache=False).last_hidden_state.flatten(0, 1)[places]
+    size = max(1, CHUNK_BYTES // (4 * head.weight.shape[0]))
+    found = [F.cross_entropy(head(part).float(), wanted, reduction="none")
+             for part, wanted in zip(hidden.split(size), targets.split(size), strict=True)]
+    return torch.cat(found) if found else hidden.new_zeros(0, dtype=torch.float32)
 
 
 def summed_loss(parts: tuple[Any, nn.Linear], inputs: dict[str, torch.Tensor], places: torch.Tensor,

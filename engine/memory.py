@@ -18,6 +18,10 @@ PROCESS = 680 * 2**20
 WIDTH = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.02, "nf4": 0.53}
 #: Most tokens that are computed at once; larger batches are cut into parts whose gradients add up.
 BUDGET = {"cpu": 4096, "cuda": 16_384}
+#: Evaluation keeps no activations, so its batches may be this much larger.
+LARGER = 4
+#: Bytes of a language model's scores (fp32) that are alive at once (see `engine.heads`).
+CHUNK_BYTES = 32 << 20
 #: Up to this many tokens attention on a CPU in bf16 keeps its whole matrix of scores (see `engine.attention`).
 SCORES = 1024
 #: Share of the available memory up to which a run fits without doubt.
@@ -79,7 +83,7 @@ def estimate(spec: RunSpec, shape: ModelShape, labels: int, available: int | Non
     parts = {
         "weights": _weights(spec, shape, frozen, dtype), "trained": 4 * learned, "gradients": 4 * learned,
         "optimizer": 8 * learned, "activations": _activations(spec, shape, dtype, device),
-        "logits": _logits(spec, shape, device), "overhead": PROCESS}
+        "logits": _logits(spec, shape, dtype, device), "overhead": PROCESS}
     total = sum(parts.values())
     return Memory(**parts, total=total, available=available, verdict=_verdict(total, available))
 
@@ -111,7 +115,7 @@ def _activations(spec: RunSpec, shape: ModelShape, dtype: str, device: str) -> i
     A token leaves about 12 vectors of the hidden width, 2 or 4 of the MLP's, and, where they are kept, its rows of the
     attention scores in each block from the first trained one up; a trained matrix also keeps its input in float32.
     Blocks below hold one block's worth at a time, and so do all of them under gradient checkpointing, which keeps only
-    their inputs.
+    their inputs, and in evaluation, whose batches are larger.
     """
     length, tokens = _tokens(spec, shape, device)
     gated = any(m.role in ("gate", "gate_up") for m in shape.modules)
@@ -126,12 +130,28 @@ def _activations(spec: RunSpec, shape: ModelShape, dtype: str, device: str) -> i
         per_token = block + inputs / max(learning, 1) + learning * shape.hidden * WIDTH[dtype]
     else:
         per_token = (learning + 1) * block + (inputs if dtype != "float32" else inputs / 4)
-    return int(tokens * per_token)
+    return int(tokens * max(per_token, LARGER * block))
 
 
-def _logits(spec: RunSpec, shape: ModelShape, device: str) -> int:
-    """Return the bytes of a language model's scores: in float32, with their softmax and their gradient."""
+def _logits(spec: RunSpec, shape: ModelShape, dtype: str, device: str) -> int:
+    """Return the bytes of a language model's scores, of what is made of them, and of their gradient.
+
+    Scores are made a chunk at a time: in the format of the arithmetic, as fp32 and as probabilities in either. What
+    stays is their gradient with regard to the hidden states and, where it learns, to the output matrix. Soft prompts
+    change what the output layer gets, so with them all scores of a batch are there at once, in fp32 three times.
+    """
     if shape.task_heads.get(spec.task) or shape.family == "encoder":
         return 0
     _, tokens = _tokens(spec, shape, device)
-    return 3 * 4 * tokens * shape.vocab
+    if spec.method.card.family == "soft prompt":
+        return int(tokens * shape.vocab * (3 * WIDTH["float32"] + WIDTH[dtype]))
+    chunk = min(CHUNK_BYTES, 4 * tokens * shape.vocab)
+    matrix = 4 * shape.vocab * shape.hidden if _learns_scores(spec, shape) else 0
+    return int(chunk * (2 + 2 * WIDTH[dtype] / 4) + tokens * shape.hidden * WIDTH[dtype] + 1.5 * matrix)
+
+
+def _learns_scores(spec: RunSpec, shape: ModelShape) -> bool:
+    """Whether the output matrix, which may be that of the embeddings, is trained."""
+    names = {m.name for m in shape.modules if m.role == "head" or m.tied or
+             (m.kind == "embedding" and shape.tied_embeddings)}
+    return any(piece.module in names for piece in spec.method.pieces(shape))

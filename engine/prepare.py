@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
+import dataclasses
 import json
-import os
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine import batches, breakdown, checkpoint, environment, kernels, memory, models, precision
-from engine.control import Control
-from engine.data import columns as roles
-from engine.data import read, split, validate
+from engine import batches, breakdown, environment, kernels, memory, models, precision
 from engine.errors import DataError, ModelError, NotEnough, SpecError
-from engine.events import RunPrepared, RunStarted
+from engine.events import RunPrepared
 from engine.loop import Loop
 from engine.optimizer import FlatAdamW
 from engine.parts import Parts
@@ -25,13 +20,9 @@ from engine.shape import ModelShape
 from engine.tasks.base import Encoded, Task
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from engine.models import Loaded, Located
+    from engine.models import Loaded
     from engine.train import Attempt
 
-#: Padded tokens a micro-batch: enough to keep the cores busy, few enough to stay near the caches.
-BUDGET = {"cpu": 4096, "cuda": 16_384}
 
 class Impossible(SpecError):
     """This run cannot be done: {problem}"""
@@ -54,35 +45,28 @@ class NothingToLearn(DataError):
     try_this = "Raise max length, or check that the answers are in the column chosen."
 
 
-def processes(device: str | None) -> tuple[int, int, str]:
-    """Return this process's rank, the number of processes, and its device; joins the group `accelerate launch` made."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+def device(asked: str | None) -> str:
+    """Return this process's device, the fastest there is unless one is asked for; joins `accelerate launch`'s group."""
+    if environment.place()[1] > 1:
         from accelerate import PartialState
 
-        state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
-        return state.process_index, state.num_processes, str(state.device)
-    return 0, 1, device or ("cuda" if torch.cuda.is_available() else "cpu")
+        return str(PartialState(cpu=asked == "cpu" or not torch.cuda.is_available()).device)
+    return asked or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def loop(attempt: Attempt) -> Loop:
-    """Return the loop of the run, at the step it goes on from; writes environment.json, RunStarted and RunPrepared."""
-    spec, task = attempt.spec, attempt.spec.make_task()
-    start(attempt)
-    with attempt.stage("load", "Finding the base model"):
-        located = _locate(attempt)
-        shape = models.inspect(located.path)
-    with attempt.stage("prepare", "Reading and checking the data"):
-        table, eval_table, columns = _tables(attempt, task)
-        labels = task.label_names(table, columns)
-        _refuse_the_impossible(attempt, shape, task, len(labels))
+    """Return the loop of the run, at the step it goes on from; writes environment.json and RunPrepared."""
+    spec, task, rows = attempt.spec, attempt.spec.make_task(), attempt.rows
     with attempt.stage("load", "Loading the base model"):
+        shape = models.inspect(attempt.located.path)
+        _refuse_the_impossible(attempt, shape, task, len(rows.labels))
         torch.manual_seed(spec.training.seed)
         formats = _formats(attempt, shape)
-        loaded = models.load(located.path, task, labels, dtype=formats.base, quantization=spec.model.quantization,
-                             device=attempt.device, shape=shape)
+        loaded = models.load(attempt.located.path, task, rows.labels, dtype=formats.base,
+                             quantization=spec.model.quantization, device=attempt.device, shape=shape)
         if loaded.tokenizer is None:
             raise NoTokenizer(spec.model.id)
-        note = task.prepare_tokenizer(loaded.tokenizer, columns)
+        note = task.prepare_tokenizer(loaded.tokenizer, rows.columns)
         if note:
             attempt.log(note)
         model = spec.method.attach(loaded.model, loaded.shape, loaded.heads)
@@ -90,37 +74,16 @@ def loop(attempt: Attempt) -> Loop:
         model.to(attempt.device)
     with attempt.stage("prepare", "Turning text into tokens"):
         length = min(spec.training.max_length, loaded.shape.max_length or spec.training.max_length)
-        train = task.encode(table, columns, loaded.tokenizer, length, labels)
-        held = task.encode(eval_table, columns, loaded.tokenizer, length, labels) if eval_table.num_rows else None
+        train = task.encode(rows.train, rows.columns, loaded.tokenizer, length, rows.labels)
+        held = task.encode(rows.eval, rows.columns, loaded.tokenizer, length,
+                           rows.labels) if rows.eval.num_rows else None
+        # The texts are tokens now; a large table would otherwise stay for the whole run.
+        attempt.rows = dataclasses.replace(rows, train=rows.train.schema.empty_table())
         attempt.loaded = loaded
-        made = _loop(attempt, task, loaded, model, formats, train, held, eval_table, columns, length)
-        _describe(attempt, located, formats, task, columns, labels, length)
-        _announce(attempt, made, loaded, labels)
+        made = _loop(attempt, task, loaded, model, formats, train, held, length)
+        _describe(attempt, formats, task, length)
+        _announce(attempt, made)
     return made
-
-
-def _locate(attempt: Attempt) -> Located:
-    model = attempt.spec.model
-    if attempt.sources.model is not None:
-        return models.locate(str(attempt.sources.model))
-    return models.locate(model.id, revision=model.revision, data_dir=attempt.sources.data_dir,
-                         cancelled=Control.asked)
-
-
-def _tables(attempt: Attempt, task: Task) -> tuple[pa.Table, pa.Table, dict[str, str]]:
-    """Return checked train and eval rows and the column of each role."""
-    data, seed = attempt.spec.data, attempt.spec.training.seed
-    train = read.read(attempt.sources.train or Path(data.train))
-    held = read.read(attempt.sources.eval or Path(data.eval)) if data.eval else None
-    columns = dict(data.columns) or dict(roles.guess(train).columns)
-    findings = task.check(train, columns, held)
-    validate.raise_first_error(findings)
-    for finding in findings:
-        level = "warning" if finding.level == "warning" else "info"
-        attempt.log(f"{finding.what} {finding.try_this}".strip(), level=level)
-    if held is None:
-        train, held = split.split(train, task.eval_fraction, seed, task.stratify_by(columns))
-    return train, held, columns
 
 
 def _refuse_the_impossible(attempt: Attempt, shape: ModelShape, task: Task, labels: int) -> None:
@@ -152,7 +115,7 @@ def _formats(attempt: Attempt, shape: ModelShape) -> precision.Formats:
 
 
 def _loop(attempt: Attempt, task: Task, loaded: Loaded, model: torch.nn.Module, formats: precision.Formats,
-          train: Encoded, held: Encoded | None, eval_table: pa.Table, columns: dict[str, str], length: int) -> Loop:
+          train: Encoded, held: Encoded | None, length: int) -> Loop:
     spec = attempt.spec
     training = spec.training
     learnable = sum(task.targets(row) > 0 for row in train.rows)
@@ -164,7 +127,7 @@ def _loop(attempt: Attempt, task: Task, loaded: Loaded, model: torch.nn.Module, 
     how = kernels.choose(task, loaded, model, formats, attempt.device, train, length)
     kind = "cuda" if attempt.device.startswith("cuda") else "cpu"
     examples = training.batch_size * training.gradient_accumulation
-    plan = batches.Plan(size=examples, budget=max(length, min(training.batch_size * length, BUDGET[kind])),
+    plan = batches.Plan(size=examples, budget=max(length, min(training.batch_size * length, memory.BUDGET[kind])),
                         packed=how is not None)
     if training.gradient_checkpointing:
         _checkpoint_activations(loaded.model)
@@ -172,13 +135,14 @@ def _loop(attempt: Attempt, task: Task, loaded: Loaded, model: torch.nn.Module, 
         spec=spec, task=task, model=model, base=_below_the_head(loaded.model), formats=formats, device=attempt.device,
         optimizer=FlatAdamW(spec.method.groups(model, rate, training.weight_decay)),
         pad_id=kernels.pad_id(loaded), packed=plan.packed, plan=plan,
-        train=train, eval=held, eval_table=eval_table, columns=columns,
+        train=train, eval=held, eval_table=attempt.rows.eval, columns=attempt.rows.columns,
         total_steps=batches.positions(training.epochs, plan.updates(learnable), training.max_steps), out=attempt.out,
         journal=attempt.journal, fingerprint=attempt.fingerprint,
         share=batches.Share(attempt.rank, attempt.world))
     made = Loop(parts)
     attempt.parts = parts
-    attempt.resolved = {"learning_rate": rate, "precision": formats.name, "columns": columns, "max_length": length,
+    attempt.resolved = {"learning_rate": rate, "precision": formats.name, "columns": attempt.rows.columns,
+                        "max_length": length,
                         "device": attempt.device, "packed": plan.packed, "micro_batch_tokens": plan.budget}
     kernels.keep_hidden_states(attempt, made, how)
     _go_on(attempt, made)
@@ -198,34 +162,6 @@ def _checkpoint_activations(model: Any) -> None:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
-def fingerprint(attempt: Attempt) -> str:
-    """Return what must be equal for a checkpoint to belong to this run: its settings and the sizes of its files."""
-    settings = attempt.spec.model_dump(mode="json")
-    data = settings["data"] | {"train": _bytes(attempt.sources.train or attempt.spec.data.train),
-                               "eval": _bytes(attempt.sources.eval or attempt.spec.data.eval)}
-    return hashlib.sha256(json.dumps(settings | {"data": data}, sort_keys=True).encode()).hexdigest()
-
-
-def _bytes(path: Path | str | None) -> int | None:
-    return Path(path).stat().st_size if path and Path(path).is_file() else None
-
-
-def folders(attempt: Attempt) -> Sequence[Path]:
-    """Return the folders that may hold checkpoints of this run, its own first."""
-    return [attempt.out / "checkpoints", *attempt.checkpoint_dirs]
-
-
-def start(attempt: Attempt) -> None:
-    """Announce the run, and the newest valid checkpoint it goes on from."""
-    attempt.fingerprint = fingerprint(attempt)
-    if attempt.resume:
-        attempt.found = checkpoint.newest(folders(attempt), attempt.fingerprint, lambda path, problem: attempt.log(
-            f"Checkpoint {path.name} was skipped: {problem}.", level="warning"))
-    elif attempt.rank == 0:
-        shutil.rmtree(attempt.out / "checkpoints", ignore_errors=True)
-    attempt.journal.write(RunStarted(attempt.found.step if attempt.found else None))
-
-
 def _go_on(attempt: Attempt, made: Loop) -> None:
     """Go on from the checkpoint found at the start, when it holds exactly what is trained here."""
     if attempt.found is None:
@@ -239,10 +175,9 @@ def _go_on(attempt: Attempt, made: Loop) -> None:
     attempt.found = None
 
 
-def _describe(attempt: Attempt, located: Located, formats: precision.Formats, task: Task, columns: dict[str, str],
-              labels: list[str], length: int) -> None:
+def _describe(attempt: Attempt, formats: precision.Formats, task: Task, length: int) -> None:
     """Write environment.json and remember what studio.json will say."""
-    spec = attempt.spec
+    spec, located = attempt.spec, attempt.located
     files = {"train": attempt.sources.train or Path(spec.data.train)}
     if spec.data.eval:
         files["eval"] = attempt.sources.eval or Path(spec.data.eval)
@@ -254,14 +189,14 @@ def _describe(attempt: Attempt, located: Located, formats: precision.Formats, ta
          for name, path in files.items() if path.is_file()})
     if attempt.rank == 0:
         (attempt.out / "environment.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    attempt.located = located
     attempt.studio = {
-        "task": task.name, "labels": labels, "options": spec.data.options, "columns": columns,
+        "task": task.name, "labels": attempt.rows.labels, "options": spec.data.options,
+        "columns": attempt.rows.columns,
         "model_id": spec.model.id, "revision": located.revision, "quantization": spec.model.quantization,
         "dtype": str(formats.base).removeprefix("torch."), "max_length": length, "method": spec.method.name}
 
 
-def _announce(attempt: Attempt, made: Loop, loaded: Loaded, labels: list[str]) -> None:
+def _announce(attempt: Attempt, made: Loop) -> None:
     """Count what is really there and write RunPrepared."""
     parts = made.parts
     trained = sum(p.numel() for p in parts.model.parameters() if p.requires_grad)

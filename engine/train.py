@@ -12,15 +12,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine import result
 from engine import spec as specs
 from engine.control import Control, Mode, Stopped
-from engine.environment import ENVIRONMENT, prepare_process
+from engine.environment import ENVIRONMENT, place, prepare_process
 from engine.errors import NotEnough, Refused, StudioError
 from engine.events import Event, Logged, RunCancelled, RunFailed, RunInterrupted, RunStarted, RunSucceeded, StageEntered
 from engine.spec import RunSpec
 
 if TYPE_CHECKING:
     from engine.checkpoint import Checkpoint
+    from engine.intake import Rows
     from engine.journal import Journal
     from engine.loop import Loop
     from engine.models import Loaded, Located
@@ -72,6 +74,7 @@ class Attempt:
     loop: Loop | None = None
     fingerprint: str = ""
     found: Checkpoint | None = None
+    rows: Rows = field(init=False)
     parts: Parts = field(init=False)
     loaded: Loaded = field(init=False)
     located: Located = field(init=False)
@@ -107,30 +110,36 @@ def run(spec: RunSpec, out: Path, *, sources: Sources | None = None, resume: boo
     prepare_process()
     out.mkdir(parents=True, exist_ok=True)
     Control.begin(out)
-    from engine import finish, prepare
+    from engine import intake
     from engine.journal import Journal, Silent
 
-    rank, world, device = prepare.processes(device)
+    rank, world = place()
     journal = Journal(out / "events.jsonl", on_event) if rank == 0 else Silent()
-    attempt = Attempt(spec, out, journal, sources or Sources(), resume, checkpoint_dirs, device, rank, world, began)
+    attempt = Attempt(spec, out, journal, sources or Sources(), resume, checkpoint_dirs, device or "cpu", rank, world,
+                      began)
     try:
         if rank == 0:
             (out / "spec.json").write_text(spec.to_json(), encoding="utf-8")
-        attempt.seconds["start"] = time.monotonic() - began
+        intake.gather(attempt)
+        # torch, transformers and peft take seconds to import: only now is it worth it.
+        from engine import finish, prepare
+
+        attempt.device = prepare.device(device)
+        attempt.seconds["start"] = time.monotonic() - began - sum(attempt.seconds.values())
         attempt.loop = prepare.loop(attempt)
         attempt.loop.run()
-        result = finish.succeed(attempt)
-        journal.write(RunSucceeded(result))
-        return result
+        done = finish.succeed(attempt)
+        journal.write(RunSucceeded(done))
+        return done
     except Stopped as stopped:
         return _stop(attempt, stopped.mode)
     except Exception as error:
         refused = _as_studio_error(attempt, error)
-        result = finish.write_result(attempt, "failed", error=refused.as_dict())
+        failed = result.write(attempt, "failed", error=refused.as_dict())
         journal.write(RunFailed(refused.as_dict()))
         if isinstance(refused, Refused):
             raise refused from error
-        return result
+        return failed
     finally:
         journal.close()
         Control.end()
@@ -138,20 +147,23 @@ def run(spec: RunSpec, out: Path, *, sources: Sources | None = None, resume: boo
 
 def _stop(attempt: Attempt, mode: Mode) -> dict[str, Any]:
     """End a run that was asked to stop: with a checkpoint to resume from, with its adapter, or with nothing."""
-    from engine import finish
-
     loop = attempt.loop
     step = loop.step if loop is not None else 0
     if mode == "interrupt":
         if loop is not None and step:
             loop.save_checkpoint()
-        result = finish.write_result(attempt, "interrupted")
+        interrupted = result.write(attempt, "interrupted")
         attempt.journal.write(RunInterrupted(step))
-        return result
+        return interrupted
     saved = mode == "save" and step > 0
-    result = finish.save_stopped(attempt) if saved else finish.write_result(attempt, "cancelled")
-    attempt.journal.write(RunCancelled(saved, result))
-    return result
+    if saved:
+        from engine import finish
+
+        done = finish.save_stopped(attempt)
+    else:
+        done = result.write(attempt, "cancelled")
+    attempt.journal.write(RunCancelled(saved, done))
+    return done
 
 
 def _as_studio_error(attempt: Attempt, error: Exception) -> StudioError:
@@ -176,13 +188,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-resume", action="store_true", help="start anew even where a checkpoint lies in --out")
     options = parser.parse_args(arguments)
     try:
-        result = run(specs.read(options.spec), options.out, resume=not options.no_resume, on_event=_print)
+        ended = run(specs.read(options.spec), options.out, resume=not options.no_resume, on_event=_print)
     except StudioError as error:
         sys.stderr.write(json.dumps(error.as_dict(), ensure_ascii=False) + "\n")
         return error.exit_code
-    if result["state"] == "failed":
-        sys.stderr.write(json.dumps(result["error"], ensure_ascii=False) + "\n")
-    return {"succeeded": 0, "failed": 1}.get(result["state"], 3)
+    if ended["state"] == "failed":
+        sys.stderr.write(json.dumps(ended["error"], ensure_ascii=False) + "\n")
+    return {"succeeded": 0, "failed": 1}.get(ended["state"], 3)
 
 
 def _print(event: Event) -> None:

@@ -157,13 +157,18 @@ class CausalLM(Task):
 
     def token_losses(self, model: torch.nn.Module, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the loss of each target token and its place in the flattened batch, both (targets,)."""
+        import torch
         from torch.nn import functional as F
 
+        from engine import heads
         from engine.attention import set_layout
         targets = batch["targets"].reshape(-1)
         places = (targets != -100).nonzero().squeeze(-1)
         inputs = {name: value for name, value in batch.items() if name not in ("targets", "layout")}
         set_layout(batch.get("layout"))
+        parts = getattr(model, "studio_head", None)
+        if parts is not None and not torch.is_grad_enabled():
+            return heads.losses(parts, inputs, places, targets[places]), places
         if "layout" in batch:
             logits = model(**inputs, use_cache=False, logits_to_keep=places).logits[0]
         else:

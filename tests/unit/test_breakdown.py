@@ -108,6 +108,25 @@ def test_memory_falls_with_every_setting_that_should_lower_it(seven_billion: Mod
     assert 3.3e9 < weights < 4.5e9
 
 
+def test_scores_of_a_language_model_are_counted_as_they_are_made_a_chunk_at_a_time(
+        seven_billion: ModelShape) -> None:
+    def logits(method: dict[str, Any], **training: Any) -> int:
+        return memory.estimate(run(method, "causal_lm", **training), seven_billion, 0).logits
+
+    lora = {"name": "lora"}
+    tokens = memory.BUDGET["cpu"]
+    assert memory.CHUNK_BYTES < logits(lora, max_length=512, batch_size=8) < 4 * tokens * seven_billion.vocab / 2
+    assert logits(lora, max_length=8, batch_size=1) < memory.CHUNK_BYTES
+    matrix = 4 * seven_billion.vocab * seven_billion.hidden
+    assert logits({"name": "full"}, max_length=512) > logits(lora, max_length=512) + matrix
+
+
+def test_batches_beyond_the_tokens_computed_at_once_take_no_more_memory(seven_billion: ModelShape) -> None:
+    totals = [memory.estimate(run(None, "causal_lm", max_length=512, batch_size=size), seven_billion, 0).total
+              for size in (4, 8, 16, 256)]
+    assert totals[0] < totals[1] == totals[2] == totals[3]
+
+
 def test_the_memory_there_is_measured() -> None:
     assert memory.available() > 100_000_000
 

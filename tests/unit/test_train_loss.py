@@ -244,6 +244,20 @@ def test_the_loss_without_kept_scores_has_the_same_value_and_gradients(
     assert torch.allclose(gradient(model), expected, rtol=1e-3, atol=1e-5)
 
 
+def test_the_loss_of_each_token_is_the_same_when_scores_are_made_a_chunk_at_a_time(
+        storyteller: tuple[torch.nn.Module, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heads, "CHUNK_BYTES", 4 * 512 * 7)
+    model, _ = storyteller
+    task, batch = CausalLM(), CausalLM().collate(stories(), 0)
+    with torch.inference_mode():
+        usual, places = task.token_losses(model, batch)
+        task.prepare_model(model, batch)
+        assert model.studio_head is not None
+        chunked, same_places = task.token_losses(model, batch)
+    assert len(usual) > 7 * 3 and torch.equal(places, same_places)
+    assert torch.allclose(chunked, usual, atol=1e-5)
+
+
 def test_a_model_that_changes_its_scores_keeps_its_own_loss(storyteller: tuple[torch.nn.Module, Any]) -> None:
     model, inner = storyteller
     inner.lm_head.register_forward_hook(lambda module, inputs, output: 30 * torch.tanh(output / 30) / 2)

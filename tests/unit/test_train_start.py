@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,31 @@ def test_a_run_that_cannot_be_is_refused_with_2_and_one_json_error(
     found = refused(capsys)
     assert found["what"] and found["try_this"]
     assert kind is None or found["kind"] == kind
+
+
+@pytest.mark.parametrize(("path", "value"), [
+    (("training", "epoch"), 3), (("data", "train"), "/nowhere.csv"), (("model", "id"), "/nowhere/at/all"),
+    (("data", "columns"), {"text": "text", "label": "labels"})])
+def test_what_can_be_seen_without_torch_is_refused_without_importing_it(
+        path: tuple[str, str], value: Any, document: dict[str, Any], tmp_path: Path) -> None:
+    document[path[0]][path[1]] = value
+    (tmp_path / "spec.json").write_text(json.dumps(document), encoding="utf-8")
+    code = ("import sys; from engine.train import main; code = main(sys.argv[1:]); "
+            "print(code, sorted({'torch', 'transformers', 'peft'} & set(sys.modules)))")
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "spec.json"), "--out", str(tmp_path / "out")],
+                          cwd=toys.ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1:] == ["2 []"], done.stderr
+    assert set(json.loads(done.stderr.splitlines()[-1])) == {"kind", "what", "where", "try_this"}
+
+
+def test_a_run_refused_for_its_data_says_so_in_its_journal_and_result(document: dict[str, Any], tmp_path: Path) -> None:
+    document["data"]["columns"] = {"text": "text", "label": "labels"}
+    assert start(tmp_path, document) == 2
+    told = toys.events(tmp_path / "out")
+    assert [type(event).__name__ for event in told] == ["RunStarted", "StageEntered", "RunFailed"]
+    found = toys.result(tmp_path / "out")
+    assert (found["state"], found["error"]["kind"]) == ("failed", "column_missing")
+    assert set(found["seconds"]) == {"start", "load", "prepare", "train", "eval", "save", "total"}
 
 
 def test_one_label_is_refused(document: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
