@@ -10,7 +10,7 @@ import gradio as gr
 from engine.errors import StudioError
 from studio import cards, plots, shell
 from studio.text import esc
-from studio.widgets import asset
+from studio.widgets import asset, drawn_by
 
 Thing = TypeVar("Thing")
 
@@ -68,4 +68,4 @@ def _scripted(kind: str, value: Any, elem_id: str, classes: Sequence[str], label
     return gr.HTML(value, html_template="", apply_default_css=False, padding=False, elem_id=elem_id, label=label,
                    elem_classes=["ps-widget", f"ps-{kind}", *classes],
                    head=f'<script src="{asset("parts.js")}"></script>',
-                   js_on_load=f"studioParts.{kind}(element, props, trigger, watch)")
+                   js_on_load=drawn_by("studioParts", kind))

@@ -30,8 +30,17 @@ def scripted(kind: Kind, value: Any, *, elem_id: str, label: str = "", classes: 
     """
     return gr.HTML(value, html_template="", apply_default_css=False, padding=False, elem_id=elem_id, label=label,
                    elem_classes=["ps-widget", f"ps-{kind}", *classes], visible=visible,
-                   head=f'<script src="{asset("studio.js")}"></script>',
-                   js_on_load=f"studio.{kind}(element, props, trigger, watch)")
+                   head=f'<script src="{asset("studio.js")}"></script>', js_on_load=drawn_by("studio", kind))
+
+
+def drawn_by(script: str, kind: str) -> str:
+    """Return the code that draws a component with `window.<script>.<kind>`, waiting for that script where need be.
+
+    Gradio loads a component's script once and awaits it only for the first component that names it: the next ones may
+    be drawn before it has arrived.
+    """
+    return (f"const draw = () => window.studio && window.{script} ? {script}.{kind}(element, props, trigger, watch)"
+            f" : addEventListener('ps-script', draw, {{ once: true }}); draw();")
 
 
 def html(value: str = "", *, elem_id: str | None = None, classes: Sequence[str] = (), visible: bool = True) -> gr.HTML:

@@ -2,16 +2,7 @@
 (() => {
   if (window.studioParts) return;
 
-  const make = (tag, attributes = {}, ...children) => {
-    const made = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) {
-      if (value === false || value === null || value === undefined) continue;
-      if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-      else made.setAttribute(name, value === true ? "" : value);
-    }
-    made.append(...children.filter((child) => child !== null && child !== undefined && child !== ""));
-    return made;
-  };
+  const make = (...made) => studio.make(...made);
 
   /* -- HTML that is redrawn while it is read -------------------------------------------------------------------- */
 
@@ -138,4 +129,5 @@
   }
 
   window.studioParts = { kept, columns, rename };
+  dispatchEvent(new Event("ps-script"));
 })();

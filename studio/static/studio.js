@@ -427,5 +427,6 @@
     }
   }).observe(document.documentElement, { childList: true, subtree: true });
 
-  window.studio = { choice, picker, confirm, address, settings, figure };
+  window.studio = { make, choice, picker, confirm, address, settings, figure };
+  dispatchEvent(new Event("ps-script"));
 })();

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from journey import LONG, badge, cut_sample, open_page, start, start_button, upload
-from playwright.sync_api import expect
+from journey import LONG, PAGES, badge, cut_sample, open_page, start, start_button, upload
+from playwright.sync_api import Route, expect
 
 #: Settings of a run that trains long enough to be watched.
 PATIENT = '&set={"training":{"epochs":200,"max_length":32,"eval_every":"epoch"}}'
@@ -124,3 +124,15 @@ def test_an_adapter_is_merged_and_comes_as_one_file(desktop, trained):
     with page.expect_download(timeout=LONG) as saving:
         page.get_by_role("link", name="Download the merged model").click(timeout=LONG)
     assert saving.value.suggested_filename.endswith(".zip")
+
+
+def test_pages_draw_even_when_their_scripts_arrive_last(desktop):
+    page = desktop.page
+    held: list[Route] = []
+    page.route(re.compile(r"/static-studio/(studio|parts)\.js"), lambda route: held.append(route))  # noqa: PLW0108
+    page.goto("/compare", wait_until="commit")
+    expect(page.get_by_text("Horizontal axis")).to_be_visible(timeout=60_000)
+    page.unroute_all(behavior="wait")
+    expect(page.locator(PAGES["/compare"]).first).to_be_visible(timeout=60_000)
+    expect(page.locator("#compare-metric select")).to_be_visible()
+    assert held
