@@ -88,9 +88,7 @@ def rename(user: User, id: str, name: str) -> Dataset:
 def cancel(user: User, id: str) -> Dataset:
     """Ask the worker to stop ingesting; one that has not begun fails at once."""
     with database().write() as session:
-        waiting = rows.change(session, Dataset, user, id, {"state": "failed", "cancel": True, "error": CANCELLED},
-                              Dataset.state == "uploaded")
-        return waiting or rows.changed(session, Dataset, user, id, {"cancel": True})
+        return rows.cancelled(session, Dataset, user, id, "uploaded", {"state": "failed", "error": CANCELLED})
 
 
 @retried

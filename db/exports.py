@@ -53,9 +53,7 @@ def update(user: User, id: str, **values: Any) -> Export:
 def cancel(user: User, id: str) -> Export:
     """Ask the worker to stop; an export that has not begun is cancelled at once."""
     with database().write() as session:
-        waiting = rows.change(session, Export, user, id, {"state": "cancelled", "cancel": True},
-                              Export.state == "queued")
-        return waiting or rows.changed(session, Export, user, id, {"cancel": True})
+        return rows.cancelled(session, Export, user, id, "queued", {"state": "cancelled"})
 
 
 @retried

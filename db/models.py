@@ -82,9 +82,7 @@ def rename(user: User, id: str, title: str) -> Model:
 def cancel(user: User, id: str) -> Model:
     """Ask the worker to stop fetching or inspecting; one that has not begun fails at once."""
     with database().write() as session:
-        waiting = rows.change(session, Model, user, id, {"state": "failed", "cancel": True, "error": CANCELLED},
-                              Model.state == "queued")
-        return waiting or rows.changed(session, Model, user, id, {"cancel": True})
+        return rows.cancelled(session, Model, user, id, "queued", {"state": "failed", "error": CANCELLED})
 
 
 @retried

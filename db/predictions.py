@@ -49,9 +49,7 @@ def update(user: User, id: str, **values: Any) -> Prediction:
 def cancel(user: User, id: str) -> Prediction:
     """Ask the worker to stop answering; a question that nobody has taken is cancelled at once."""
     with database().write() as session:
-        waiting = rows.change(session, Prediction, user, id, {"state": "cancelled", "cancel": True},
-                              Prediction.state == "queued")
-        return waiting or rows.changed(session, Prediction, user, id, {"cancel": True})
+        return rows.cancelled(session, Prediction, user, id, "queued", {"state": "cancelled"})
 
 
 @retried

@@ -49,6 +49,15 @@ def changed(session: Session, kind: type[Row], user: User, id: str, values: dict
     return row
 
 
+def cancelled(session: Session, kind: type[Row], user: User, id: str, waiting: str, ended: dict[str, Any]) -> Row:
+    """Ask the worker to stop what it does for a row; one whose state is still `waiting` gets the values `ended`.
+
+    Returns the row as it is then; raises NotFound.
+    """
+    untaken = change(session, kind, user, id, {"cancel": True, **ended}, kind.state == waiting)
+    return untaken or changed(session, kind, user, id, {"cancel": True})
+
+
 def removed(session: Session, kind: type[Row], user: User, id: str) -> Row:
     """Delete the user's row and return it as it was; raises NotFound."""
     row = one(session, kind, user, id, lock=True)

@@ -181,10 +181,11 @@ def _allowed(field: str) -> str:
     limits = " ".join(f"{words[name]} {bounds[name]:g}" for name in words if name in bounds)
     if field in _FORMS:
         return _FORMS[field][1]
-    kinds = {int: "a whole number", int | None: "a whole number", float: "a number"}
     if field == "trusted_proxies":
         return "IP addresses or networks such as 10.0.0.2, 172.16.0.0/12"
-    return f"{kinds.get(info.annotation, 'a text')} {limits}".strip()  # pyright: ignore[reportArgumentType]
+    kinds = {"int": "a whole number", "float": "a number"}
+    kind = next((words for kind, words in kinds.items() if kind in str(info.annotation)), "a text")
+    return f"{kind} {limits}".strip()
 
 
 def _variable(field: str) -> str:

@@ -11,16 +11,16 @@ import typer
 
 from engine import __version__
 from engine.errors import StudioError
-from studio import cli_adapters, cli_datasets, cli_models, cli_print, cli_runs, cli_train, cli_users
+from studio import cli_adapters, cli_datasets, cli_help, cli_models, cli_print, cli_runs, cli_train, cli_users
 from studio.cli_print import Json
 
 app = typer.Typer(name="peft-studio", help="A self-hosted, no-code studio for parameter-efficient fine-tuning.",
                   no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on; others than 127.0.0.1 need STUDIO_AUTH=on.")]
-Port = Annotated[int | None, typer.Option(help="Port to listen on.", min=0, max=65_535)]
-Slots = Annotated[int | None, typer.Option(help="Runs at once on this machine.", min=1)]
-Threads = Annotated[int | None, typer.Option(help="CPU threads of each run.", min=1)]
+Port = Annotated[int | None, cli_help.number("Port to listen on", least=0, most=65_535)]
+Slots = Annotated[int | None, cli_help.number("Runs at once on this machine", least=1)]
+Threads = Annotated[int | None, cli_help.number("CPU threads of each run", least=1)]
 
 #: How the levels of doctor's findings are shown.
 MARKS = {"good": "ok", "warn": "look", "bad": "PROBLEM"}
@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 success, 1 failed, 2 refused, 3 cancelled."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = app(given, prog_name="peft-studio", standalone_mode=False)
+        code = cli_help.command(app).main(given, prog_name="peft-studio", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except StudioError as error:
         return _failed(error, given)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from engine.errors import Refused
+from studio import cli_help
 from studio import cli_print as out
 from studio.cli_print import Json
 
@@ -55,7 +56,7 @@ def show_all(search: Annotated[str, typer.Argument(help="Words that must occur."
         out.emit(rows)
         return
     out.table(rows, [("id", "ID"), ("name", "Name"), ("method", "Method"), ("model", "Model"), ("task", "Task"),
-                     ("bytes", "Bytes"), ("metrics", "Metrics")], "No adapters yet: they come out of runs.")
+                     ("bytes", "Weight bytes"), ("metrics", "Metrics")], "No adapters yet: they come out of runs.")
 
 
 @app.command()
@@ -72,7 +73,7 @@ def show(id: str, json: Json = False) -> None:
     out.facts([("ID", row["id"]), ("Name", row["name"]), ("Run", row["run_id"]), ("Model", row["model"]),
                ("Dataset", row["dataset_id"]), ("Task", row["task"]), ("Method", row["method"]),
                ("Labels", row["labels"]), ("Metrics", row["metrics"]), ("Parameters", row["parameters"]),
-               ("Bytes", row["bytes"]), ("SHA-256", row["sha256"]), ("Created", row["created_at"])])
+               ("Weight bytes", row["bytes"]), ("SHA-256", row["sha256"]), ("Created", row["created_at"])])
 
 
 @app.command()
@@ -120,10 +121,10 @@ def predict(
         task: Annotated[str | None, typer.Option(help="Task, when no adapter is named.")] = None,
         pair: Annotated[str | None, typer.Option(help="Second text, for tasks about pairs.")] = None,
         system: Annotated[str | None, typer.Option(help="System message of a chat.")] = None,
-        temperature: Annotated[float, typer.Option(min=0, help="0 always takes the likeliest word.")] = 0.7,
-        top_p: Annotated[float, typer.Option(min=0, max=1, help="Share of probability to draw from.")] = 0.95,
-        max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer in tokens.")] = 256,
-        seed: Annotated[int, typer.Option(min=0, help="Same seed, same answer.")] = 0, json: Json = False) -> None:
+        temperature: Annotated[float, cli_help.number("0 always takes the likeliest word", least=0)] = 0.7,
+        top_p: Annotated[float, cli_help.number("Share of probability to draw from", least=0, most=1)] = 0.95,
+        max_new_tokens: Annotated[int, cli_help.number("Longest answer in tokens", least=1)] = 256,
+        seed: Annotated[int, cli_help.number("Same seed, same answer", least=0)] = 0, json: Json = False) -> None:
     """Ask adapters and their base model, side by side."""
     from db import adapters
     from studio import cli_stack, records, service

@@ -42,7 +42,7 @@ def show(*, as_json: bool = False) -> int:
     counts = facts["parameters"]
     trained = f"{counts['trained']:,} of {counts['total']:,} ({counts['percent']:g} %)"
     out.facts([("Accuracy", facts["accuracy"]), ("Trained parameters", trained), ("Adapter", facts["adapter"]["path"]),
-               ("Adapter bytes", facts["adapter"]["bytes"]), ("Seconds", facts["seconds"]["total"]),
+               ("Weight bytes", facts["adapter"]["bytes"]), ("Seconds", facts["seconds"]["total"]),
                ("of them training", facts["seconds"]["train"]), ("Run", facts["run"])])
     out.say("Everything works. See it in the browser: peft-studio up")
     return 0
@@ -81,10 +81,9 @@ def _facts(user: User, row: Run, seconds: dict[str, float]) -> dict[str, Any]:
     adapter = adapters.of_run(user, row.id)
     if adapter is None:
         raise DemoFailed(row.id, state="succeeded without an adapter", run=row.id)
-    store = Blobs()
     return {"state": row.state, "accuracy": result["metrics"]["accuracy"], "metrics": result["metrics"],
             "parameters": result["parameters"], "run": row.id,
-            "adapter": {"id": adapter.id, "path": str(store.local(adapter.key)), "bytes": store.size(adapter.key)},
+            "adapter": {"id": adapter.id, "path": str(Blobs().local(adapter.key)), "bytes": adapter.bytes},
             "seconds": {name: round(value, 2) for name, value in (seconds | _times(result)).items()},
             "steps": result.get("steps"), "train_rows": row.train_rows, "eval_rows": row.eval_rows}
 

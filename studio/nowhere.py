@@ -46,7 +46,7 @@ def page(path: str) -> str:
     """Return the document that says that there is nothing at `path`, with links to what there is."""
     shown = path if len(path) <= LONGEST_PATH else path[:LONGEST_PATH] + "…"
     gone = path.startswith("/download/")
-    what = "There is nothing to download here." if gone else "There is no such page."
+    what = "There is nothing to download here" if gone else "There is no such page"
     hint = ("What it belonged to may have been deleted, or be somebody else's." if gone else
             "The address may be mistyped, or from another version.")
     ways = [("Home", "/"), *((other.title, other.path) for other in pages() if other.path != "/")]
@@ -75,10 +75,11 @@ DOCUMENT = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Not found · PEFT Studio</title>
 {head}
+<style>* {{ box-sizing: border-box; }} main.ps-page {{ display: grid; align-content: start; }}</style>
 </head>
 <body style="margin: 0">
 <script>document.body.classList.toggle("dark", matchMedia("(prefers-color-scheme: dark)").matches);</script>
-<div class="gradio-container ps-bare">
+<div class="gradio-container">
 <div class="block ps-header ps-html" id="ps-header"><div class="html-container"><div>{navigation}</div></div></div>
 <main class="ps-page ps-normal">{body}{footer}</main>
 </div>

@@ -47,6 +47,10 @@ What there is
     empty(title, text, [(label, href)])  links([(label, href)])  progress(fraction|None, text, eta)
     facts([(label, value)])  stats([(label, value, remark)])  table(columns, rows, caption, numeric=, html_columns=)
     card(title, *html, actions=)  code(text, label)  more(summary, *html)
+`studio.parts`    (components the list and detail pages share)
+    chart(title, elem_id) -> figure under a heading  kept(elem_id) HTML that stays as opened  toolbar(elem_id) a row
+    columns(elem_id, label) first rows, a role to choose for each column; `.input`  rename(elem_id) a button; `.submit`
+    which(id, get, back=(label, href)) -> list, detail, error of a lost id  found(get) its result, or None
 `studio.text`     esc count short size percent duration metric ago plural
 `studio.form`     settings(groups, values, elem_id=) -> component whose `.input` fires on each change
     state(groups, values, elem_id=) its value; values(value) what was chosen, {group: {field: value}};

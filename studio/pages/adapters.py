@@ -53,7 +53,7 @@ def _listing(search: str, request: gr.Request) -> Any:
                            [("Start with sample data", "/"), ("All runs", "/runs")])
     rows = [(_name(row), _title(row), _task(row), row.model, _score(row), size(row.bytes), ago(row.created_at))
             for row in found]
-    return cards.table(["Adapter", "Method", "Task", "Base model", "Score", "Size", "Made"], rows, "Adapters",
+    return cards.table(["Adapter", "Method", "Task", "Base model", "Score", "Weights", "Made"], rows, "Adapters",
                        numeric=[5], html_columns=[0])
 
 
@@ -145,7 +145,7 @@ def _numbers(row: Adapter) -> str:
          f"{percent(share / 100)} of {short(parameters.get('total'))}" if share is not None else ""),
         ("Stored parameters", short(parameters.get("stored")), f"{short(parameters.get('head'))} of them the head"
          if parameters.get("head") else ""),
-        ("Size", size(row.bytes), "on disk")])
+        ("Weights", size(row.bytes), "in the adapter's weight file")])
 
 
 def _exports(user: User, row: Adapter) -> tuple[Any, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -189,6 +190,25 @@ def test_the_command_line_starts_without_the_heavy_libraries():
 def test_every_command_has_help(run: Run, words: str):
     code, text, _ = run(*words.split(), "--help")
     assert code == 0 and text.startswith("Usage: peft-studio")
+
+
+@pytest.mark.parametrize(("words", "shown"), [
+    ("predict", ["--temperature NUMBER", "at least 0", "from 0 to 1", "--adapter TEXT"]),
+    ("up", ["--port NUMBER", "from 0 to 65535", "at least 1", "--host TEXT"]), ("runs list", ["--limit NUMBER"])])
+def test_help_names_types_and_bounds_in_words(run: Run, words: str, shown: list[str]):
+    text = " ".join(run(*words.split(), "--help")[1].split())
+    assert all(part in text for part in shown), text
+    assert not re.search(r"<(str|int|float|list|path)\b|<=|>=", text)
+
+
+@pytest.mark.parametrize(("words", "told"), [
+    ("predict x --top-p 2", "It is 2, but it must be from 0 to 1."),
+    ("predict x --temperature=-1", "It is -1, but it must be at least 0."),
+    ("up --port 70000", "It is 70000, but it must be from 0 to 65535."),
+    ("up --slots 0", "It is 0, but it must be at least 1.")])
+def test_a_number_outside_its_bounds_is_refused(run: Run, words: str, told: str):
+    code, _, error = run(*words.split())
+    assert code == 2 and told in error and words.split("--")[1].split("=")[0].split()[0] in error
 
 
 # -- small commands ----------------------------------------------------------------------------------------------------

@@ -38,7 +38,8 @@ def test_the_demo_trains_the_sample_and_leaves_an_adapter_and_no_process(data_di
     assert 0 < parameters["trained"] < parameters["total"] / 20
     adapter = Path(facts["adapter"]["path"])
     assert (adapter / "adapter_config.json").is_file()
-    assert (adapter / "adapter_model.safetensors").stat().st_size > 10_000
+    weights = (adapter / "adapter_model.safetensors").stat().st_size
+    assert weights > 10_000 and facts["adapter"]["bytes"] == weights, "as the list of adapters shows"
     assert 0 < facts["seconds"]["train"] < facts["seconds"]["total"]
     left = [one for one in psutil.process_iter(["environ"]) if (one.info["environ"] or {}).get(
         "STUDIO_DATA_DIR") == str(data_dir) and one.pid != os.getpid()]
@@ -49,5 +50,5 @@ def test_a_demo_that_cannot_run_says_why_and_fails(data_dir: Path, monkeypatch: 
     blocked = data_dir / "blocked"
     blocked.write_text("a file where the data folder should be")
     done = demo(blocked, "--json")
-    assert done.returncode == 1 and done.stdout == "" and "Traceback" not in done.stderr
-    assert json.loads(done.stderr.strip().splitlines()[-1])["kind"] == "unexpected"
+    assert done.returncode == 2 and done.stdout == "" and "Traceback" not in done.stderr
+    assert json.loads(done.stderr.strip().splitlines()[-1])["kind"] == "data_folder_invalid"
