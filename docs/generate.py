@@ -34,11 +34,12 @@ def method_page(name: str, kind: type[methods.Method]) -> str:
     card = kind.card
     source = f"[{card.paper}]({card.url})" if card.url else card.paper
     formula = f"\n```text\n{card.formula}\n```\n" if card.formula else ""
+    usual = f"**Typical settings:** {card.settings}\n\n" if card.settings else ""
     merge = ("The result can be merged into the base model." if card.mergeable
              else "The result cannot be merged into the base model.")
     return (f"# {card.title}\n\n{card.summary}\n{formula}\n- Name in a RunSpec: `{name}`\n- Family: {card.family}\n"
             f"- Source: {source}\n- {merge}\n\n**Use it when:** {card.use_when}\n\n"
-            f"**Look elsewhere when:** {card.avoid_when}\n\n## Settings\n\n{settings_table(kind)}\n")
+            f"**Look elsewhere when:** {card.avoid_when}\n\n{usual}## Settings\n\n{settings_table(kind)}\n")
 
 
 def task_page(name: str, kind: type[tasks.Task]) -> str:

@@ -152,6 +152,8 @@ def attach(base: Any, trained: Trained, *, share: bool = True, name: str = "defa
     import peft
     import torch
 
+    import engine.tuners  # noqa: F401  # makes our own tuners known to peft
+
     library: Any = peft
     config = library.PeftConfig.from_pretrained(str(trained.folder))
     model = base

@@ -37,7 +37,8 @@ def save_stopped(attempt: Attempt) -> dict[str, Any]:
 def _close(attempt: Attempt, state: str) -> dict[str, Any]:
     loop = attempt.loop
     assert loop is not None
-    fresh = loop.last is not None and loop.last[0] == loop.step
+    changed = attempt.spec.method.conclude(attempt.parts.model)
+    fresh = loop.last is not None and loop.last[0] == loop.step and not changed
     outputs = loop.last[1] if fresh and loop.last is not None else loop.evaluate()
     if outputs is not None:
         attempt.result["metrics"] = outputs.metrics

@@ -26,6 +26,8 @@ MAX_NORM = 1.0
 REPORTS_A_SECOND = 4
 #: Seconds between checkpoints when none is asked for by number.
 CHECKPOINT_SECONDS = 60.0
+#: What stands before the names of a method's own state among a checkpoint's tensors.
+METHOD_STATE = "method."
 
 
 class Diverged(StudioError):
@@ -42,7 +44,7 @@ class Loop:
         self.parts = parts
         self.step = 0
         self.rows = [i for i, row in enumerate(parts.train.rows) if parts.task.targets(row) > 0]
-        self.lengths = [len(parts.train.rows[i]["input_ids"]) for i in self.rows]
+        self.lengths = [parts.task.length(parts.train.rows[i]) for i in self.rows]
         self.per_epoch = parts.plan.updates(len(self.rows))
         self.rate = schedule(parts.spec.training.schedule, parts.total_steps, parts.spec.training.warmup)
         self.best: dict[str, Any] | None = None
@@ -107,21 +109,27 @@ class Loop:
         terms = sum(parts.task.targets(parts.train.rows[self.rows[i]]) for i in update.rows)
         if parts.share.world > 1:
             torch.manual_seed(hash((parts.spec.training.seed, self.step, parts.share.rank)) & 0x7FFFFFFF)
+        parts.spec.method.before_update(parts.model, self.step, parts.total_steps)
         for micro in parts.share.of(update):
             rows = [parts.train.rows[self.rows[i]] for i in micro]
             batch = evaluate.to_device(parts.task.collate(rows, parts.pad_id, packed=parts.packed), parts.device)
-            self.computed += batch["input_ids"].numel()
+            self.computed += parts.task.places(batch)
             if parts.hidden is not None:
                 batch = parts.hidden.present("train", [self.rows[i] for i in micro], batch)
             with parts.formats.context(parts.device):
                 loss = parts.task.loss(parts.model, batch)
             (loss / terms).backward()
             self._loss += loss.detach()
+        penalty = parts.spec.method.penalty(parts.model)
+        if penalty is not None:
+            (penalty / parts.share.world).backward()
         if parts.share.world > 1:
             for gradient in parts.optimizer.gradients():
                 torch.distributed.all_reduce(gradient)
         norm = parts.optimizer.clip(MAX_NORM)
         parts.optimizer.step(self.rate(self.step))
+        parts.spec.method.after_update(parts.model, self.step, parts.total_steps)
+        parts.optimizer.forget()
         tokens = sum(self.lengths[i] for i in update.rows)
         self.real += tokens
         self.recent.terms += terms
@@ -232,8 +240,10 @@ class Loop:
         return self.parts.spec.training.early_stopping is not None
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """Return every trained tensor by name."""
-        return {name: p.detach() for name, p in self.parts.model.named_parameters() if p.requires_grad}
+        """Return every trained tensor by name, and what else the method remembers."""
+        trained = {name: p.detach() for name, p in self.parts.model.named_parameters() if p.requires_grad}
+        state = self.parts.spec.method.state(self.parts.model)
+        return trained | {METHOD_STATE + name: value.detach() for name, value in state.items()}
 
     def save_checkpoint(self) -> None:
         """Write everything needed to go on from here."""
@@ -260,11 +270,15 @@ class Loop:
         self.real, self.computed = found.state["real"], found.state["computed"]
 
     def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
-        """Copy `weights` into the trained tensors."""
-        own = self.weights()
+        """Copy `weights` into the trained tensors, and give the method back what it remembered."""
+        own = {name: p for name, p in self.parts.model.named_parameters() if p.requires_grad}
         with torch.no_grad():
             for name, value in weights.items():
-                own[name].copy_(value)
+                if name in own:
+                    own[name].copy_(value)
+        self.parts.spec.method.load_state(self.parts.model, {
+            name.removeprefix(METHOD_STATE): value for name, value in weights.items()
+            if name.startswith(METHOD_STATE)})
 
     def take_best(self, folders: Sequence[Path], log: Callable[[str], None]) -> int:
         """With early stopping, put the best evaluation's weights back; return the step the weights are of."""

@@ -62,6 +62,8 @@ def merge(adapter_dir: Path, model_path: Path, out_dir: Path, *, task_name: str 
 def _refuse(trained: adapter.Trained, out_dir: Path) -> None:
     import peft
 
+    import engine.tuners  # noqa: F401  # makes our own tuners known to peft
+
     library: Any = peft
     if trained.kind == "model":
         raise NotMergeable(trained.folder.name, problem="it is a whole model already.",
@@ -111,7 +113,21 @@ def _fold(wrapped: Any, target: torch.dtype, report: Progress, check: Callable[[
         for parameter in inner.parameters(recurse=False):
             parameter.data = parameter.data.to(target)
         report(done / len(layers))
-    return _unwrap(wrapped).to(target)
+    merged = _unwrap(wrapped).to(target)
+    _refuse_new_tensors(merged, wrapped.active_adapter)
+    return merged
+
+
+def _refuse_new_tensors(model: Any, adapter_name: str) -> None:
+    """Raise NotMergeable where the architecture has no place for what was folded in, such as a bias."""
+    import torch
+
+    with torch.device("meta"), skeleton.quiet():
+        places = set(type(model)(model.config).state_dict())
+    homeless = sorted(set(model.state_dict()) - places)
+    if homeless:
+        raise NotMergeable(adapter_name, problem=f"layers of this architecture have no {homeless[0].split('.')[-1]} "
+                                                 f"({homeless[0]}) to hold what was learned.")
 
 
 def _unwrap(wrapped: Any) -> Any:

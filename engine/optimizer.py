@@ -48,10 +48,13 @@ class FlatAdamW:
         return norm
 
     def step(self, share: float) -> None:
-        """Update at `share` of each group's peak learning rate and forget the gradients."""
+        """Update at `share` of each group's peak learning rate."""
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak * share
         self.optimizer.step()
+
+    def forget(self) -> None:
+        """Set every gradient to zero."""
         for flat in self.flats:
             if flat.grad is not None:
                 flat.grad.zero_()

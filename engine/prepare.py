@@ -21,6 +21,7 @@ from engine.tasks.base import Encoded, Task
 
 if TYPE_CHECKING:
     from engine.models import Loaded
+    from engine.spec import RunSpec
     from engine.train import Attempt
 
 
@@ -73,7 +74,7 @@ def loop(attempt: Attempt) -> Loop:
         precision.keep_trained_in_fp32(model)
         model.to(attempt.device)
     with attempt.stage("prepare", "Turning text into tokens"):
-        length = min(spec.training.max_length, loaded.shape.max_length or spec.training.max_length)
+        length = _longest(spec, loaded.shape)
         train = task.encode(rows.train, rows.columns, loaded.tokenizer, length, rows.labels)
         held = task.encode(rows.eval, rows.columns, loaded.tokenizer, length,
                            rows.labels) if rows.eval.num_rows else None
@@ -84,6 +85,16 @@ def loop(attempt: Attempt) -> Loop:
         _describe(attempt, formats, task, length)
         _announce(attempt, made)
     return made
+
+
+def _longest(spec: RunSpec, shape: ModelShape) -> int:
+    """Return the longest text in tokens: what is asked for, or what the model's places leave beside the method's."""
+    if not shape.max_length:
+        return spec.training.max_length
+    room = shape.max_length - spec.method.virtual_tokens(shape)
+    if room < 1:
+        raise Impossible("method", problem=f"its virtual tokens fill all {shape.max_length} places of the model.")
+    return min(spec.training.max_length, room)
 
 
 def _refuse_the_impossible(attempt: Attempt, shape: ModelShape, task: Task, labels: int) -> None:

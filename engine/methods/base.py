@@ -29,6 +29,7 @@ class Card:
     url: str = ""
     use_when: str = ""
     avoid_when: str = ""
+    settings: str = ""
     formula: str = ""
     mergeable: bool = False
     order: int = 100
@@ -99,6 +100,33 @@ class Method(BaseModel):
 
     def initialise(self, model: torch.nn.Module, batches: Iterable[dict[str, torch.Tensor]]) -> None:
         """Set what `attach` added from training batches (mappings of model inputs); most methods do nothing here."""
+
+    # -- while it trains -------------------------------------------------------------------------------------------
+
+    def virtual_tokens(self, shape: ModelShape) -> int:
+        """Return how many places of the model's input the method takes for itself; texts must leave them free."""
+        return 0
+
+    def penalty(self, model: torch.nn.Module) -> torch.Tensor | None:
+        """Return what is added to the mean loss of an update, a scalar with gradient; None for nothing."""
+        return None
+
+    def before_update(self, model: torch.nn.Module, step: int, total: int) -> None:
+        """Prepare for update `step` (from 0) of `total`, before its first forward pass."""
+
+    def after_update(self, model: torch.nn.Module, step: int, total: int) -> None:
+        """Follow the optimizer's update `step` (from 0) of `total`; its clipped gradients are still in `.grad`."""
+
+    def state(self, model: torch.nn.Module) -> dict[str, torch.Tensor]:
+        """Return what a checkpoint must hold beyond the trained tensors, by name."""
+        return {}
+
+    def load_state(self, model: torch.nn.Module, state: dict[str, torch.Tensor]) -> None:
+        """Restore what `state` returned."""
+
+    def conclude(self, model: torch.nn.Module) -> bool:
+        """Bring the model into the form that is saved, before its last evaluation; True when its outputs may change."""
+        return False
 
     def save(self, model: torch.nn.Module, folder: Path) -> None:
         """Write the trained result to `folder` so that plain peft (or transformers, for "model") loads it."""

@@ -50,6 +50,7 @@ def test_a_restored_optimizer_goes_on_bit_for_bit() -> None:
     def update(model: nn.Module, optimizer: FlatAdamW) -> None:
         model(batch).pow(2).sum().backward()
         optimizer.step(0.5)
+        optimizer.forget()
 
     for _ in range(3):
         update(whole, steady)

@@ -1,0 +1,9 @@
+"""Our own tuners: after `import engine.tuners`, `PeftModel.from_pretrained` loads them like those of peft itself."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+for _found in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_found.name}")

@@ -1,0 +1,153 @@
+"""What our own tuners share, so that saving, loading, switching, disabling and merging them is peft's own work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, cast
+
+import torch
+from peft.config import PeftConfig
+from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, check_adapters_to_merge
+from peft.utils.peft_types import PeftType, register_peft_method
+from torch import nn
+
+
+@dataclass
+class TunerConfig(PeftConfig):
+    """What adapter_config.json holds for each of our tuners: which modules are wrapped and which are saved whole."""
+
+    #: The name under which the tuner is registered; its upper case is the peft type.
+    kind: ClassVar[str] = ""
+
+    target_modules: list[str] | str | None = field(default=None)
+    exclude_modules: list[str] | str | None = field(default=None)
+    modules_to_save: list[str] | None = field(default=None)
+    layers_to_transform: list[int] | int | None = field(default=None)
+    layers_pattern: list[str] | str | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        """Set the peft type."""
+        super().__post_init__()
+        self.peft_type = peft_type(self.kind)
+        if isinstance(self.target_modules, list):
+            # Sorted, so that the same run writes the same bytes.
+            self.target_modules = sorted(self.target_modules)
+
+
+class TunerLayer(nn.Module, BaseTunerLayer):
+    """A module of the base model with something learned around it: parameters by adapter name in flat dictionaries.
+
+    A subclass names its dictionaries in `adapter_layer_names` (those in `modules_in` hold modules, the others
+    parameters), fills them in `build`, and computes in `forward`. Everything else a model may ask of the wrapped module
+    is answered by the module itself.
+    """
+
+    modules_in: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, base_layer: nn.Module, adapter_name: str, config: Any) -> None:
+        """Wrap `base_layer` for a first adapter."""
+        super().__init__()
+        self.base_layer = base_layer
+        for name in self.adapter_layer_names:
+            setattr(self, name, nn.ModuleDict() if name in self.modules_in else nn.ParameterDict())
+        self.settings: dict[str, Any] = {}
+        self._disable_adapters = False
+        self.merged_adapters: list[str] = []
+        self._active_adapter = adapter_name
+        self.update_layer(adapter_name, config)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an attribute of the wrapped module where this one has none of that name."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name == "base_layer":
+                raise
+            return getattr(self.base_layer, name)
+
+    def build(self, adapter_name: str, config: Any) -> None:
+        """Create the parameters of an adapter."""
+        raise NotImplementedError
+
+    def update_layer(self, adapter_name: str, config: Any) -> None:
+        """Add an adapter."""
+        self.settings[adapter_name] = config
+        self.build(adapter_name, config)
+        self._move_adapter_to_device_of_base_layer(adapter_name)
+        self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
+
+    def active(self) -> list[str]:
+        """Return the adapters that count in a forward pass: none while disabled or merged."""
+        if self.disable_adapters:
+            if self.merged:
+                self.unmerge()
+            return []
+        first = getattr(self, self.adapter_layer_names[0])
+        return [] if self.merged else [name for name in self.active_adapters if name in first]
+
+    def to_merge(self, adapter_names: list[str] | None) -> list[str]:
+        """Return the adapters still to be merged."""
+        first = getattr(self, self.adapter_layer_names[0])
+        return [name for name in check_adapters_to_merge(self, adapter_names) if name in first]
+
+    def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
+        """Refuse: most tuners cannot be folded into weights; those that can say how."""
+        raise ValueError("what it learned is not a change of weights.")
+
+
+class TunerModel(BaseTuner):
+    """Puts `tuner_layer_cls` around every module its configuration names."""
+
+    tuner_layer_cls: type[TunerLayer] = TunerLayer
+    target_module_mapping: ClassVar[dict[str, list[str]]] = {}
+
+    def _create_and_replace(self, peft_config: Any, adapter_name: str, target: nn.Module, target_name: str,
+                            parent: nn.Module, current_key: str, *args: Any, **kwargs: Any) -> None:
+        if isinstance(target, self.tuner_layer_cls):
+            target.update_layer(adapter_name, peft_config)
+            return
+        made = self.tuner_layer_cls(target, adapter_name, peft_config)
+        if adapter_name not in self.active_adapters:
+            made.requires_grad_(False)
+        self._replace_module(parent, target_name, made, target)
+
+
+def peft_type(name: str) -> PeftType:
+    """Return peft's type of that name, adding it to the enumeration, which has no door of its own for that."""
+    upper = name.upper()
+    known: Any = PeftType
+    if upper in known.__members__:
+        return known[upper]
+    member: Any = str.__new__(PeftType, upper)
+    member._name_, member._value_, member.__objclass__ = upper, upper, PeftType
+    known._member_names_.append(upper)
+    known._member_map_[upper] = known._value2member_map_[upper] = member
+    type.__setattr__(PeftType, upper, member)
+    return cast("PeftType", member)
+
+
+def register(config: type[TunerConfig], model: type[TunerModel]) -> None:
+    """Make a tuner known to peft under its configuration's `kind`; parameter names begin with the model's prefix."""
+    peft_type(config.kind)
+    register_peft_method(name=config.kind, config_cls=config, model_cls=model, prefix=model.prefix)
+
+
+def out_width(module: nn.Module) -> int:
+    """Return how many numbers a linear (also transposed), convolution or norm layer gives out for a token."""
+    weight: torch.Tensor = getattr(module, "weight")  # noqa: B009
+    if type(module).__name__ == "Conv1D":
+        return int(weight.shape[1])
+    return int(getattr(module, "out_features", weight.shape[0]))
+
+
+def bias_of(module: nn.Module) -> torch.Tensor | None:
+    """Return the bias of a module, or None."""
+    return getattr(module, "bias", None)
+
+
+def give_bias(module: Any, width: int, like: torch.Tensor) -> torch.Tensor:
+    """Return the bias of a module's own, giving it one of zeros where it has none."""
+    if bias_of(module) is None:
+        module.bias = nn.Parameter(torch.zeros(width, dtype=module.weight.dtype, device=like.device),
+                                   requires_grad=False)
+    return module.bias
