@@ -84,7 +84,8 @@ def waiting_for(dataset: Dataset | None, model: Model | None) -> str:
 
 def datasets_shown(now: Chosen) -> dict[str, Any]:
     """Return the dataset picker's value."""
-    rows = [row for row in datasets.find(now.user, limit=500) if row.eval_of_id is None]
+    rows = [row for row in datasets.find(now.user, limit=500) if row.eval_of_id is None
+            and (row.state != "failed" or row.id == now.draft.dataset)]
     options = [{"value": row.id, "title": _dataset_title(row), "disabled": row.state == "failed"} for row in rows]
     return shell.picks(options, now.draft.dataset, label="Dataset", elem_id="train-dataset",
                        empty="Choose a dataset …" if options else "There is no dataset yet")

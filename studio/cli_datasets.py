@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from studio import cli_print as out
 from studio.cli_print import Json
+
+if TYPE_CHECKING:
+    from db.tables import Dataset
 
 app = typer.Typer()
 
@@ -62,17 +65,36 @@ def add(file: Annotated[Path, typer.Argument(help="csv, tsv, json, jsonl or parq
         column: Column = None, wait: Annotated[bool, typer.Option(help="Wait until it has been read.")] = True,
         json: Json = False) -> None:
     """Add a dataset; a running worker reads it."""
-    from db import datasets
-    from studio import records, service
+    from studio import service
     from studio.cli_flags import roles
+    from studio.cli_session import me
+
+    row = service.add_dataset(me(), file, name=name, eval_path=eval, task=task, columns=roles(column or []))
+    _read(row, wait, json)
+
+
+@app.command("add-eval")
+def add_eval(id: str, file: Annotated[Path, typer.Argument(help="Rows with the columns of the dataset.")],
+             wait: Annotated[bool, typer.Option(help="Wait until it has been read.")] = True,
+             json: Json = False) -> None:
+    """Give a dataset a file to evaluate on, in place of any it had; runs that name no other use it."""
+    from studio import service
+    from studio.cli_session import me
+
+    _read(service.add_eval(me(), id, file), wait, json)
+
+
+def _read(row: Dataset, wait: bool, json: bool) -> None:
+    """Wait for a worker to read a dataset, if asked to, and print what came of it; raises what it failed with."""
+    from db import datasets
+    from studio import records
     from studio.cli_session import me, stored
     from studio.cli_session import wait as until
     from studio.cli_stack import worker_there
 
-    user = me()
-    row = service.add_dataset(user, file, name=name, eval_path=eval, task=task, columns=roles(column or []))
+    id = row.id
     if wait and worker_there():
-        row = until(lambda: datasets.get(user, row.id), ("ready", "failed"), f"Reading {file.name}")
+        row = until(lambda: datasets.get(me(), id), ("ready", "failed"), f"Reading {row.filename}")
     elif wait:
         out.aside("No worker is running: the file is stored and will be read when one is. Start it: peft-studio up")
     if json:

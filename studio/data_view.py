@@ -112,6 +112,14 @@ def head(row: Dataset, parent: Dataset | None, beside: Sequence[Dataset]) -> str
     return title
 
 
+def evaluated(beside: Sequence[Dataset]) -> str:
+    """Return the heading over the file to evaluate on, and what is evaluated on now."""
+    now = f"Now these are the rows of {_link(beside[0])}; another file takes its place." if beside else \
+        "Without a file, a share of these rows is kept aside for that."
+    return ('<h2 class="ps-card-title">Data to evaluate on</h2>'
+            f'<p class="ps-lead">Rows the model never learns from, to measure what it can do. {now}</p>')
+
+
 def _error(row: Dataset) -> str:
     """Return why there is nothing; the file is named as the person knows it."""
     error = dict(row.error or {"what": "This file could not be read."})

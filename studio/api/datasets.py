@@ -29,6 +29,11 @@ FORM = {"required": True, "content": {"multipart/form-data": {"schema": {
         "options": {"type": "string", "description": "JSON: settings of the task."}}}}}}
 
 
+EVAL_FORM = {"required": True, "content": {"multipart/form-data": {"schema": {
+    "type": "object", "required": ["file"], "properties": {
+        "file": {"type": "string", "format": "binary", "description": "Rows with the columns of the dataset."}}}}}}
+
+
 class Roles(BaseModel):
     """Which column plays which role, for which task."""
 
@@ -73,6 +78,19 @@ def get(id: str, user: Me, preview: int = Query(0, ge=0, le=200, description="Ro
     return shown
 
 
+@router.post("/{id}/eval", status_code=201, openapi_extra={"requestBody": EVAL_FORM})
+async def add_eval(id: str, request: Request, response: Response, user: Me) -> dict[str, Any]:
+    """Upload a file to evaluate on, in place of any the dataset had; runs that name no other use it."""
+    await run_in_threadpool(datasets.get, user, id)
+    form = await upload.receive(request, settings().data_dir / "uploads", settings().max_upload_bytes)
+    try:
+        row = await run_in_threadpool(_add_eval, user, id, form)
+    finally:
+        await run_in_threadpool(form.discard)
+    response.headers["Location"] = f"/api/v1/datasets/{row['id']}"
+    return row
+
+
 @router.patch("/{id}")
 def change(id: str, roles: Roles, user: Me) -> dict[str, Any]:
     """Say which column plays which role; findings and statistics are made anew. Or rename it."""
@@ -104,8 +122,7 @@ def delete(id: str, user: Me) -> None:
 
 
 def _add(user: Me, form: upload.Form) -> dict[str, Any]:
-    for name in {*form.fields, *form.files} - {"file", "eval", "name", "task", "columns", "options"}:
-        raise BadRequest(name[:80], problem=f"it has a part '{name[:80]}' that nobody asked for")
+    _only(form, "file", "eval", "name", "task", "columns", "options")
     main, other = form.file("file"), form.files.get("eval", [None])[0]
     assert main.path is not None
     row = service.add_dataset(
@@ -113,6 +130,18 @@ def _add(user: Me, form: upload.Form) -> dict[str, Any]:
         eval_path=other.path if other else None, eval_filename=(other.filename or "") if other else "",
         task=form.fields.get("task") or None, columns=_json(form, "columns"), options=_json(form, "options"), move=True)
     return records.dataset(row)
+
+
+def _add_eval(user: Me, id: str, form: upload.Form) -> dict[str, Any]:
+    _only(form, "file")
+    file = form.file("file")
+    assert file.path is not None
+    return records.dataset(service.add_eval(user, id, file.path, filename=file.filename or "", move=True))
+
+
+def _only(form: upload.Form, *known: str) -> None:
+    for name in {*form.fields, *form.files} - {*known}:
+        raise BadRequest(name[:80], problem=f"it has a part '{name[:80]}' that nobody asked for")
 
 
 def _json(form: upload.Form, name: str) -> dict[str, Any] | None:

@@ -120,20 +120,27 @@ def _detail_part(problem: gr.HTML, go: gr.HTML) -> None:
         table = parts.columns("dataset-preview", "First rows")
         legend = shell.html(elem_id="dataset-legend")
         confirm = gr.Button("Confirm these columns", variant="primary", elem_id="dataset-confirm", visible=False)
-    with gr.Row(elem_classes=["ps-halves"], elem_id="dataset-charts"):
+    with gr.Row(elem_classes=["ps-halves"], elem_id="dataset-charts", visible=False) as charts:
         labels = parts.chart("Labels", "dataset-labels")
         with gr.Column(min_width=0):
             lengths = parts.chart("Lengths", "dataset-lengths")
             model = shell.picker(label="Count in the tokens of", elem_id="dataset-model",
                                  help="Shows how much is longer than that model takes.")
             over = shell.html(elem_id="dataset-over")
+    with gr.Column(elem_classes=["ps-section"], elem_id="dataset-eval", visible=False) as judge:
+        about = shell.html(elem_id="dataset-eval-about")
+        with gr.Row(elem_classes=["ps-beside"]):
+            file = gr.File(label="A file with the same columns", elem_id="dataset-eval-file", type="filepath",
+                           height=120)
+            use = gr.Button("Evaluate on this file", elem_id="dataset-eval-submit")
     seen, timer = gr.State(""), gr.Timer(SOON, active=False)
     view = [head, steps, cancel, again, rename, numbers, noticed, section, guess, task, kind, table, legend, confirm,
-            labels, lengths, over, seen, timer]
+            charts, labels, lengths, over, judge, about, seen, timer]
     shell.load(_open, None, [*view, model], card=problem)
     shell.on([timer.tick], _poll, [seen], view, card=problem, trigger_mode="once", clears=False)
     shell.on([task.input], _other_task, [task, table], [kind, table, legend], card=problem)
     shell.on([confirm.click], _confirm, [task, kind, table], view, card=problem, busy="minimal")
+    shell.on([use.click], _evaluate, [file], [*view, file], card=problem, busy="minimal")
     shell.on([model.input], _tokens, [model], view, card=problem, busy="minimal")
     for event, act in ((cancel.click, _cancel), (again.click, _again)):
         shell.on([event], act, None, view, card=problem)
@@ -141,7 +148,7 @@ def _detail_part(problem: gr.HTML, go: gr.HTML) -> None:
     shell.on([delete.click], _delete, None, [go], card=problem)
 
 
-VIEW = 19
+VIEW = 22
 
 
 def _one(request: gr.Request) -> tuple[User, Dataset | None]:
@@ -164,7 +171,7 @@ def _poll(seen: str, request: gr.Request) -> Any:
         return *[gr.skip()] * (VIEW - 1), gr.Timer(active=False)
     beside = datasets.find(user, eval_of_id=row.id, limit=1)
     timer = gr.Timer(SOON, active=data_view.busy(row, beside))
-    stamp = f"{row.state} {row.progress} {row.updated_at} {[(one.state, one.rows) for one in beside]}"
+    stamp = f"{row.state} {row.progress} {row.updated_at} {[(one.id, one.state, one.rows) for one in beside]}"
     if stamp == seen:
         return *[gr.skip()] * (VIEW - 1), timer
     parent = datasets.get(user, row.eval_of_id) if row.eval_of_id else None
@@ -175,8 +182,9 @@ def _poll(seen: str, request: gr.Request) -> Any:
             gr.Button(visible=row.state == "failed" and bool(row.original_key)), {"name": row.name},
             data_view.numbers(row, beside), data_view.findings(row), gr.Column(visible=found is not None),
             data_view.guess(row, parent), data_view.task_picks(task, fixed=not ready or parent is not None),
-            *_choices(task, row, found), gr.Button(visible=ready and parent is None), data_view.labels(row),
-            data_view.lengths(row), data_view.over(row), stamp, timer)
+            *_choices(task, row, found), gr.Button(visible=ready and parent is None),
+            gr.Row(visible=bool(row.stats)), data_view.labels(row), data_view.lengths(row), data_view.over(row),
+            gr.Column(visible=ready and parent is None), data_view.evaluated(beside), stamp, timer)
 
 
 def _preview(user: User, row: Dataset) -> Any:
@@ -207,6 +215,14 @@ def _confirm(task: Any, problem: Any, table: Any, request: gr.Request) -> Any:
         options["problem"] = shell.chosen(problem) or "single_label"
     service.set_roles(user, wanted, columns, task=name, options=options)
     return _watch(request)
+
+
+def _evaluate(file: str | None, request: gr.Request) -> Any:
+    if not file:
+        raise gr.Error("Choose a file first.", title="No file")
+    path = Path(file)
+    service.add_eval(session.user(request), shell.query(request, "dataset"), path, filename=path.name, move=_ours(path))
+    return *_watch(request), None
 
 
 def _tokens(model: Any, request: gr.Request) -> Any:

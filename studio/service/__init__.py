@@ -2,6 +2,7 @@
 
 Adding (files go to the blob store, then a row, then the worker is told):
     add_dataset(user, path, *, name, filename, eval_path, eval_filename, task, columns, options, move) -> Dataset
+    add_eval(user, dataset_id, path, *, filename, move) -> Dataset         a file to evaluate on, or another one
     add_sample(user, name="support_tickets") -> Dataset        prepared sample data, added once
     set_roles(user, dataset_id, columns, *, task, options) -> Dataset      checks, confirms and counts anew
     preview(user, dataset_id, rows=50) -> engine.data.read.Preview
@@ -31,6 +32,7 @@ from studio.service.adapters import cancel_export, delete_adapter, export, expor
 from studio.service.datasets import (
     SAMPLES,
     add_dataset,
+    add_eval,
     add_sample,
     cancel_dataset,
     delete_dataset,
@@ -55,8 +57,8 @@ from studio.service.runs import (
 from studio.service.waiting import settled
 
 __all__ = [
-    "SAMPLES", "Check", "NoSuchRunFile", "Question", "add_dataset", "add_model", "add_model_files", "add_model_folder",
-    "add_sample", "answer", "ask", "cancel_dataset", "cancel_export", "cancel_model", "check", "delete_adapter",
-    "delete_dataset", "delete_model", "delete_run", "export", "export_file", "memory_there", "preview", "resume_run",
-    "retry_dataset",
+    "SAMPLES", "Check", "NoSuchRunFile", "Question", "add_dataset", "add_eval", "add_model", "add_model_files",
+    "add_model_folder", "add_sample", "answer", "ask", "cancel_dataset", "cancel_export", "cancel_model", "check",
+    "delete_adapter", "delete_dataset", "delete_model", "delete_run", "export", "export_file", "memory_there",
+    "preview", "resume_run", "retry_dataset",
     "run_file", "set_roles", "settled", "shape_of", "start_run", "stop_asking", "stop_run", "stream"]

@@ -77,6 +77,13 @@ class DatasetNotReady(Conflict):
     try_this = "Wait until it has been read."
 
 
+class EvaluatesAnother(Conflict):
+    """'{name}' is itself a file to evaluate on."""
+
+    kind = "evaluates_another"
+    try_this = "Add the file to the dataset it evaluates: {parent}."
+
+
 def add_dataset(user: User, path: Path, *, name: str = "", filename: str = "", eval_path: Path | None = None,
                 eval_filename: str = "", task: str | None = None, columns: Mapping[str, str] | None = None,
                 options: Mapping[str, Any] | None = None, move: bool = False, sample: bool = False) -> Dataset:
@@ -93,10 +100,36 @@ def add_dataset(user: User, path: Path, *, name: str = "", filename: str = "", e
     main = _store(user, path, name or _stem(filename or path.name), filename or path.name, move, sample=sample, **given)
     if eval_path is not None:
         shown = eval_filename or eval_path.name
-        other = _store(user, eval_path, f"{main.name} (evaluation)", shown, move, eval_of_id=main.id, **given)
+        other = _store(user, eval_path, _eval_name(main), shown, move, eval_of_id=main.id, **given)
         client.inspect_dataset(other.id)
     client.inspect_dataset(main.id)
     return main
+
+
+def add_eval(user: User, id: str, path: Path, *, filename: str = "", move: bool = False) -> Dataset:
+    """Give a dataset a file to evaluate on, in place of any it had, and have the worker read it; returns that one.
+
+    A former one that runs were evaluated on stays, as a dataset of its own. Raises NotFound, NoSuchFile, NotEnough,
+    EvaluatesAnother.
+    """
+    parent = datasets.get(user, id)
+    if parent.eval_of_id is not None:
+        raise EvaluatesAnother(id, name=parent.name, parent=parent.eval_of_id)
+    if not path.is_file():
+        raise NoSuchFile(str(path), path=path)
+    before = datasets.find(user, eval_of_id=id, limit=1000)
+    other = _store(user, path, _eval_name(parent), filename or path.name, move, eval_of_id=id, task=parent.task,
+                   columns=dict(parent.columns), options=dict(parent.options), confirmed=parent.confirmed)
+    for row in before:
+        if datasets.used_by(user, row.id)["runs"]:
+            datasets.update(user, row.id, eval_of_id=None)
+        else:
+            _delete(user, row.id)
+    client.inspect_dataset(other.id)
+    if before:
+        # What was found with the former file holds no longer, whatever comes of this one.
+        client.inspect_dataset(id)
+    return other
 
 
 def add_sample(user: User, name: str = "support_tickets") -> Dataset:
@@ -162,14 +195,24 @@ def cancel_dataset(user: User, id: str) -> Dataset:
 
 def delete_dataset(user: User, id: str) -> None:
     """Delete a dataset, those that only evaluate it, and their files; raises InUse while a run reads it."""
+    parent = datasets.get(user, id).eval_of_id
     others = [other.id for other in datasets.find(user, eval_of_id=id)]
-    keys = datasets.delete(user, id)
+    _delete(user, id)
     for other in others:
         # One that another run still reads stays, as a dataset of its own.
         with suppress(InUse):
-            keys += datasets.delete(user, other)
-    for key in keys:
+            _delete(user, other)
+    if parent is not None:
+        client.inspect_dataset(parent)
+
+
+def _delete(user: User, id: str) -> None:
+    for key in datasets.delete(user, id):
         Blobs().delete(key)
+
+
+def _eval_name(parent: Dataset) -> str:
+    return f"{parent.name[:180]} (evaluation)"
 
 
 def check_columns(task: str, columns: Mapping[str, str], known: list[str] | None) -> None:

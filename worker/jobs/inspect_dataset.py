@@ -6,6 +6,7 @@ from typing import Any
 
 from db import datasets
 from db.blobs import Blobs
+from db.tables import Dataset
 from engine.findings import Finding
 from worker import client, station
 from worker.app import app
@@ -39,15 +40,15 @@ class InspectDataset(Errand):
 
     def order(self) -> dict[str, Any]:
         """Return the order for the child; raises NotFound when the uploaded file is gone."""
-        row = self.row
+        row, roles = self.row, self._roles()
         read_already = row.parquet_key is not None
         self.evaluation = self._eval_rows()
         original = None if read_already else str(self.blobs.local(row.original_key or f"datasets/{self.id}/original"))
         parquet = self.blobs.local(row.parquet_key) if read_already else self.blobs.place(self.key)
         return {"kind": "inspect_dataset", "original": original, "parquet": str(parquet),
-                "source": row.source, "task": row.task, "columns": row.columns, "options": row.options,
-                "eval_parquet": self.evaluation, "model": self.extra.get("model"),
-                "max_length": self.extra.get("max_length")}
+                "source": row.source, "task": roles.task, "columns": roles.columns, "options": roles.options,
+                "evaluates": row.eval_of_id is not None, "eval_parquet": self.evaluation,
+                "model": self.extra.get("model"), "max_length": self.extra.get("max_length")}
 
     def cancelled(self) -> bool:
         """Whether the person changed their mind or deleted the dataset."""
@@ -64,11 +65,21 @@ class InspectDataset(Errand):
         else:
             values["findings"] = [one for one in self.row.findings if one.get("reading")] + values["findings"]
         self.update(state="ready", progress=1.0, error=None, cancel=False, **values)
-        # Overlap and unseen labels show only once both files are read: whoever is second has the first counted again.
-        if self.row.eval_of_id and not self.again:
-            client.inspect_dataset(self.row.eval_of_id)
-        elif self._eval_rows() != self.evaluation:
+        self._ring_for_the_other()
+
+    def _ring_for_the_other(self) -> None:
+        """Have counted again what this reading changes: overlap and unseen labels show once both files are read."""
+        if self.row.eval_of_id is not None:
+            if not self.again:
+                client.inspect_dataset(self.row.eval_of_id)
+            return
+        if self._eval_rows() != self.evaluation:
             client.inspect_dataset(self.id)
+        mine = datasets.get(self.user, self.id)
+        for other in datasets.find(self.user, eval_of_id=self.id, states=["ready"]):
+            # One that was read first went by a guess of its own.
+            if (other.task, other.columns) != (mine.task, mine.columns):
+                client.inspect_dataset(other.id)
 
     def fail(self, error: dict[str, str], cancelled: bool) -> None:
         """Store why there is no result; a dataset that was ready stays ready."""
@@ -87,6 +98,13 @@ class InspectDataset(Errand):
         """Let the dataset wait again."""
         if not self.again:
             super().put_back()
+
+    def _roles(self) -> Dataset:
+        """Return whose columns to go by: a file to evaluate on is read as the dataset it belongs to."""
+        if self.row.eval_of_id is None or self.row.confirmed:
+            return self.row
+        parent = datasets.get(self.user, self.row.eval_of_id)
+        return parent if parent.columns else self.row
 
     def _eval_rows(self) -> str | None:
         beside = datasets.find(self.user, eval_of_id=self.id, states=["ready"], limit=1)

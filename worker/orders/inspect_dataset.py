@@ -15,14 +15,17 @@ from worker.line import Line
 
 #: Share of the progress bar that reading the file takes; the rest is counting.
 READING = 0.6
+#: Findings about rows to learn from; they say nothing against rows to evaluate on.
+LEARNING = frozenset({"one_row", "few_rows", "one_label", "text_constant", "label_rare", "label_unbalanced"})
 
 
 def carry_out(order: dict[str, Any], line: Line) -> dict[str, Any]:
     """Return what to store with the dataset.
 
     `order`: original (path, None when the parquet file is there already), parquet (path), and what is known so far:
-    source, task, columns, options, eval_parquet, model and max_length (for lengths in tokens). Findings of reading
-    carry `reading`: counting again cannot see them. Raises DataError, Cancelled.
+    source, task, columns, options, eval_parquet, model and max_length (for lengths in tokens), and whether the dataset
+    `evaluates` another. Findings of reading carry `reading`: counting again cannot see them. Raises DataError,
+    Cancelled.
     """
     import pyarrow.parquet as pq
 
@@ -70,7 +73,10 @@ def _count(order: dict[str, Any], table: Any, task_name: str, chosen: dict[str, 
             raise
         return None, [Finding.model_validate({"level": "error"} | error.as_dict()).model_dump(mode="json")]
     seen = {finding["kind"] for finding in findings}
-    return plain(summary), findings + [plain(more) for more in summary.findings if more.kind not in seen]
+    findings += [plain(more) for more in summary.findings if more.kind not in seen]
+    if order.get("evaluates"):
+        findings = [finding for finding in findings if finding["kind"] not in LEARNING]
+    return plain(summary), findings
 
 
 def _tokenizer(model_id: str | None, line: Line) -> Any:
