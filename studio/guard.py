@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.formparsers import MultiPartException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -113,6 +114,7 @@ class Guard:
         upload = scope["method"] == "POST" and scope["path"].rstrip("/") == f"{API}/upload"
         if upload:  # the answer is read on its way out, so it must come uncompressed
             scope["headers"] = [(k, v) for k, v in scope["headers"] if k != b"accept-encoding"]
+            receive = _whole_or_nothing(receive)
         finishing = self._finishing(send, scope, session if fresh else None)
         await self.app(scope, receive, self._remembering(finishing, session) if upload else finishing)
 
@@ -213,6 +215,23 @@ class Guard:
                                                  f"SameSite=Lax; Max-Age=31536000{secure}")
             await send(message)
         return finishing
+
+
+def _whole_or_nothing(receive: Receive) -> Receive:
+    """Return a `receive` that calls an upload malformed when the browser goes away in its middle.
+
+    Gradio removes what it has written of a malformed upload, and nothing of one whose browser is gone.
+    """
+    whole = False
+
+    async def receiving() -> Message:
+        nonlocal whole
+        message = await receive()
+        if message["type"] == "http.disconnect" and not whole:
+            raise MultiPartException("The upload was cancelled.")
+        whole = whole or not message.get("more_body", False)
+        return message
+    return receiving
 
 
 async def _whole(receive: Receive) -> tuple[bytes, Receive]:

@@ -246,4 +246,5 @@ def head() -> str:
     Gradio would rewrite a stylesheet given as `css=` and break what it does not know.
     """
     return (f'<link rel="stylesheet" href="{asset("studio.css")}"><script src="{asset("studio.js")}"></script>'
+            f'<script src="{asset("upload.js")}"></script>'
             f'<link rel="icon" href="{asset("icon.svg")}">')

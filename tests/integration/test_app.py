@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -196,6 +198,36 @@ def test_one_browser_cannot_touch_the_event_stream_of_another(client: TestClient
     assert other.get("/gradio_api/heartbeat/secret1").status_code == 403
     stop = {"session_hash": "secret1", "fn_index": 0, "event_id": "e"}
     assert other.post("/gradio_api/cancel", json=stop).status_code == 403
+
+
+def test_an_upload_that_is_cancelled_leaves_no_file(
+        fresh: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "uploads"
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder))
+    app = create_app()
+    cookie = TestClient(app, base_url=LOCAL).get("/").headers["set-cookie"].partition(";")[0]
+    begun = b'--limit\r\nContent-Disposition: form-data; name="files"; filename="a.csv"\r\n\r\n' + b"x" * 2**20
+    seen: list[int] = []
+
+    async def receive() -> dict[str, Any]:
+        if not seen:
+            seen.append(0)
+            return {"type": "http.request", "body": begun, "more_body": True}
+        seen.append(sum(path.is_file() for path in folder.rglob("*")))
+        return {"type": "http.disconnect"}
+
+    async def send(_: Any) -> None:
+        """Nobody is listening any more."""
+
+    scope = {"type": "http", "method": "POST", "path": "/gradio_api/upload", "raw_path": b"/gradio_api/upload",
+             "root_path": "", "scheme": "http", "query_string": b"", "http_version": "1.1", "client": ("127.0.0.1", 1),
+             "server": ("127.0.0.1", 7860), "headers": [
+                 (b"host", b"127.0.0.1:7860"), (b"cookie", cookie.encode()),
+                 (b"content-type", b"multipart/form-data; boundary=limit")]}
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, app(scope, receive, send)).result()
+    assert seen[1] == 1, "the upload was being written when the browser went away"
+    assert not [path for path in folder.rglob("*") if path.is_file()]
 
 
 def test_an_uploaded_file_belongs_to_the_browser_that_sent_it(client: TestClient, other: TestClient) -> None:
