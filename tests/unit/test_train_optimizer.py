@@ -33,6 +33,7 @@ def test_a_flat_optimizer_gives_the_weights_of_adamw_with_clipping_and_groups() 
         norm = flat.clip(1.0)
         assert torch.allclose(norm, nn.utils.clip_grad_norm_(theirs.parameters(), 1.0), rtol=1e-5)
         flat.step(1 / (step + 1))
+        flat.forget()
         for group, peak in zip(reference.param_groups, (0.03, 0.3), strict=True):
             group["lr"] = peak / (step + 1)
         reference.step()
