@@ -41,7 +41,7 @@ def score(parts: Parts) -> Outputs:
 def _batches(parts: Parts) -> Iterator[tuple[list[int], dict[str, Any]]]:
     assert parts.eval is not None
     rows = parts.eval.rows
-    lengths = [len(row["input_ids"]) for row in rows]
+    lengths = [parts.task.length(row) for row in rows]
     for chosen in split(range(len(rows)), lengths, parts.plan.budget * LARGER, parts.packed):
         if Control.urgent():
             Control.check()

@@ -27,7 +27,7 @@ def choose(task: Task, loaded: Loaded, model: torch.nn.Module, formats: precisio
         fused.fuse(model)
     if device == "cpu" and formats.base is torch.bfloat16 and length <= EAGER_LENGTH:
         base.set_attn_implementation("eager")
-    lengths = [len(row["input_ids"]) for row in train.rows]
+    lengths = [task.length(row) for row in train.rows]
     learnable = [i for i, row in enumerate(train.rows) if task.targets(row)]
     by_length = sorted(learnable, key=lambda i: lengths[i])
     sample = [train.rows[i] for i in (by_length[-1], by_length[0], by_length[len(by_length) // 2])]
@@ -57,7 +57,7 @@ def keep_hidden_states(attempt: Attempt, made: Loop, how: flat.Flat | None) -> N
     if not hidden.worthwhile(how, first, parts.model, parts.total_steps / made.per_epoch) or how is None or not first:
         return
     encoded = {"train": parts.train} | ({"eval": parts.eval} if parts.eval else {})
-    lengths = {part: [len(row["input_ids"]) for row in each.rows] for part, each in encoded.items()}
+    lengths = {part: [parts.task.length(row) for row in each.rows] for part, each in encoded.items()}
     width = 2 if parts.formats.base is not torch.float32 else 4
     needed = sum(hidden.bytes_needed(how, first, each, shape.hidden, width) for each in lengths.values())
     if needed > hidden.SHARE * memory_there(attempt.device):
@@ -82,7 +82,7 @@ def keep_hidden_states(attempt: Attempt, made: Loop, how: flat.Flat | None) -> N
 def pad_id(loaded: Loaded) -> int:
     """Return the token that fills up rows."""
     tokenizer: Any = loaded.tokenizer
-    return int(tokenizer.pad_token_id or 0) if tokenizer is not None else 0
+    return int(getattr(tokenizer, "pad_token_id", None) or 0)
 
 
 def memory_there(device: str) -> int:

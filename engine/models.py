@@ -58,7 +58,10 @@ class Located:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model ready for its task; `heads` are the modules to train whole, `shape` that of this task's model."""
+    """A model ready for its task; `heads` are the modules to train whole, `shape` that of this task's model.
+
+    `tokenizer` turns rows into tensors; for images it is the model's image processor.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase | None
@@ -175,7 +178,7 @@ def load(path: Path, task: Task, labels: Sequence[str], *, dtype: str | torch.dt
     configuration = skeleton.config(path)
     for key, value in task.config(labels).items():
         setattr(configuration, key, value)
-    tokenizer = tokenizer_of(path) if weights.has_tokenizer(path) else None
+    tokenizer = task.processor(path)
     if shape.family == "decoder" and configuration.pad_token_id is None and tokenizer is not None:
         configuration.pad_token_id = tokenizer.pad_token_id
     model = _weights(path, task, configuration, _dtype(dtype), quantization, device, heads, attention)

@@ -73,7 +73,7 @@ def loop(attempt: Attempt) -> Loop:
         model = spec.method.attach(loaded.model, loaded.shape, loaded.heads)
         precision.keep_trained_in_fp32(model)
         model.to(attempt.device)
-    with attempt.stage("prepare", "Turning text into tokens"):
+    with attempt.stage("prepare", task.preparing):
         length = _longest(spec, loaded.shape)
         train = task.encode(rows.train, rows.columns, loaded.tokenizer, length, rows.labels)
         held = task.encode(rows.eval, rows.columns, loaded.tokenizer, length,

@@ -165,3 +165,45 @@ def from_finding(finding: Finding, name: str = "") -> FoundFault:
     """Return a finding as an error to raise; `name` is the file."""
     where = ", ".join(part for part in (name, finding.where) if part)
     return FoundFault(where, problem=finding.what, try_this=finding.try_this, kind=finding.kind)
+
+
+class BrokenImage(DataError):
+    """The image '{name}' cannot be read: {reason}."""
+
+    kind = "image_broken"
+    try_this = "Replace that file, or leave it out."
+
+
+class ImageTooLarge(DataError):
+    """The image '{name}' has {size}; at most {limit} are opened."""
+
+    kind = "image_too_large"
+    try_this = "Store it smaller; models look at a few hundred pixels a side."
+
+
+class ArchiveBroken(DataError):
+    """The zip archive is damaged or cut short ({reason})."""
+
+    kind = "archive_broken"
+    try_this = "Pack or download it again; `unzip -t` tells whether a copy is whole."
+
+
+class ArchiveLocked(DataError):
+    """The file '{name}' in the zip archive is protected by a password."""
+
+    kind = "archive_locked"
+    try_this = "Pack it again without a password."
+
+
+class UnsafeArchive(DataError):
+    """The zip archive names a file outside itself: '{name}'."""
+
+    kind = "archive_unsafe"
+    try_this = "Do not trust this archive. Pack the folder again yourself."
+
+
+class NoImages(DataError):
+    """There are no images in folders, one folder a class."""
+
+    kind = "no_images"
+    try_this = "Put the images of each class into a folder of that name; jpg, png, webp, bmp, gif and tiff are read."

@@ -12,6 +12,8 @@ from engine.findings import Finding
 from engine.knobs import knob
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pyarrow as pa
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -37,9 +39,9 @@ class TaskCard:
 
 @dataclass
 class Encoded:
-    """Examples as token ids. `rows` holds one mapping an example: `input_ids`, whatever the model takes, `labels`.
+    """Examples as the model takes them. `rows` holds one mapping an example: `input_ids` (or an image), and `labels`.
 
-    `length` of an example is `len(rows[i]["input_ids"])`; `truncated` counts those cut at the maximum length.
+    How long an example is the task's `length` says; `truncated` counts those cut at the maximum length.
     """
 
     rows: list[dict[str, Any]]
@@ -76,6 +78,8 @@ class Task(BaseModel):
     families: ClassVar[tuple[str, ...]]
     #: How the playground talks to a model of this task: "classify" or "chat".
     playground: ClassVar[str] = "classify"
+    #: What is done to the rows before the first update, for the run's log.
+    preparing: ClassVar[str] = "Turning text into tokens"
 
     eval_fraction: float = knob(0.1, gt=0, lt=0.9, step=0.05, title="Share kept for evaluation",
                                 help="Part of the rows kept for evaluation when there is no evaluation file.")
@@ -122,6 +126,15 @@ class Task(BaseModel):
         """Return the model configuration this task sets (number of labels, their names, problem type)."""
         return {}
 
+    def processor(self, folder: Path) -> Any | None:
+        """Return what turns rows into tensors, a tokenizer, from a model's folder; None when there is none.
+
+        It is saved beside what was trained, with its `save_pretrained`.
+        """
+        from engine import models, weights
+
+        return models.tokenizer_of(folder) if weights.has_tokenizer(folder) else None
+
     def prepare_tokenizer(self, tokenizer: PreTrainedTokenizerBase, columns: Mapping[str, str]) -> str:
         """Give the tokenizer what the task needs (a chat template); return a sentence for the log, or nothing."""
         return ""
@@ -133,6 +146,14 @@ class Task(BaseModel):
                labels: Sequence[str]) -> Encoded:
         """Tokenise every row of `table`."""
         raise NotImplementedError
+
+    def length(self, row: Mapping[str, Any]) -> int:
+        """Return how many tokens an encoded example has."""
+        return len(row["input_ids"])
+
+    def places(self, batch: Mapping[str, Any]) -> int:
+        """Return how many tokens a batch has, padding included."""
+        return batch["input_ids"].numel()
 
     def targets(self, row: Mapping[str, Any]) -> int:
         """Return how many loss terms an encoded example has; the loss of an update is divided by their total."""
