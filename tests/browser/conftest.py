@@ -31,6 +31,18 @@ DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 #: Gradio fades what it is about to redraw, and a half transparent text has no contrast to measure.
 STILL = """() => !document.querySelector(".pending, .generating") && document.getAnimations().every(
   (one) => one.playState !== "running" || one.effect.getTiming().iterations === Infinity)"""
+#: Notes every state and progress that a run's page shows, for as long as it is not loaded again.
+RECORD = """() => {
+  window.drawn = [];
+  const note = () => {
+    const state = document.querySelector(".ps-run-head h2 .ps-badge")?.textContent.trim() ?? "";
+    const live = document.querySelector("#run-live .ps-progress")?.textContent.trim() ?? "";
+    const last = window.drawn.at(-1);
+    if (!last || last[0] !== state || last[1] !== live) window.drawn.push([state, live]);
+  };
+  new MutationObserver(note).observe(document.body, { childList: true, subtree: true, characterData: true });
+  note();
+}"""
 HOME = re.compile(r"^(https?|wss?)://(127\.0\.0\.1|localhost)[:/]|^(data|blob|about|chrome):")
 
 
@@ -211,11 +223,14 @@ def trained(browser: Browser, studio: Studio, tmp_path_factory: pytest.TempPathF
     expect(page.get_by_text("You confirmed these columns.")).to_be_visible()
     page.get_by_role("link", name="Train on it").click()
     page.wait_for_url("**/train?**")
-    choose_run(page, epochs=1, max_length=32)
+    choose_run(page, epochs=3, max_length=32)
     run = start(page)
-    # 72 of the 80 rows are 5 updates of 16; the page counts them without a refresh.
-    expect(page.locator("#run-live")).to_contain_text(re.compile(r"[1-5] of 5|update 5\b"), timeout=LONG)
+    page.evaluate(RECORD)
     expect(badge(page)).to_have_text("Succeeded", timeout=LONG)
+    # 72 of the 80 rows are 5 updates of 16 an epoch. A reload would have taken what was recorded away.
+    expect(page.locator("#run-live")).to_contain_text(re.compile(r"update 15\b"), timeout=LONG)
+    drawn = [text for state, text in page.evaluate("window.drawn") if state != "Succeeded" and text]
+    assert len(set(drawn)) >= 2, f"Nothing changed on the run's page before the run had ended: {drawn}"
     page.get_by_role("link", name="Try it beside the base").click()
     page.wait_for_url("**/playground?adapter=*")
     adapter = value_of(page, "adapter")

@@ -111,6 +111,28 @@ def test_the_address_of_a_comparison_holds_runs_curve_axis_and_smoothing(desktop
     expect(page.locator("#compare-table table")).to_be_visible()
 
 
+@pytest.mark.parametrize(("path", "box"), [("/data", "#data-file"), ("/models", "#models-files")])
+def test_an_upload_under_way_can_be_cancelled(desktop, tmp_path, path, box):
+    page = desktop.page
+    file = tmp_path / "long.csv"
+    file.write_text("text,label\n" + "hello,a\n" * 500_000)
+    open_page(page, path)
+    if path == "/models":
+        page.get_by_role("tab", name="Upload").click()
+    network = page.context.new_cdp_session(page)
+    network.send("Network.enable")
+    slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 100_000}
+    network.send("Network.emulateNetworkConditions", slow)
+    page.locator(f"{box} input[type=file]").set_input_files(file)
+    page.get_by_role("button", name="Cancel the upload of long.csv").click()
+    expect(page.locator("#ps-uploads")).to_contain_text("The upload of long.csv was cancelled.")
+    expect(page.locator(box)).to_contain_text("Click to Upload")
+    network.send("Network.emulateNetworkConditions", slow | {"uploadThroughput": -1})
+    page.locator(f"{box} input[type=file]").set_input_files(file)
+    expect(page.locator(box)).to_contain_text("long")
+    expect(page.locator(box)).not_to_contain_text("Uploading")
+
+
 def test_an_id_that_is_not_there_leaves_a_way_back(desktop):
     desktop.page.goto("/runs?run=nope")
     desktop.page.get_by_role("link", name="All runs").click()
@@ -129,7 +151,7 @@ def test_an_adapter_is_merged_and_comes_as_one_file(desktop, trained):
 def test_pages_draw_even_when_their_scripts_arrive_last(desktop):
     page = desktop.page
     held: list[Route] = []
-    page.route(re.compile(r"/static-studio/(studio|parts)\.js"), lambda route: held.append(route))  # noqa: PLW0108
+    page.route(re.compile(r"/static-studio/(studio|parts)\.js"), lambda route: held.append(route))
     page.goto("/compare", wait_until="commit")
     expect(page.get_by_text("Horizontal axis")).to_be_visible(timeout=60_000)
     page.unroute_all(behavior="wait")
