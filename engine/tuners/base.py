@@ -11,6 +11,9 @@ from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, check_adapters_t
 from peft.utils.peft_types import PeftType, register_peft_method
 from torch import nn
 
+#: Names of the tuners registered here, which plain peft does not know.
+OWN: set[str] = set()
+
 
 @dataclass
 class TunerConfig(PeftConfig):
@@ -128,6 +131,7 @@ def peft_type(name: str) -> PeftType:
 
 def register(config: type[TunerConfig], model: type[TunerModel]) -> None:
     """Make a tuner known to peft under its configuration's `kind`; parameter names begin with the model's prefix."""
+    OWN.add(config.kind)
     peft_type(config.kind)
     register_peft_method(name=config.kind, config_cls=config, model_cls=model, prefix=model.prefix)
 
