@@ -117,7 +117,7 @@ def evaluated(beside: Sequence[Dataset]) -> str:
     now = f"Now these are the rows of {_link(beside[0])}; another file takes its place." if beside else \
         "Without a file, a share of these rows is kept aside for that."
     return ('<h2 class="ps-card-title">Data to evaluate on</h2>'
-            f'<p class="ps-lead">Rows the model never learns from, to measure what it can do. {now}</p>')
+            f'<p class="ps-muted">Rows the model never learns from, to measure what it can do. {now}</p>')
 
 
 def _error(row: Dataset) -> str:
@@ -150,6 +150,8 @@ def guess(row: Dataset, parent: Dataset | None) -> str:
         return cards.note("These are the first rows as they stand in the file.", "info")
     if row.confirmed:
         return cards.note("You confirmed these columns.", "good")
+    if not row.columns:
+        return cards.note("Say which column plays which part, then confirm.", "warn", "Nothing was recognised.")
     why = (row.guess or {}).get("why") or []
     return cards.note(" ".join(why) or "Check that each column plays the part it should.", "info",
                       "This is a guess: check it, then confirm.")

@@ -131,7 +131,7 @@ def _detail_part(problem: gr.HTML, go: gr.HTML) -> None:
         about = shell.html(elem_id="dataset-eval-about")
         with gr.Row(elem_classes=["ps-beside"]):
             file = gr.File(label="A file with the same columns", elem_id="dataset-eval-file", type="filepath",
-                           height=120)
+                           height=150)
             use = gr.Button("Evaluate on this file", elem_id="dataset-eval-submit")
     seen, timer = gr.State(""), gr.Timer(SOON, active=False)
     view = [head, steps, cancel, again, rename, numbers, noticed, section, guess, task, kind, table, legend, confirm,
