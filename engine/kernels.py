@@ -45,9 +45,9 @@ def learn_from_data(attempt: Attempt, task: Task, model: torch.nn.Module, train:
     count, fill = attempt.spec.training.batch_size, pad_id(attempt.loaded)
     seen = []
     for chosen in batches.chunks(min(len(train.rows), 16 * count), count):
-        batch = task.collate([train.rows[i] for i in chosen], fill)
-        seen.append({name: value for name, value in batch.items() if name not in ("labels", "targets")})
-    attempt.spec.method.initialise(model, [evaluate.to_device(batch, attempt.device) for batch in seen])
+        batch = evaluate.to_device(task.collate([train.rows[i] for i in chosen], fill), attempt.device)
+        seen.append(task.inputs(model, batch))
+    attempt.spec.method.initialise(model, seen)
 
 
 def keep_hidden_states(attempt: Attempt, made: Loop, how: flat.Flat | None) -> None:

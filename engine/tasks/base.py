@@ -41,12 +41,14 @@ class TaskCard:
 class Encoded:
     """Examples as the model takes them. `rows` holds one mapping an example: `input_ids` (or an image), and `labels`.
 
-    How long an example is the task's `length` says; `truncated` counts those cut at the maximum length.
+    How long an example is the task's `length` says; `truncated` counts those cut at the maximum length. `tokenizer` is
+    there when evaluation has to turn tokens into text again.
     """
 
     rows: list[dict[str, Any]]
     truncated: int = 0
     labels: list[str] = field(default_factory=list)
+    tokenizer: Any = None
 
 
 #: Row indices of the eval rows and the batch made of them, on the model's device.
@@ -76,7 +78,7 @@ class Task(BaseModel):
     needs: ClassVar[tuple[frozenset[str], ...]]
     #: Architecture families the task can train.
     families: ClassVar[tuple[str, ...]]
-    #: How the playground talks to a model of this task: "classify" or "chat".
+    #: How the playground talks to a model of this task: "classify" or "chat"; "" when it cannot yet.
     playground: ClassVar[str] = "classify"
     #: What is done to the rows before the first update, for the run's log.
     preparing: ClassVar[str] = "Turning text into tokens"
@@ -165,6 +167,10 @@ class Task(BaseModel):
         A packed batch carries `position_ids` that restart and its `layout`.
         """
         return tensors(rows, {"input_ids": pad_id, "token_type_ids": 0}, packed=packed)
+
+    def inputs(self, model: torch.nn.Module, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the model is called with for a batch: no targets, no layout."""
+        return {name: value for name, value in batch.items() if name not in ("labels", "targets", "layout")}
 
     #: Whether a packed batch is laid out as rows again before the head, or stays one row of tokens.
     rows_for_the_head: ClassVar[bool] = True
