@@ -178,6 +178,14 @@ def attach(base: Any, trained: Trained, *, share: bool = True, name: str = "defa
     return wrapped.eval()
 
 
+def is_own(folder: Path) -> bool:
+    """Return whether an adapter is of a type that peft knows only after `import engine.tuners`."""
+    import engine.tuners  # noqa: F401  # registers them
+    from engine.tuners.base import OWN
+
+    return str(_json(folder / "adapter_config.json").get("peft_type", "")).lower() in OWN
+
+
 def rewrites_base(folder: Path) -> bool:
     """Return whether loading the adapter changes the base's own weights, as a PiSSA adapter saved as such does."""
     return _json(folder / "adapter_config.json").get("init_lora_weights") not in HARMLESS_INITS

@@ -76,6 +76,7 @@ def describe(trained: Trained, given: Mapping[str, Any], *, fallback: str = "ada
         licence=str(licence), labels=tuple(trained.labels),
         problem=trained.problem, columns=trained.columns, max_length=trained.max_length,
         quantization=trained.quantization, chat_template=_has_template(trained.folder), method=str(method),
+        own_tuner=trained.kind == "adapter" and adapter.is_own(trained.folder),
         dataset=str(scrub(str(data))), metrics=given.get("metrics") or result.get("metrics") or {},
         parameters=given.get("parameters") or result.get("parameters") or {})
 

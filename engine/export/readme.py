@@ -17,7 +17,8 @@ AUTO = {"text_classification": "AutoModelForSequenceClassification", "causal_lm"
 class Facts:
     """What is known about an exported result. `base` is the public id of its base model, or the name of a folder.
 
-    `kind` is adapter or model; `local` tells that the base has no public id; `note` says how the base differs from it.
+    `kind` is adapter or model; `local` tells that the base has no public id; `note` says how the base differs from it;
+    `own_tuner` tells that peft alone does not know the adapter's type.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Facts:
     quantization: str | None = None
     chat_template: bool = False
     method: str = ""
+    own_tuner: bool = False
     dataset: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict[str, Any])
     parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -67,7 +69,8 @@ def load_lines(facts: Facts) -> list[str]:
     if facts.labels:
         # The head comes with the adapter: one that the base model may have had, with other labels, is dropped.
         settings += [f"num_labels={len(facts.labels)}", "ignore_mismatched_sizes=True"]
-    return ["from peft import PeftModel",
+    ours = ["import engine.tuners  # makes the method known to peft"] if facts.own_tuner else []
+    return [*ours, "from peft import PeftModel",
             f"from transformers import {auto}, AutoTokenizer",
             f"tokenizer = AutoTokenizer.from_pretrained({_q(facts.name)})",
             f"base = {auto}.from_pretrained({', '.join(settings)})",
@@ -134,15 +137,18 @@ def _origin(facts: Facts) -> str:
 
 def _requirements(facts: Facts) -> str:
     packages = "peft transformers torch" if facts.kind == "adapter" else "transformers torch"
+    if facts.own_tuner:
+        return ("peft by itself does not carry this method; PEFT Studio registers it there. `pip install peft-studio`, "
+                f"then, in the folder that holds `{facts.name}/`:")
     return f"`pip install {packages}`, then, in the folder that holds `{facts.name}/`:"
 
 
 def _base_hint(facts: Facts) -> str:
     if facts.local:
-        return (f"The base model is the local folder `{facts.base}`, which has no public address: in the fourth line, "
-                f"put the path of that folder in the place of `{facts.base}`.")
-    return (f"The fourth line fetches `{facts.base}` from the Hugging Face Hub. To use a copy on your disk, put the "
-            "path of its folder in the place of that name.")
+        return (f"The base model is the local folder `{facts.base}`, which has no public address: in the line that "
+                f"loads `base`, put the path of that folder in the place of `{facts.base}`.")
+    return (f"The line that loads `base` fetches `{facts.base}` from the Hugging Face Hub. To use a copy on your disk, "
+            "put the path of its folder in the place of that name.")
 
 
 def _files(facts: Facts) -> str:

@@ -15,7 +15,7 @@ import pytest
 import torch
 import toys
 
-from engine import breakdown, finish, methods, models, tiny
+from engine import adapter, breakdown, finish, methods, models, tiny
 from engine import events as happened
 from engine import spec as specs
 from engine.control import Control
@@ -249,7 +249,8 @@ def test_every_method_loads_in_a_fresh_process_and_merges(folders: dict[str, Pat
             plan = Case({"name": name} | SETTINGS.get(name, {}), task, folders[model], folders[data])
             assert run(plan.spec(learning_rate=1e-2), tmp_path / name)["state"] == "succeeded", name
             folder = next(tmp_path / name / kind for kind in ("adapter", "model") if (tmp_path / name / kind).exists())
-            asked.append((name, str(folders[model]), str(folder), task, is_own(folder)))
+            own = kind.artifact == "adapter" and adapter.is_own(folder)
+            asked.append((name, str(folders[model]), str(folder), task, own))
             if kind.card.mergeable and kind.artifact == "adapter":
                 merge.merge(folder, folders[model], tmp_path / name / "merged", task_name=task)
                 asked.append((f"{name} merged", "", str(tmp_path / name / "merged"), task, False))
@@ -262,13 +263,3 @@ def test_every_method_loads_in_a_fresh_process_and_merges(folders: dict[str, Pat
     wrong = {name: max(abs(a - b) for a, b in zip(values, here[name.removesuffix(" merged")], strict=True))
              for name, values in there.items()}
     assert {name: off for name, off in wrong.items() if off > 1e-5 * max(1.0, *map(abs, there[name]))} == {}
-
-
-def is_own(folder: Path) -> bool:
-    """Whether an adapter is of a type that peft alone does not know."""
-    import engine.tuners.base
-
-    path = folder / "adapter_config.json"
-    if not path.exists():
-        return False
-    return json.loads(path.read_text(encoding="utf-8"))["peft_type"].lower() in engine.tuners.base.OWN

@@ -63,7 +63,7 @@ def test_the_readme_s_own_lines_load_and_ask_every_kind_in_a_fresh_process(share
         base = "bert-tiny" if name == "classify" else "stories260k"
         first = re.findall(r"```python\n(.*?)```", text, flags=re.S)[0].strip().splitlines()
         assert len(first) == 5
-        assert "in the fourth line" in text and f'"{base}"' in first[3]
+        assert "in the line that loads `base`" in text and f'"{base}"' in first[3]
         script += [code(text).replace(f'"{base}"', repr(str(shared / "models" / base))), f"print('done {name}')"]
         if name == "classify":
             script.append("print('LOGITS', logits.tolist())")
