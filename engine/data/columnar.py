@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from engine.data import chat, kinds
+from engine.data import names as names_of
 from engine.data.compute import pc
 from engine.data.errors import ParquetBroken
 from engine.data.faults import Faults
@@ -96,9 +97,10 @@ def _nested(array: pa.Array, name: str, first: int, faults: Faults) -> pa.Array:
             return kinds.array(array.to_pylist(), "messages", name, first, faults)
         if not pt.is_nested(inner) and not _is_bytes(inner):
             return kinds.array(array.to_pylist(), "strings", name, first, faults)
-    faults.note(Finding(kind="nested_json", level="warning", where=name, count=1,
-                        what=f"The column '{name}' holds nested data; it is kept as JSON text.",
-                        try_this="Flatten it into columns of its own if you want to train on what is inside."))
+    if name not in names_of.UNDERSTOOD:
+        faults.note(Finding(kind="nested_json", level="warning", where=name, count=1,
+                            what=f"The column '{name}' holds nested data; it is kept as JSON text.",
+                            try_this="Flatten it into columns of its own if you want to train on what is inside."))
     return kinds.array(array.to_pylist(), "json", name, first, faults)
 
 

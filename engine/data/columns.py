@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 from pydantic import BaseModel
 
-from engine.data import cells, names
+from engine.data import annotated, cells, names
 from engine.data.chat import is_messages
 from engine.data.source import Preview
 
@@ -71,6 +71,9 @@ class Profile:
 
 def guess(data: Preview | pa.Table) -> Guess:
     """Return the likeliest task and roles of a preview or a table; looks at its first 2,000 rows."""
+    marked = _annotated(data)
+    if marked is not None:
+        return marked
     found = profiles(data)
     usable = [item for item in found if item.kind != "empty"]
     for attempt in (_messages, _exchange, _pair_with_label, _labelled, _misshapen, _unnamed_exchange, _plain_text):
@@ -78,6 +81,20 @@ def guess(data: Preview | pa.Table) -> Guess:
         if result is not None:
             return result
     return Guess(why=["No column of texts was found."])
+
+
+def _annotated(data: Preview | pa.Table) -> Guess | None:
+    """Find words with their tags, or questions whose answers stand in a passage."""
+    words = annotated.tagged(data)
+    if words is not None:
+        return Guess(task="token_classification", columns=words, confidence=0.95, why=[
+            f"'{words['tags']}' holds a tag for each word in '{words['tokens']}'."])
+    questions = annotated.answered(data)
+    if questions is None:
+        return None
+    columns, some_empty = questions
+    return Guess(task="question_answering", columns=columns, options={"unanswerable": True} if some_empty else {},
+                 confidence=0.95, why=[f"The answers in '{columns['answers']}' stand in '{columns['context']}'."])
 
 
 def profiles(data: Preview | pa.Table) -> list[Profile]:

@@ -35,3 +35,9 @@ def some(level: Level, kind: str, what: str, rows: list[int], count: int, try_th
     places = [f"row {first}" for first in named[:1]] + [f"column {name}" for name in (column,) if name]
     return Finding(kind=kind, level=level, what=text, where=", ".join(places), try_this=try_this, rows=rows,
                    count=count)
+
+
+def in_eval(findings: Sequence[Finding]) -> list[Finding]:
+    """Say that findings are about the evaluation file."""
+    return [item.model_copy(update={"what": f"In the evaluation file: {item.what[0].lower()}{item.what[1:]}"})
+            for item in findings]

@@ -7,6 +7,11 @@ import re
 MESSAGES = ("messages", "conversations", "conversation", "dialogue", "dialog", "chat", "turns")
 #: Fields that can hold nothing but conversations: anything else in them is a mistake.
 CONVERSATIONS = ("messages", "conversations")
+#: Fields whose nested values are understood as they are.
+UNDERSTOOD = (*CONVERSATIONS, "answers")
+TOKENS = ("tokens", "words")
+TAGS = ("tags", "ner_tags", "labels", "ner", "entities")
+QUESTION, PASSAGES, ANSWERS = "question", ("context", "passage"), ("answers", "answer")
 SYSTEM = ("system", "system_prompt", "system_message")
 #: Prompt and completion, the surest first.
 EXCHANGES = (

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.data import columnar, delimited, derive, labelled, records
+from engine.data import columnar, conll, delimited, derive, labelled, records
 from engine.data.dialect import column_names
 from engine.data.errors import DiskFull, FileEmpty, FoundFault, from_finding
 from engine.data.faults import Faults
@@ -154,6 +154,8 @@ class _Reading:
             return columnar.batches(path, source, faults, hooks, self.rows)
         if source.format == "labelled":
             return labelled.batches(path, source, faults, hooks)
+        if source.format == "conll":
+            return conll.batches(path, source, faults, hooks)
         if source.format in ("json", "jsonl"):
             return records.batches(path, source, faults, hooks, self.layout, self.rows)
         block, self.block = self.block, delimited.LARGE_BLOCK

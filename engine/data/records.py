@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from engine.data import chat, kinds, names
+from engine.data import chat, kinds, names, squad
 from engine.data.errors import BadJson, ColumnarTooLarge, DataError, JsonTooDeep, LineTooLong, NoRecords, UnequalColumns
 from engine.data.faults import Faults
 from engine.data.kinds import Kind, Widened
@@ -79,7 +79,7 @@ def batches(path: Path, source: Source, faults: Faults, hooks: Hooks, layout: La
 
 def nested(layout: Layout) -> list[Finding]:
     """Return a warning for columns that hold nested data as JSON text."""
-    found = [name for name, kind in layout.kinds.items() if kind == "json" and name not in names.CONVERSATIONS]
+    found = [name for name, kind in layout.kinds.items() if kind == "json" and name not in names.UNDERSTOOD]
     if not found:
         return []
     listed = ", ".join(f"'{name}'" for name in found)
@@ -99,6 +99,8 @@ def flat(row: dict[str, Any], layout: Layout, prefix: str = "", depth: int = 0) 
             # What is wrong with it can be said only while it is whole.
             found[name] = value
             continue
+        if name == "answers" and squad.is_answer(value):
+            layout.keep_whole(name)
         inner = value[0] if isinstance(value, list) and len(value) == 1 else value
         if isinstance(value, list) and value and isinstance(value[0], dict) and not chat.is_message(value[0]) and (
                 len(value) > 1):
@@ -172,7 +174,11 @@ def _document(path: Path, source: Source, faults: Faults, hooks: Hooks) -> Itera
         number += 1
         if source.encoding not in BOMS and not text.text[text.at - length:text.at].isascii():
             _not_utf8(number, source, faults)
-        if isinstance(value, dict):
+        if squad.is_article(value):
+            questions = list(squad.rows(value))
+            yield from ((number + i, row, length // len(questions)) for i, row in enumerate(questions))
+            number += len(questions) - 1
+        elif isinstance(value, dict):
             yield number, value, length
         else:
             faults.add("broken_rows", number, f"Row {number} is {_kind(value)}, not a JSON object.",

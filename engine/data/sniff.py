@@ -9,7 +9,7 @@ import re
 import zlib
 from pathlib import Path
 
-from engine.data import dialect, magic
+from engine.data import conll, dialect, magic
 from engine.data.errors import BinaryFile, FileEmpty, GzipBroken, ParquetBroken
 from engine.data.source import Source
 from engine.data.stream import BOMS, open_raw
@@ -137,14 +137,17 @@ def _parquet(path: Path, compression: str | None) -> Source:
 
 def _text_source(text: str, whole: bool, sample: bytes) -> Source:
     start = text.lstrip("\ufeff \t\r\n")
-    if start[:1] == "[" and re.match(r"\[\s*(?:[\[{\]]|\"|-?\d|null|true|false)", start) and not _is_csv_like(start):
-        return Source(format="json", header=True)
-    if start[:1] == "{":
-        return Source(format="jsonl" if _one_object_a_line(start, whole) else "json", header=True)
     newline = "cr" if "\r" in text and "\n" not in text else "lf"
     body = (text.replace("\r", "\n") if newline == "cr" else text.replace("\r\n", "\n"))
     lines = [line for line in body.split("\n")[:2000] if line.strip()]
     complete = lines if whole or len(lines) < 2 else lines[:-1]
+    tagged = conll.columns(complete)
+    if tagged:
+        return Source(format="conll", newline=newline, columns=tagged)
+    if start[:1] == "[" and re.match(r"\[\s*(?:[\[{\]]|\"|-?\d|null|true|false)", start) and not _is_csv_like(start):
+        return Source(format="json", header=True)
+    if start[:1] == "{":
+        return Source(format="jsonl" if _one_object_a_line(start, whole) else "json", header=True)
     if len(complete) >= 1 and _is_labelled(complete):
         return Source(format="labelled", newline=newline, columns=["label", "fine_label", "text"])
     return dialect.detect(body, whole, sample).model_copy(update={"newline": newline})

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 
 from engine.findings import Finding
 
-Format = Literal["csv", "tsv", "json", "jsonl", "parquet", "labelled"]
+Format = Literal["csv", "tsv", "json", "jsonl", "parquet", "labelled", "conll"]
 
 
 class Source(BaseModel):

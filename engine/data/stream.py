@@ -118,7 +118,7 @@ class _Guard:
         self.name = name
         self.encoding = source.encoding
         self.cr_is_newline = source.newline == "cr"
-        self.keep_cr = source.format in ("csv", "tsv", "labelled")
+        self.keep_cr = source.format in ("csv", "tsv", "labelled", "conll")
         self.longest = longest
         self.decoder = codecs.getincrementaldecoder(source.encoding)("strict")
         self.single_byte = source.encoding not in BOMS

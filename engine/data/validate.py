@@ -9,7 +9,7 @@ import pyarrow as pa
 from engine.data import cells
 from engine.data.compute import pc
 from engine.data.errors import from_finding
-from engine.data.findings import error, note, some, warning
+from engine.data.findings import error, in_eval, note, some, warning
 from engine.data.messages import conversations
 from engine.findings import Finding
 
@@ -33,7 +33,7 @@ def classification(table: pa.Table, columns: Mapping[str, str], problem: str = "
     for role in ("text", "text_pair"):
         if role in columns:
             found += texts(table, columns[role])
-            found += _in_eval(texts(eval_table, columns[role], few=True)) if eval_table is not None else []
+            found += in_eval(texts(eval_table, columns[role], few=True)) if eval_table is not None else []
     if not table.num_rows:
         return found
     checks = {"regression": _numbers, "multi_label": _several}
@@ -63,7 +63,7 @@ def language(table: pa.Table, columns: Mapping[str, str], *, eval_table: pa.Tabl
         else:
             more = texts(part, columns["completion"], few=few)
             more += [item for item in texts(part, columns["prompt"], few=True) if item.kind != "text_constant"]
-        found += _in_eval(more) if few else more
+        found += in_eval(more) if few else more
     return _ordered(found)
 
 
@@ -207,7 +207,7 @@ def _several(table: pa.Table, column: str, separator: str) -> list[Finding]:
 
 def _eval_labels(table: pa.Table, eval_table: pa.Table, column: str, problem: str, separator: str) -> list[Finding]:
     if problem == "regression":
-        return _in_eval([item for item in _numbers(eval_table, column, separator) if item.kind != "one_label"])
+        return in_eval([item for item in _numbers(eval_table, column, separator) if item.kind != "one_label"])
     if problem == "multi_label":
         known, _ = cells.several(table.column(column), separator)
         labels, parents = cells.several(eval_table.column(column), separator)
@@ -219,7 +219,7 @@ def _eval_labels(table: pa.Table, eval_table: pa.Table, column: str, problem: st
         missing = some("error", "label_missing", f"The label '{column}' is empty or NaN",
                        *cells.rows_where(pc.is_null(labels)), "Fill in the labels or remove these rows.", column)
         if missing.count:
-            return _in_eval([missing])
+            return in_eval([missing])
     unseen = pc.and_(pc.is_valid(labels), pc.invert(pc.is_in(labels, value_set=known.drop_null())))
     names = list(cells.values_of(labels.filter(unseen)))
     if not names:
@@ -227,12 +227,6 @@ def _eval_labels(table: pa.Table, eval_table: pa.Table, column: str, problem: st
     rows = sorted({int(row) + 1 for row in parents.filter(unseen).to_pylist()})
     return [some("error", "label_unseen", f"The evaluation file has labels that training lacks ({_listed(names[:5])})",
                  rows[:cells.SHOWN], len(rows), "Add training rows with these labels, or remove the rows.", column)]
-
-
-def _in_eval(findings: list[Finding]) -> list[Finding]:
-    """Say that findings are about the evaluation file."""
-    return [item.model_copy(update={"what": f"In the evaluation file: {item.what[0].lower()}{item.what[1:]}"})
-            for item in findings]
 
 
 def _ordered(findings: list[Finding]) -> list[Finding]:

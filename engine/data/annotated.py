@@ -1,0 +1,55 @@
+"""Which columns hold words with their tags, or questions with answers that stand in a passage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from engine.data import names, squad
+from engine.data.source import Preview
+
+#: Rows looked at; passages are long.
+_LOOKED_AT = 200
+
+
+def tagged(data: Preview | pa.Table) -> dict[str, str] | None:
+    """Return the columns of `tokens` and `tags`: usual names, lists, and as many tags as words in every row."""
+    found = _columns(data)
+    words, tags = _named(found, names.TOKENS), _named(found, names.TAGS)
+    if words is None or tags is None:
+        return None
+    pairs = [(a, b) for a, b in zip(found[words], found[tags], strict=True) if a is not None or b is not None]
+    fits = pairs and all(isinstance(a, list) and isinstance(b, list) and len(a) == len(b) for a, b in pairs)
+    return {"tokens": words, "tags": tags} if fits else None
+
+
+def answered(data: Preview | pa.Table) -> tuple[dict[str, str], bool] | None:
+    """Return the columns of `question`, `context` and `answers`, and whether some questions have no answer.
+
+    Nearly all answers must stand in their passages; otherwise they are answers in free form.
+    """
+    found = _columns(data)
+    question, passage = _named(found, (names.QUESTION,)), _named(found, names.PASSAGES)
+    answers = _named(found, names.ANSWERS) or _named(found, ("answers_text",))
+    if question is None or passage is None or answers is None:
+        return None
+    rows = [(str(text or ""), squad.answers(value))
+            for text, value in zip(found[passage], found[answers], strict=True)]
+    given = [any(squad.place(answer, text) for answer in known) for text, known in rows if known]
+    if not given or sum(given) < 0.9 * len(given):
+        return None
+    return {"question": question, "context": passage, "answers": answers}, len(given) < len(rows)
+
+
+def _columns(data: Preview | pa.Table) -> dict[str, Sequence[Any]]:
+    if isinstance(data, Preview):
+        return {name: [row.get(name) for row in data.rows[:_LOOKED_AT]] for name in data.columns}
+    head = data.slice(0, _LOOKED_AT)
+    return {name: head.column(name).to_pylist() for name in head.column_names}
+
+
+def _named(found: dict[str, Sequence[Any]], wanted: Sequence[str]) -> str | None:
+    plain = {names.plain(name): name for name in reversed(found)}
+    return next((plain[name] for name in wanted if name in plain), None)

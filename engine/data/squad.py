@@ -1,0 +1,81 @@
+"""Questions about passages: SQuAD's nested documents as plain rows, and answers however they are written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+
+class Answer(NamedTuple):
+    """An answer's text, and the character where it starts in the passage if that is told."""
+
+    text: str
+    start: int | None = None
+
+
+def is_article(value: Any) -> bool:
+    """Tell whether a JSON object is an article of a SQuAD file: paragraphs, each with a context and its questions."""
+    paragraphs = value.get("paragraphs") if isinstance(value, dict) else None
+    return isinstance(paragraphs, list) and bool(paragraphs) and all(
+        isinstance(part, dict) and "context" in part and isinstance(part.get("qas"), list) for part in paragraphs)
+
+
+def is_answer(value: Any) -> bool:
+    """Tell whether a value is an answer with its place, or a list of such: {text, answer_start}."""
+    first = value[0] if isinstance(value, list) and value else value
+    return isinstance(first, dict) and {"text", "answer_start"} <= set(first)
+
+
+def rows(article: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a row for each question: `id`, `title`, `question`, `context`, and `answers` as SQuAD's JSON."""
+    for paragraph in article["paragraphs"]:
+        for question in paragraph["qas"]:
+            given = question if isinstance(question, dict) else {}
+            found = [item for item in given.get("answers") or [] if isinstance(item, dict)]
+            answers = {"text": [item.get("text") for item in found],
+                       "answer_start": [item.get("answer_start") for item in found]}
+            yield {"id": given.get("id"), "title": article.get("title"), "question": given.get("question"),
+                   "context": paragraph["context"], "answers": json.dumps(answers, ensure_ascii=False)}
+
+
+def answers(value: Any) -> list[Answer]:
+    """Return the answers in a cell; none for a question without an answer.
+
+    A cell holds SQuAD's object {text, answer_start} (or its JSON), a list of answers, or one answer as plain text.
+    """
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return [Answer(value)]
+    if isinstance(value, dict):
+        texts, starts = value.get("text"), value.get("answer_start")
+        texts = texts if isinstance(texts, list) else [texts]
+        starts = starts if isinstance(starts, list) else [starts] * len(texts)
+        pairs = zip(texts, [*starts, *[None] * (len(texts) - len(starts))], strict=False)
+        return [Answer(str(text), start if isinstance(start, int) else None) for text, start in pairs if text]
+    if isinstance(value, list):
+        return [answer for item in value for answer in answers(item)]
+    return [Answer(str(value))] if value is not None and str(value).strip() else []
+
+
+def place(answer: Answer, passage: str) -> tuple[int, int] | None:
+    """Return the characters (start, end) of an answer in its passage; None when it is not there.
+
+    Where the start told is wrong, the occurrence nearest to it is taken, or the first when none is told.
+    """
+    text = answer.text if answer.text in passage else answer.text.strip()
+    if not text:
+        return None
+    wanted = answer.start or 0
+    if passage.startswith(text, wanted) and answer.start is not None:
+        return wanted, wanted + len(text)
+    found, starts = passage.find(text), []
+    while found >= 0:
+        starts.append(found)
+        found = passage.find(text, found + 1)
+    if not starts:
+        return None
+    start = min(starts, key=lambda at: abs(at - wanted))
+    return start, start + len(text)
