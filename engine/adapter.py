@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict
 
-from engine import models, tasks, weights
+from engine import images, models, tasks, weights
 from engine.errors import ModelError, Refused
 from engine.tasks.base import Task
 
@@ -122,7 +122,9 @@ def set_labels(config: Any, trained: Trained, fallback_task: str = "") -> None:
 
 
 def tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:
-    """Return the tokenizer saved in a folder, with its chat template; None when there is none."""
+    """Return the tokenizer saved in a folder, with its chat template, or its image processor; None without either."""
+    if images.has_processor(folder):
+        return images.processor_of(folder)
     return models.tokenizer_of(folder) if weights.has_tokenizer(folder) else None
 
 

@@ -62,6 +62,8 @@ def fingerprint(attempt: Attempt) -> str:
 
 
 def _bytes(path: Path | str | None) -> int | None:
+    if path and Path(path).is_dir():
+        return sum(file.stat().st_size for file in Path(path).rglob("*") if file.is_file())
     return Path(path).stat().st_size if path and Path(path).is_file() else None
 
 

@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
-from engine import adapter, generate, models, skeleton, tasks, weights
+from engine import adapter, generate, images, models, skeleton, tasks, weights
 from engine.adapter import Trained
 from engine.batches import pad, split
 from engine.errors import Refused
@@ -76,7 +76,7 @@ class Player:
         self.dtype = precision.choose(_precision(dtype), self.device, whole=False).base
         loaded = self._load(model_path, tasks.get(task_name)(name=task_name), _own_labels(model_path), quantization)
         self.base: Any = loaded.model.eval().requires_grad_(False)
-        self.tokenizer: Any = _tokenizer(loaded, model_path)
+        self.tokenizer: Any = _tokenizer(loaded, model_path, task_name)
         self.limit = loaded.shape.max_length
         stored = list(weights.tensors(model_path))
         self.new_heads = [head for head in loaded.heads if not any(name.startswith(f"{head}.") for name in stored)]
@@ -99,7 +99,7 @@ class Player:
             labels = trained.labels or _own_labels(folder)
             loaded = self._load(folder, trained.make_task(self.task_name), labels, None)
             model = loaded.model.eval().requires_grad_(False)
-            member = Member(model, _tokenizer(loaded, folder), trained, labels=labels)
+            member = Member(model, _tokenizer(loaded, folder, self.task_name), trained, labels=labels)
         else:
             model = adapter.attach(self.base, trained, task_name=self.task_name)
             labels = trained.labels or _names(model.config)
@@ -121,12 +121,13 @@ class Player:
                 seen[storage.data_ptr()] = storage.nbytes()
         return sum(seen.values())
 
-    def classify(self, adapter_ids: Sequence[str | None], rows: Sequence[Mapping[str, str]], *,
+    def classify(self, adapter_ids: Sequence[str | None], rows: Sequence[Mapping[str, Any]], *,
                  cancelled: Callable[[], bool] = lambda: False) -> list[list[Verdict]]:
         """Return for each adapter a verdict on each row; None stands for the base itself: an untrained head is noted.
 
-        A row maps roles (`text`, `text_pair`) to text. What is longer than the adapter's maximum length is cut, as in
-        training, and its note says so. Stops early, with the adapters done so far, when `cancelled()`.
+        A row maps roles (`text`, `text_pair`) to text, or `image` to an image's path or bytes. What is longer than the
+        adapter's maximum length is cut, as in training, and its note says so. Stops early, with the adapters done so
+        far, when `cancelled()`.
         """
         answers: list[list[Verdict]] = []
         for adapter_id in adapter_ids:
@@ -190,7 +191,9 @@ class Player:
         return Member(adapter.with_new_heads(self.base, own, self.new_heads, self.task_name), self.tokenizer, own,
                       note=UNTRAINED, labels=labels)
 
-    def _verdicts(self, member: Member, rows: Sequence[Mapping[str, str]]) -> list[Verdict]:
+    def _verdicts(self, member: Member, rows: Sequence[Mapping[str, Any]]) -> list[Verdict]:
+        if tasks.get(self.task_name).reads == "images":
+            return self._seen(member, rows)
         import torch
 
         limit = min((n for n in (member.trained.max_length, self._room(member)) if n), default=0)
@@ -209,6 +212,22 @@ class Player:
             for i, scores in zip(batch, logits, strict=True):
                 note = " ".join(text for text in (member.note, notes[i]) if text)
                 verdicts[i] = _verdict(scores, member.labels, member.trained.problem, note)
+        return [verdicts[i] for i in range(len(encoded))]
+
+
+    def _seen(self, member: Member, rows: Sequence[Mapping[str, Any]]) -> list[Verdict]:
+        """Return a verdict on each image."""
+        import torch
+
+        task: Any = member.trained.make_task(self.task_name)
+        encoded = task.encode(images.asked(rows), {"image": "image"}, member.tokenizer, UNLIMITED, member.labels).rows
+        verdicts: dict[int, Verdict] = {}
+        for batch in split(range(len(encoded)), [task.length(row) for row in encoded], BUDGET):
+            made = task.collate([encoded[i] for i in batch], 0)
+            with torch.inference_mode():
+                found: Any = task.logits(member.model, {name: value.to(self.device) for name, value in made.items()})
+            verdicts |= {i: _verdict(scores, member.labels, "single_label", member.note)
+                         for i, scores in zip(batch, found.float().cpu(), strict=True)}
         return [verdicts[i] for i in range(len(encoded))]
 
 
@@ -271,9 +290,9 @@ def _own_labels(path: Path) -> list[str]:
     return _names(skeleton.config(path))
 
 
-def _tokenizer(loaded: models.Loaded, path: Path) -> Any:
+def _tokenizer(loaded: models.Loaded, path: Path, task_name: str) -> Any:
     if loaded.tokenizer is None:
-        raise weights.NoTokenizer(path.name)
+        raise (images.NoProcessor if tasks.get(task_name).reads == "images" else weights.NoTokenizer)(path.name)
     return loaded.tokenizer
 
 

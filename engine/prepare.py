@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine import batches, breakdown, environment, kernels, memory, models, precision
+from engine import batches, breakdown, environment, images, kernels, memory, models, precision
 from engine.errors import DataError, ModelError, NotEnough, SpecError
 from engine.events import RunPrepared
 from engine.loop import Loop
@@ -66,7 +66,7 @@ def loop(attempt: Attempt) -> Loop:
         loaded = models.load(attempt.located.path, task, rows.labels, dtype=formats.base,
                              quantization=spec.model.quantization, device=attempt.device, shape=shape)
         if loaded.tokenizer is None:
-            raise NoTokenizer(spec.model.id)
+            raise (images.NoProcessor if task.reads == "images" else NoTokenizer)(spec.model.id)
         note = task.prepare_tokenizer(loaded.tokenizer, rows.columns)
         if note:
             attempt.log(note)

@@ -24,6 +24,8 @@ WORDS: dict[str, Role] = {
     **dict.fromkeys(("down_proj", "fc2", "fc_out", "lin2", "linear2", "dense_4h_to_h", "w2"), "down"),
 }
 ATTENTION = re.compile(r"att(entio)?n|attention", re.IGNORECASE)
+#: What turns an image's patches into vectors, and holds their class token and positions.
+EMBEDDING = re.compile(r"(^|\.)embed|patch_embed|embeddings$", re.IGNORECASE)
 #: Attention layers that carry positions or other side inputs rather than a part of the usual four.
 SIDE = re.compile(r"pos|rel|gate|score|bias", re.IGNORECASE)
 #: Projections in two steps: q_a_proj, q_b_proj, kv_a_proj ...
@@ -42,7 +44,8 @@ class Block(NamedTuple):
 def blocks(model: torch.nn.Module) -> list[Block]:
     """Return the lists of layers of a model: of the outermost module lists, those that hold most parameters.
 
-    An encoder-decoder has two of them; layers are numbered through.
+    An encoder-decoder has two of them; layers are numbered through. Stages, as Swin has them, are opened: what counts
+    are the blocks within.
     """
     import torch
 
@@ -55,11 +58,31 @@ def blocks(model: torch.nn.Module) -> list[Block]:
                 found.append((name, len(module), size))
     largest = max((size for _, _, size in found), default=0)
     kept, first = [], 0
-    for name, count, size in found:
+    for name, _, size in found:
         if size * 4 >= largest:
-            kept.append(Block(name, count, first))
-            first += count
+            for inner, count in _opened(name, model.get_submodule(name)):
+                kept.append(Block(inner, count, first))
+                first += count
     return kept
+
+
+def _opened(name: str, outer: torch.nn.Module) -> list[tuple[str, int]]:
+    """Return a list of layers as (name, length), or the lists of blocks in it when each of its modules is a stage.
+
+    A stage holds one list of modules of one kind, each with attention of its own; lists of a layer's parts (T5) and of
+    experts hold none.
+    """
+    import torch
+
+    stages: list[tuple[str, int]] = []
+    for number, stage in outer.named_children():
+        lists = [(inner, module) for inner, module in stage.named_children() if isinstance(module, torch.nn.ModuleList)]
+        if len(lists) != 1 or len({type(block) for block in lists[0][1]}) != 1 or not all(
+                any(ATTENTION.search(part) for part, _ in block.named_modules()) for block in lists[0][1]):
+            return [(name, len(list(outer.children())))]
+        stages.append((f"{name}.{number}.{lists[0][0]}", len(lists[0][1])))
+    blocks = sum(count for _, count in stages)
+    return stages if blocks > len(stages) else [(name, len(stages))]
 
 
 def modules(model: torch.nn.Module, prefix: str) -> list[Module]:
@@ -145,6 +168,8 @@ def _role(module: Module) -> Role:
     if module.kind == "norm":
         return "norm"
     if module.kind == "embedding":
+        return "embedding"
+    if module.kind in ("conv", "other") and module.layer is None and EMBEDDING.search(module.name):
         return "embedding"
     if module.kind != "linear":
         return "other"

@@ -169,12 +169,17 @@ def shape_of(configuration: PreTrainedConfig, stored: Mapping[str, Tensor] | Non
 
 def family_of(configuration: PreTrainedConfig) -> Any:
     """Return "encoder", "decoder", "encoder-decoder" or "vision"."""
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
+    from transformers import (
+        MODEL_FOR_CAUSAL_LM_MAPPING,
+        MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+        MODEL_FOR_MASKED_LM_MAPPING,
+    )
 
     kind = type(configuration)
     if getattr(configuration, "is_encoder_decoder", False):
         return "encoder-decoder"
-    if not getattr(configuration, "vocab_size", 0) and hasattr(configuration, "image_size"):
+    sees = kind in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING and hasattr(configuration, "num_channels")
+    if sees or (not getattr(configuration, "vocab_size", 0) and hasattr(configuration, "image_size")):
         return "vision"
     decodes = kind in MODEL_FOR_CAUSAL_LM_MAPPING and kind not in MODEL_FOR_MASKED_LM_MAPPING
     return "decoder" if decodes or getattr(configuration, "is_decoder", False) else "encoder"
@@ -231,6 +236,8 @@ def configured(task: Any, configuration: PreTrainedConfig, labels: int) -> PreTr
     import copy
 
     changed = copy.deepcopy(configuration)
+    # Where there are several classes for a task (DeiT), transformers looks through this list.
+    changed.architectures = changed.architectures or []
     for key, value in task.config([str(i) for i in range(labels)]).items():
         setattr(changed, key, value)
     return changed
@@ -279,18 +286,25 @@ def _short(skeleton: Skeleton, name: str) -> str:
 
 def _dimensions(configuration: PreTrainedConfig, base: Skeleton, modules: list[Module]) -> dict[str, Any]:
     text = configuration.get_text_config()
-    hidden = int(getattr(text, "hidden_size", 0) or 0)
-    heads = int(getattr(text, "num_attention_heads", 0) or 0)
+    hidden = _last(getattr(text, "hidden_size", 0) or getattr(text, "hidden_sizes", 0))
+    # BEiT's vocabulary is that of the visual words it was trained to guess.
+    vocabulary = 0 if family_of(configuration) == "vision" else int(getattr(text, "vocab_size", 0) or 0)
+    heads = _last(getattr(text, "num_attention_heads", 0))
     up = next((m for m in modules if m.role in ("up", "gate_up")), None)
     wide = int(getattr(text, "intermediate_size", 0) or (up.d_out if up else 0))
     layers = sum(block.layers for block in roles.blocks(base.model))
-    repeats = int(getattr(text, "num_hidden_layers", 0) or 0)
+    repeats = _last(getattr(text, "num_hidden_layers", 0))
     return {"layers": layers, "depth": max(layers, repeats), "hidden": hidden, "heads": heads,
-            "kv_heads": int(getattr(text, "num_key_value_heads", 0) or heads),
+            "kv_heads": _last(getattr(text, "num_key_value_heads", 0)) or heads,
             "head_dim": int(getattr(text, "head_dim", 0) or (hidden // heads if heads else 0)),
-            "intermediate": wide, "vocab": int(getattr(text, "vocab_size", 0) or 0),
+            "intermediate": wide, "vocab": vocabulary,
             "max_length": _positions(text, base.model),
             "tied_embeddings": bool(getattr(base.model, "all_tied_weights_keys", {}))}
+
+
+def _last(value: Any) -> int:
+    """Return a size that some models give for each stage: that of the last, which the head sees."""
+    return int((value[-1] if isinstance(value, list | tuple) else value) or 0)
 
 
 def _positions(text: PreTrainedConfig, model: torch.nn.Module) -> int:

@@ -10,6 +10,8 @@ from engine.errors import ModelError
 from engine.gguf import building
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+IMAGE = {"image_size": 32, "patch_size": 8}
+VIT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64} | IMAGE
 #: Architecture -> how its configuration calls its sizes.
 SMALL: dict[str, dict[str, Any]] = {
     "bert": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64},
@@ -35,6 +37,10 @@ SMALL: dict[str, dict[str, Any]] = {
               "intermediate_size": 48, "head_dim": 8},
     "gemma": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 1,
               "intermediate_size": 48, "head_dim": 8},
+    "gemma2": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+               "intermediate_size": 48, "head_dim": 8, "sliding_window": 16},
+    "gemma3_text": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 1,
+                    "intermediate_size": 48, "head_dim": 8, "sliding_window": 16},
     "mistral": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
                 "intermediate_size": 48, "head_dim": 8},
     "phi3": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 4,
@@ -43,11 +49,16 @@ SMALL: dict[str, dict[str, Any]] = {
             "word_embed_proj_dim": 32},
     "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 2},
     "t5": {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2, "decoder_start_token_id": 0},
+    "mt5": {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2, "decoder_start_token_id": 0},
     "bart": {"d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2,
              "decoder_attention_heads": 2, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64},
-    "vit": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
-            "image_size": 32, "patch_size": 8},
+    "vit": VIT, "deit": VIT, "beit": VIT | {"use_relative_position_bias": True},
+    "dinov2": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "mlp_ratio": 2} | IMAGE,
+    "swin": {"embed_dim": 16, "depths": [2, 2], "num_heads": [2, 2], "window_size": 4, "patch_size": 4,
+             "image_size": 32, "mlp_ratio": 2.0},
 }
+#: Those that look at images.
+VISION = ("vit", "deit", "beit", "dinov2", "swin")
 COMMON = {"vocab_size": 400, "max_position_embeddings": 128, "pad_token_id": 0}
 
 
@@ -64,12 +75,12 @@ def configuration(name: str) -> Any:
 
     if name not in SMALL:
         raise UnknownTiny("model.id", name=f"tiny/{name}", known=", ".join(SMALL))
-    common = {} if name == "vit" else COMMON
+    common = {} if name in VISION else COMMON
     return AutoConfig.for_model(name, **(common | SMALL[name]))
 
 
 def folder(name: str, data_dir: Path, seed: int = 0) -> Path:
-    """Return a model directory with random weights and a byte tokenizer, made once under the data folder."""
+    """Return a model directory with random weights and a tokenizer or image processor, made once in the data folder."""
     target = data_dir / "models" / "tiny" / name
     if (target / "config.json").is_file():
         return target
@@ -91,8 +102,17 @@ def save(name: str, place: Path, seed: int = 0) -> None:
     with quiet(), torch.random.fork_rng():
         torch.manual_seed(seed)
         auto.from_config(config).save_pretrained(place)
-        if name != "vit":
+        if name in VISION:
+            processor(config.image_size).save_pretrained(place)
+        else:
             tokenizer().save_pretrained(place)
+
+
+def processor(size: int) -> Any:
+    """Return an image processor that makes images `size` × `size` and their values lie between -1 and 1."""
+    from transformers import ViTImageProcessorPil
+
+    return ViTImageProcessorPil(size={"height": size, "width": size}, image_mean=[0.5] * 3, image_std=[0.5] * 3)
 
 
 def tokenizer() -> Any:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
+from engine.data import image
 from engine.data.chat import MESSAGES
 from engine.data.compute import pc
 
@@ -23,6 +26,26 @@ def is_list(column: pa.ChunkedArray | pa.Array) -> bool:
     """Tell whether a column holds lists of plain values."""
     kind = column.type
     return (pt.is_list(kind) or pt.is_large_list(kind)) and not pt.is_nested(kind.value_type)
+
+
+def is_image(column: pa.ChunkedArray | pa.Array) -> bool:
+    """Tell whether a column holds images."""
+    return image.is_image(column.type)
+
+
+def image_keys(column: pa.ChunkedArray) -> pa.Array:
+    """Return one text an image that is equal for equal files; nulls stay."""
+    keys: list[str | None] = []
+    for chunk in column.chunks:
+        data = chunk.field("bytes")
+        keys += [None if not item.is_valid else hashlib.sha256(item.as_buffer()).hexdigest() for item in data]
+    return pa.array(keys, pa.string())
+
+
+def image_names(column: pa.ChunkedArray) -> pa.Array:
+    """Return the names of images; nulls stay."""
+    chunks = [chunk.field("path") for chunk in column.chunks]
+    return pa.concat_arrays(chunks) if chunks else pa.array([], pa.string())
 
 
 def is_text(column: pa.ChunkedArray | pa.Array) -> bool:
@@ -121,5 +144,6 @@ def values_of(array: pa.Array) -> dict[str, int]:
     return dict(sorted(pairs, key=lambda pair: (-pair[1], str(pair[0]))))
 
 
-__all__ = ["MESSAGES", "blank", "is_list", "is_messages", "is_text", "joined", "label_strings", "message_field",
+__all__ = ["MESSAGES", "blank", "image_keys", "image_names", "is_image", "is_list", "is_messages", "is_text", "joined",
+           "label_strings", "message_field",
            "numbers", "rows_where", "several", "strings", "values_of", "whole"]

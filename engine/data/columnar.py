@@ -13,39 +13,48 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
-from engine.data import chat, kinds
+from engine.data import chat, image, kinds
 from engine.data import names as names_of
 from engine.data.compute import pc
-from engine.data.errors import ParquetBroken
+from engine.data.errors import BrokenImage, ImageTooLarge, ParquetBroken
 from engine.data.faults import Faults
 from engine.data.source import Source
 from engine.data.stream import Hooks, expanded
 from engine.findings import Finding
 
 SIZE = 20_000
+#: Rows read at once where some hold images.
+IMAGES = 128
 
 
 def names(path: Path, source: Source) -> list[str]:
     """Return the names of the columns; raises ParquetBroken."""
     with _opened(path, source, Hooks()) as file:
-        return [field.name for field in file.schema_arrow if not _is_bytes(field.type)]
+        images = _images(file)
+        return [field.name for field in file.schema_arrow if field.name in images or not _is_bytes(field.type)]
 
 
 def batches(path: Path, source: Source, faults: Faults, hooks: Hooks,
-            rows: int | None = None) -> Iterator[pa.RecordBatch]:
-    """Yield batches of string, int64, float64, list<string> and message columns; raises ParquetBroken."""
+            rows: int | None = None, *, thorough: bool = False) -> Iterator[pa.RecordBatch]:
+    """Yield batches of string, int64, float64, list<string>, message and image columns; raises ParquetBroken.
+
+    Rows whose image cannot be used are noted and left out; `thorough` decodes every one to see.
+    """
     with _opened(path, source, hooks) as file:
         schema = file.schema_arrow
-        classes = _class_names(schema)
-        _dropped([field.name for field in schema if _is_bytes(field.type)], faults)
+        classes, images = _class_names(schema), _images(file)
+        wanted = [i for i, field in enumerate(schema) if field.name in images or not _is_bytes(field.type)]
+        _dropped([field.name for i, field in enumerate(schema) if i not in wanted], faults)
         total, done = max(1, file.metadata.num_rows), 0
         try:
-            for batch in file.iter_batches(batch_size=min(rows or SIZE, SIZE), use_threads=False):
+            for batch in file.iter_batches(batch_size=min(rows or SIZE, IMAGES if images else SIZE), use_threads=False):
                 hooks.at(done / total)
-                kept = [i for i, field in enumerate(schema) if not _is_bytes(field.type)]
-                arrays = [_column(batch.column(i), schema.field(i).name, done + 1, faults, classes) for i in kept]
+                arrays = [_pictures(batch.column(i), done + 1) if schema.field(i).name in images else
+                          _column(batch.column(i), schema.field(i).name, done + 1, faults, classes) for i in wanted]
+                names = source.columns or [schema.field(i).name for i in wanted]
+                made = pa.RecordBatch.from_arrays(arrays, names=names)
                 done += batch.num_rows
-                yield pa.RecordBatch.from_arrays(arrays, names=source.columns or [schema.field(i).name for i in kept])
+                yield _usable(made, done - batch.num_rows + 1, faults) if images and thorough else made
         except (pa.ArrowException, OSError) as error:
             raise ParquetBroken(path.name, reason=_first_line(error)) from None
 
@@ -66,6 +75,49 @@ def _opened(path: Path, source: Source, hooks: Hooks) -> Generator[pq.ParquetFil
             raise ParquetBroken(path.name, reason=_first_line(error)) from None
         with file:
             yield file
+
+
+def _images(file: pq.ParquetFile) -> set[str]:
+    """Return the columns that hold images: bytes that begin as images do, alone or as the `datasets` library has them.
+
+    Only the first filled rows are looked at.
+    """
+    found: set[str] = set()
+    for field in file.schema_arrow:
+        bare = pt.is_binary(field.type) or pt.is_large_binary(field.type)
+        if not bare and not image.is_image(field.type):
+            continue
+        batch = next(file.iter_batches(batch_size=IMAGES, columns=[field.name], use_threads=False), None)
+        values = [] if batch is None else batch.column(0).to_pylist()
+        data = next((value if bare else value["bytes"] for value in values
+                     if value is not None and (bare or value["bytes"] is not None)), b"")
+        if image.known(data[:16]):
+            found.add(field.name)
+    return found
+
+
+def _pictures(array: pa.Array, first: int) -> pa.Array:
+    """Return images as `image.TYPE`, those without a name called by their row."""
+    cells: list[dict[str, Any] | None] = []
+    for row, value in enumerate(array.to_pylist(), first):
+        data = value["bytes"] if isinstance(value, dict) else value
+        name = value["path"] if isinstance(value, dict) else None
+        cells.append(None if data is None else {"bytes": data, "path": name or f"row {row}"})
+    return pa.array(cells, image.TYPE)
+
+
+def _usable(batch: pa.RecordBatch, first: int, faults: Faults) -> pa.RecordBatch:
+    """Return the rows whose images can be used."""
+    kept = [True] * batch.num_rows
+    for column in (column for column in batch.columns if image.is_image(column.type)):
+        for place, value in enumerate(column.to_pylist()):
+            try:
+                if value is not None:
+                    image.check(value["bytes"], value["path"])
+            except (BrokenImage, ImageTooLarge) as error:
+                faults.add(error.kind, first + place, error.what, error.try_this)
+                kept[place] = False
+    return batch if all(kept) else batch.filter(pa.array(kept))
 
 
 def _column(array: pa.Array, name: str, first: int, faults: Faults, classes: dict[str, list[str]]) -> pa.Array:

@@ -39,7 +39,7 @@ class Profile:
 
     name: str
     plain: str
-    kind: Literal["messages", "list", "text", "empty"]
+    kind: Literal["messages", "list", "text", "image", "empty"]
     filled: float
     count: int
     distinct: int
@@ -76,7 +76,8 @@ def guess(data: Preview | pa.Table) -> Guess:
         return marked
     found = profiles(data)
     usable = [item for item in found if item.kind != "empty"]
-    for attempt in (_messages, _exchange, _pair_with_label, _labelled, _misshapen, _unnamed_exchange, _plain_text):
+    for attempt in (_images, _messages, _exchange, _pair_with_label, _labelled, _misshapen, _unnamed_exchange,
+                    _plain_text):
         result = attempt(usable)
         if result is not None:
             return result
@@ -100,9 +101,17 @@ def _annotated(data: Preview | pa.Table) -> Guess | None:
 def profiles(data: Preview | pa.Table) -> list[Profile]:
     """Return a profile of each column."""
     if isinstance(data, Preview):
-        return [_profile(name, [row.get(name) for row in data.rows]) for name in data.columns]
+        return [_image_profile(name, len(data.rows)) if _previewed(data, name) else
+                _profile(name, [row.get(name) for row in data.rows]) for name in data.columns]
     head = data.slice(0, LOOKED_AT)
-    return [_profile(name, head.column(name).to_pylist(), head.column(name).type) for name in head.column_names]
+    return [_image_profile(name, head.num_rows) if cells.is_image(head.column(name)) else
+            _profile(name, head.column(name).to_pylist(), head.column(name).type) for name in head.column_names]
+
+
+def _image_profile(name: str, rows: int) -> Profile:
+    """Return the profile of a column of images; their bytes are not looked at."""
+    return Profile(name=name, plain=names.plain(name), kind="image" if rows else "empty", filled=1.0, count=rows,
+                   distinct=rows, words=0, length=0, longest=0, numeric=0, whole=0, values=())
 
 
 def _profile(name: str, values: Sequence[Any], kind: pa.DataType | None = None) -> Profile:
@@ -123,6 +132,22 @@ def _profile(name: str, values: Sequence[Any], kind: pa.DataType | None = None) 
         words=sum(len(text.split()) for text in texts) / count, length=sum(map(len, texts)) / count,
         longest=max(map(len, texts or lists), default=0), numeric=len(numbers) / count,
         whole=sum(1 for text in numbers if float(text).is_integer()) / max(1, len(numbers)), values=tuple(texts[:500]))
+
+
+def _previewed(data: Preview, name: str) -> bool:
+    """Tell whether a column of a preview stands for images."""
+    return any(isinstance(row.get(name), dict) and set(row[name]) == {"path", "bytes"} for row in data.rows[:20])
+
+
+def _images(found: list[Profile]) -> Guess | None:
+    pictures = [item for item in found if item.kind == "image"]
+    if not pictures:
+        return None
+    best = min(pictures, key=lambda item: item.plain not in ("image", "img", "picture", "photo"))
+    label = _label([item for item in found if item.kind != "image"])
+    columns = {"image": best.name} | ({"label": label.name} if label else {})
+    why = [f"'{best.name}' holds images."] + ([_problem(label)[1]] if label else [])
+    return Guess(task="image_classification", columns=columns, confidence=0.95 if label else 0.5, why=why)
 
 
 def _messages(found: list[Profile]) -> Guess | None:

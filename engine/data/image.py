@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,11 +52,9 @@ def decode(data: bytes, name: str) -> Image:
     from PIL import Image, ImageOps
 
     image: Any = _loaded(_opened(data, name), name)
-    try:
-        image = ImageOps.exif_transpose(image)
-    except (OSError, ValueError, SyntaxError, KeyError, TypeError):
+    with suppress(OSError, ValueError, SyntaxError, KeyError, TypeError):
         # Orientation that cannot be read leaves the image as it lies.
-        pass
+        image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
         # 16-bit greys: Pillow would cut them at 255 instead of scaling.
         image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))

@@ -6,6 +6,7 @@ import re
 
 from engine.data.errors import NotATable
 
+IMAGES = "Pack images into a zip archive, a folder for each class."
 #: First bytes (at an offset), what it is, what to do.
 _KINDS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"PK\x05\x06", "an empty zip archive", "Pack it again, or upload the file itself."),
@@ -19,10 +20,10 @@ _KINDS: tuple[tuple[int, bytes, str, str], ...] = (
      "Export the table as csv: `sqlite3 FILE -csv -header 'select * from …'`."),
     (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel or Office document (.xls, .doc)",
      "Save the sheet as csv (UTF-8)."),
-    (0, b"\x89PNG\r\n", "a PNG image", "Upload a table of texts."),
-    (0, b"\xff\xd8\xff", "a JPEG image", "Upload a table of texts."),
-    (0, b"GIF8", "a GIF image", "Upload a table of texts."),
-    (8, b"WEBP", "a WebP image", "Upload a table of texts."),
+    (0, b"\x89PNG\r\n", "a PNG image", IMAGES),
+    (0, b"\xff\xd8\xff", "a JPEG image", IMAGES),
+    (0, b"GIF8", "a GIF image", IMAGES),
+    (8, b"WEBP", "a WebP image", IMAGES),
     (0, b"%PDF-", "a PDF document", "Export its text as csv or jsonl, one example a row."),
     (0, b"{\\rtf", "an RTF document", "Save the text as csv or jsonl, one example a row."),
     (0, b"\x7fELF", "a program", "Upload a table of texts."),
@@ -33,8 +34,10 @@ _KINDS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"ARROW1\x00\x00", "an Arrow file", "Write it as parquet: `pyarrow.parquet.write_table`."),
     (0, b"ORC", "an ORC file", "Write it as parquet."),
     (0, b"Obj\x01", "an Avro file", "Write it as parquet."),
-    (0, b"\x00\x00\x08\x01", "an IDX label file (MNIST)", "Make image folders or a table of it."),
-    (0, b"\x00\x00\x08\x03", "an IDX image file (MNIST)", "Make image folders or a table of it."),
+    (0, b"\x00\x00\x08\x01", "an IDX label file (MNIST)",
+     "Make a folder of images for each class of it, and pack them."),
+    (0, b"\x00\x00\x08\x03", "an IDX image file (MNIST)",
+     "Make a folder of images for each class of it, and pack them."),
     (0, b"ID3", "an MP3 recording", "Upload a table of texts."),
     (0, b"RIFF", "a sound or video file", "Upload a table of texts."),
     (4, b"ftyp", "a video", "Upload a table of texts."),

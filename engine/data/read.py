@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.data import columnar, conll, delimited, derive, labelled, records
+from engine.data import columnar, conll, delimited, derive, image, image_folder, labelled, records
 from engine.data.dialect import column_names
 from engine.data.errors import DiskFull, FileEmpty, FoundFault, from_finding
 from engine.data.faults import Faults
@@ -42,10 +42,20 @@ def _head(reading: _Reading, rows: int) -> tuple[list[str], list[dict[str, Any]]
     with closing(reading.batches()) as batches:
         for batch in batches:
             names = list(batch.schema.names)
-            found.extend(batch.slice(0, rows - len(found)).to_pylist())
+            found.extend(_shown(batch.slice(0, rows - len(found))))
             if len(found) >= rows:
                 break
     return names, found
+
+
+def _shown(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    """Return rows for a person to look at: of an image, its name and how many bytes it has."""
+    rows: list[dict[str, Any]] = [{} for _ in range(batch.num_rows)]
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        for row, value in zip(rows, column.to_pylist(), strict=True):
+            there = image.is_image(column.type) and value is not None
+            row[name] = {"path": value["path"], "bytes": len(value["bytes"] or b"")} if there else value
+    return rows
 
 
 def read(path: Path, source: Source | None = None, *, progress: Progress | None = None,
@@ -65,7 +75,7 @@ def ingest(path: Path, out_parquet: Path, source: Source | None = None, progress
 
     Nothing is left at `out_parquet` when it fails; raises DataError, DiskFull or Cancelled.
     """
-    reading = _Reading(path, source or sniff(path), Hooks(progress, cancelled, largest))
+    reading = _Reading(path, source or sniff(path), Hooks(progress, cancelled, largest), thorough=True)
     part = out_parquet.with_name(out_parquet.name + ".part")
     try:
         rows, names = _again(reading, lambda: _write(reading, part))
@@ -82,7 +92,9 @@ def ingest(path: Path, out_parquet: Path, source: Source | None = None, progress
 
 
 def digest(path: Path) -> tuple[str, int]:
-    """Return the sha256 and the size of a file."""
+    """Return the sha256 and the size of a file, or of a folder's files."""
+    if path.is_dir():
+        return image_folder.digest(path)
     found, size = hashlib.sha256(), 0
     with open_raw(path) as file:
         while data := file.read(1 << 20):
@@ -127,9 +139,11 @@ def _write(reading: _Reading, part: Path) -> tuple[int, list[str]]:
 
 
 class _Reading:
-    """One pass over a file, or several when later rows widen the columns."""
+    """One pass over a file, or several when later rows widen the columns; a `thorough` one decodes every image."""
 
-    def __init__(self, path: Path, source: Source, hooks: Hooks, rows: int | None = None) -> None:
+    def __init__(self, path: Path, source: Source, hooks: Hooks, rows: int | None = None, *,
+                 thorough: bool = False) -> None:
+        self.thorough = thorough
         self.path = path
         self.source = source
         self.hooks = hooks
@@ -151,7 +165,9 @@ class _Reading:
     def _plain(self) -> Iterator[pa.RecordBatch]:
         path, source, faults, hooks = self.path, self.source, self.faults, self.hooks
         if source.format == "parquet":
-            return columnar.batches(path, source, faults, hooks, self.rows)
+            return columnar.batches(path, source, faults, hooks, self.rows, thorough=self.thorough)
+        if source.format == "images":
+            return image_folder.batches(path, source, faults, hooks, self.rows, thorough=self.thorough)
         if source.format == "labelled":
             return labelled.batches(path, source, faults, hooks)
         if source.format == "conll":

@@ -9,7 +9,7 @@ import re
 import zlib
 from pathlib import Path
 
-from engine.data import conll, dialect, magic
+from engine.data import conll, dialect, image_folder, magic
 from engine.data.errors import BinaryFile, FileEmpty, GzipBroken, ParquetBroken
 from engine.data.source import Source
 from engine.data.stream import BOMS, open_raw
@@ -23,7 +23,9 @@ _LABELLED = re.compile(r"[A-Za-z][\w-]{0,30}:[\w-]{1,40}[ \t]+\S")
 
 
 def sniff(path: Path) -> Source:
-    """Return how to read the file; raises DataError (FileEmpty, NotATable, BinaryFile, GzipBroken ...)."""
+    """Return how to read a file, or a folder of images; raises DataError (FileEmpty, NotATable, BinaryFile ...)."""
+    if path.is_dir():
+        return Source(format="images", columns=image_folder.COLUMNS)
     with open_raw(path) as file:
         head = file.read(HEAD)
         if head.startswith(b"PAR1"):
@@ -36,6 +38,8 @@ def sniff(path: Path) -> Source:
             raise FileEmpty(path.name)
         if head.startswith(b"PAR1"):
             return _parquet(path, compression)
+        if head.startswith(b"PK\x03\x04") and not compression and image_folder.holds_images(path):
+            return Source(format="images", columns=image_folder.COLUMNS)
         magic.refuse(head, path.name)
         file.seek(0)
         sample = _unpacked(path.name, file.read(SURVEY), SURVEY) if compression else file.read(SURVEY)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 
 from engine.findings import Finding
 
-Format = Literal["csv", "tsv", "json", "jsonl", "parquet", "labelled", "conll"]
+Format = Literal["csv", "tsv", "json", "jsonl", "parquet", "labelled", "conll", "images"]
 
 
 class Source(BaseModel):

@@ -110,8 +110,8 @@ class _Steps:
 
 def _inputs(columns: Mapping[str, str]) -> list[str]:
     """Return the roles that make up what the model is given; for chats and plain texts, the whole row."""
-    given = [role for role in ("text", "text_pair", "prompt", "system") if role in columns]
-    return given if {"text", "prompt"} & set(given) else list(columns)
+    given = [role for role in ("text", "text_pair", "prompt", "system", "image") if role in columns]
+    return given if {"text", "prompt", "image"} & set(given) else list(columns)
 
 
 def _answers(columns: Mapping[str, str]) -> list[str]:
@@ -128,6 +128,8 @@ def key_of(table: pa.Table, names: Sequence[str]) -> pa.Array:
 
 
 def _flat(column: pa.ChunkedArray) -> pa.Array:
+    if cells.is_image(column):
+        return cells.image_keys(column)
     if not cells.is_messages(column):
         return cells.strings(column)
     array = cells.whole(column)
@@ -136,6 +138,8 @@ def _flat(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _empty(column: pa.ChunkedArray) -> pa.Array:
+    if cells.is_image(column):
+        return pc.is_null(cells.image_names(column))
     if cells.is_text(column):
         return cells.blank(cells.strings(column))
     return pc.equal(pc.fill_null(pc.list_value_length(cells.whole(column)), 0), 0) \
@@ -158,7 +162,10 @@ def _duplicates(keys: pa.Array, table: pa.Table, columns: Mapping[str, str], ans
     if len(later) and answers and not (set(answers) & set(_inputs(columns))):
         answer = _codes(key_of(table, [columns[role] for role in answers]))
         conflicting = answer != answer[original]
-    examples = [{"row": int(row) + 1, "same_as": int(original[row]) + 1, "text": str(keys[int(row)].as_py())[:200],
+    pictured = next((table.column(columns[role]) for role in _inputs(columns)
+                     if cells.is_image(table.column(columns[role]))), None)
+    named = keys if pictured is None else cells.image_names(pictured)
+    examples = [{"row": int(row) + 1, "same_as": int(original[row]) + 1, "text": str(named[int(row)].as_py())[:200],
                  "conflicting": bool(conflicting[row])} for row in later[:5]]
     rows, count = cells.rows_where(pa.array(conflicting))
     return Duplicates(count=len(later), conflicting=count, conflicting_rows=rows, examples=examples)
@@ -193,6 +200,8 @@ def _characters(table: pa.Table, names: Sequence[str]) -> np.ndarray:
     """Return the characters of each row over the chosen columns of text."""
     total = np.zeros(table.num_rows, dtype=np.int64)
     for name in dict.fromkeys(names):
+        if cells.is_image(table.column(name)):
+            continue
         total += np.asarray(pc.fill_null(pc.utf8_length(cells.strings(table.column(name))), 0))
     return total
 

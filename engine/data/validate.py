@@ -13,7 +13,8 @@ from engine.data.findings import error, in_eval, note, some, warning
 from engine.data.messages import conversations
 from engine.findings import Finding
 
-__all__ = ["classification", "columns_there", "conversations", "language", "raise_first_error", "table_size", "texts"]
+__all__ = ["classification", "columns_there", "conversations", "images", "language", "raise_first_error", "table_size",
+           "texts"]
 
 
 def raise_first_error(findings: Iterable[Finding], name: str = "") -> None:
@@ -42,6 +43,32 @@ def classification(table: pa.Table, columns: Mapping[str, str], problem: str = "
     if eval_table is not None and eval_table.num_rows:
         found += _eval_labels(table, eval_table, columns["label"], problem, separator)
     return _ordered(found)
+
+
+def images(table: pa.Table, columns: Mapping[str, str], *, eval_table: pa.Table | None = None) -> list[Finding]:
+    """Return everything wrong or odd about images (role `image`) and their `label`."""
+    found = columns_there(table, columns, ("image", "label"), eval_table)
+    if found:
+        return found
+    found = table_size(table, eval_table)
+    for part in (table, eval_table):
+        if part is not None and part.num_rows:
+            more = _pictures(part.column(columns["image"]), columns["image"])
+            found += more if part is table else in_eval(more)
+    if table.num_rows:
+        found += _classes(table, columns["label"])
+    if eval_table is not None and eval_table.num_rows:
+        found += _eval_labels(table, eval_table, columns["label"], "single_label", "auto")
+    return _ordered(found)
+
+
+def _pictures(values: pa.ChunkedArray, column: str) -> list[Finding]:
+    if not cells.is_image(values):
+        return [error("not_images", f"The column '{column}' holds no images.", column,
+                      "Map a column of images: a zip archive with a folder for each class, or parquet.")]
+    rows, count = cells.rows_where(pc.is_null(cells.image_names(values)))
+    return [some("error", "image_missing", f"There is no image in '{column}'", rows, count,
+                 "Remove these rows, or add the images.", column)] if count else []
 
 
 def language(table: pa.Table, columns: Mapping[str, str], *, eval_table: pa.Table | None = None) -> list[Finding]:

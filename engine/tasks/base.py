@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -80,6 +80,8 @@ class Task(BaseModel):
     families: ClassVar[tuple[str, ...]]
     #: How the playground talks to a model of this task: "classify" or "chat"; "" when it cannot yet.
     playground: ClassVar[str] = "classify"
+    #: What the model looks at.
+    reads: ClassVar[Literal["text", "images"]] = "text"
     #: What is done to the rows before the first update, for the run's log.
     preparing: ClassVar[str] = "Turning text into tokens"
 

@@ -60,7 +60,7 @@ class TextClassification(Task):
             names = cells.several(column, self.separator)[0]
         else:
             names = cells.label_strings(column)
-        return sorted(set(names.drop_null().to_pylist()), key=_order)
+        return sorted(set(names.drop_null().to_pylist()), key=label_order)
 
     def stratify_by(self, columns: Mapping[str, str]) -> str | None:
         """Keep the proportions of the classes when every text has one."""
@@ -184,7 +184,7 @@ class TextClassification(Task):
             return _regression(logits.squeeze(-1).numpy(), targets.numpy())
         if self.problem == "multi_label":
             return _multi_label((logits > 0).int().numpy(), targets.int().numpy())
-        return _single_label(logits.argmax(-1).numpy(), targets.numpy())
+        return single_label(logits.argmax(-1).numpy(), targets.numpy())
 
     def _records(self, logits: torch.Tensor, targets: torch.Tensor, losses: torch.Tensor, table: pa.Table,
                  columns: Mapping[str, str], labels: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -205,7 +205,8 @@ class TextClassification(Task):
             yield record
 
 
-def _order(name: str) -> tuple[int, float, str]:
+def label_order(name: str) -> tuple[int, float, str]:
+    """Return the key that sorts labels: numbers in numerical, words in alphabetical order."""
     try:
         number = float(name)
     except ValueError:
@@ -223,7 +224,8 @@ def _mean_known(losses: torch.Tensor, targets: torch.Tensor, problem: str) -> fl
     return float(known.double().mean()) if len(known) else math.nan
 
 
-def _single_label(predicted: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+def single_label(predicted: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+    """Return the usual metrics of one class an example; both arrays hold class numbers, (examples,)."""
     import sklearn.metrics
 
     metrics: Any = sklearn.metrics
