@@ -10,10 +10,20 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from engine.knobs import knob
-from engine.methods.base import Card, Method, Piece, full_learning_rate
+from engine.methods._peft import (
+    Layers,
+    PeftMethod,
+    Targets,
+    Word,
+    fan_in_fan_out,
+    layers_knob,
+    targets_knob,
+    times_full,
+)
+from engine.methods.base import Card
 from engine.shape import ModelShape, Module, select
 
 if TYPE_CHECKING:
@@ -26,19 +36,11 @@ PEFT_INITS: dict[str, Any] = {"default": True, "pissa_fast": "pissa_niter_16"}
 #: These rewrite the base weights when they start; what is saved is converted to a plain LoRA of twice the rank.
 REWRITING = ("pissa", "pissa_fast", "olora")
 
-
-def _plain(word: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,200}", word):
-        raise ValueError("a target is a group, a role or the end of a module's name: letters, digits, '.', '-' and '_'")
-    return word
-
-
-Word = Annotated[str, AfterValidator(_plain)]
 Pattern = dict[Word, Annotated[float, Field(gt=0)]]
 Ranks = dict[Word, Annotated[int, Field(ge=1, le=4096)]]
 
 
-class Lora(Method):
+class Lora(PeftMethod):
     """Learns a low-rank update B·A beside each chosen linear layer; the layer itself stays frozen."""
 
     name: Literal["lora"] = "lora"
@@ -48,12 +50,8 @@ class Lora(Method):
                         help="Strength: the update is scaled by alpha / r.")
     dropout: float = knob(0.0, ge=0, lt=1, step=0.05, slider=(0, 0.5), title="Dropout",
                           help="Share of the update's inputs dropped while training.")
-    targets: Literal["all-linear", "attention", "mlp"] | list[Word] = knob("all-linear", title="Layers to adapt", help=(
-        "all-linear matches full fine-tuning best. Or attention, mlp, or a list: q, k, v, o, up, gate, down or ends "
-        "of module names."))
-    layers: Annotated[int, Field(ge=1)] | list[Annotated[int, Field(ge=0)]] | None = knob(
-        None, advanced=True, title="Blocks", help=(
-            "Which blocks to adapt: empty for all, a number for that many at the top, or a list counted from 0."))
+    targets: Targets = targets_knob()
+    layers: Layers = layers_knob()
     use_rslora: bool = knob(False, advanced=True, title="Rank-stabilised (rsLoRA)",
                             help="Scale by alpha / √r instead: keeps large ranks (64 and more) learning.")
     use_dora: bool = knob(False, advanced=True, title="DoRA",
@@ -74,21 +72,14 @@ class Lora(Method):
         paper="Hu et al., 2021", url="https://arxiv.org/abs/2106.09685",
         use_when="The default choice for any task; with a 4-bit base it is QLoRA.",
         avoid_when="The data holds far more than the update can store: raise the rank or train all weights.",
+        settings="Rank 8 to 32 on all linear layers, alpha twice the rank, ten times full fine-tuning's learning rate.",
         formula="h = W·x + (α / r)·B·A·x, only A and B are trained", mergeable=True)
-
-    @field_validator("targets", mode="before")
-    @classmethod
-    def _words_are_plain(cls, targets: Any) -> Any:
-        """Refuse an odd word by itself, before it is reported as none of the groups."""
-        return [_plain(word) if isinstance(word, str) else word for word in targets] if isinstance(targets, list) \
-            else targets
+    quantized: ClassVar[tuple[str, ...]] = ("int8", "nf4")
 
     @model_validator(mode="after")
     def _dora_keeps_the_base(self) -> Lora:
         if self.use_dora and self.init in REWRITING:
             raise ValueError(f"DoRA cannot start from {self.init}: it needs the original base weights")
-        if self.targets == []:
-            raise ValueError("targets is an empty list, so nothing would be adapted")
         return self
 
     @property
@@ -101,33 +92,22 @@ class Lora(Method):
         """EVA looks at the data before training."""
         return self.init == "eva"
 
-    def chosen(self, shape: ModelShape) -> list[Module]:
-        """Return the linear modules that get an update."""
-        return shape.in_layers(shape.linear(self.targets), self._layers(shape))
-
     def rank(self, module: Module) -> int:
         """Return the rank of a module's update."""
         return int(_matched(self.rank_pattern, module, self.r))
 
-    def pieces(self, shape: ModelShape) -> list[Piece]:
-        """Return r·(d_in + d_out) for each target; DoRA adds d_out."""
-        found: list[Piece] = []
-        for m in self.chosen(shape):
-            count = self.rank(m) * (m.d_in + m.d_out) + (m.d_out if self.use_dora else 0)
-            found.append(Piece(m.name, m.kind, m.role, m.layer, count, count * (2 if self.init in REWRITING else 1)))
-        return found
+    def trained_in(self, module: Module) -> int:
+        """Return r·(d_in + d_out); DoRA adds d_out."""
+        return self.rank(module) * (module.d_in + module.d_out) + (module.d_out if self.use_dora else 0)
+
+    def stored_in(self, module: Module) -> int:
+        """Return what is trained, twice where the start rewrote the base."""
+        return self.trained_in(module) * (2 if self.init in REWRITING else 1)
 
     def obstacles(self, shape: ModelShape, task: str, quantization: str | None) -> list[str]:
         """Return why nothing would be adapted, or why the initialisation cannot be had."""
-        reasons: list[str] = []
-        layers = self._layers(shape) or []
-        if outside := [layer for layer in layers if not 0 <= layer < shape.layers]:
-            reasons.append(f"There is no block {outside[0]}: this model's are numbered 0 to {shape.layers - 1}.")
-        elif isinstance(self.layers, int) and self.layers > shape.layers:
-            reasons.append(f"This model has {shape.layers} blocks, not {self.layers}.")
+        reasons = super().obstacles(shape, task, quantization)
         chosen = self.chosen(shape)
-        if not chosen:
-            reasons.append(f"No linear layer of this model is one of: {_written(self.targets)}.")
         if self.init in REWRITING:
             if quantization:
                 reasons.append(f"{self.init} rewrites the base weights, which a base in 4 or 8 bits does not allow.")
@@ -140,25 +120,21 @@ class Lora(Method):
 
     def learning_rate(self, shape: ModelShape, task: str) -> float:
         """Return ten times the rate of full fine-tuning (LoRA Without Regret, 2025)."""
-        return float(f"{10 * full_learning_rate(shape):.1e}")
+        return times_full(shape, 10)
+
+    def config(self, modules: dict[str, Module]) -> Any:
+        """Return peft's config."""
+        from peft import LoraConfig
+
+        return LoraConfig(
+            r=self.r, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=list(modules),  # pyright: ignore[reportArgumentType]
+            bias="none", use_rslora=self.use_rslora, use_dora=self.use_dora,
+            init_lora_weights=PEFT_INITS.get(self.init, self.init), fan_in_fan_out=fan_in_fan_out(modules),
+            **self._patterns(modules), **self._eva())
 
     def attach(self, model: PreTrainedModel, shape: ModelShape, heads: Sequence[str]) -> torch.nn.Module:
         """Return `model` wrapped by peft, with updates on exactly the chosen modules and `heads` trained whole."""
-        from peft import LoraConfig, get_peft_model
-
-        from engine.skeleton import names_in
-
-        chosen = self.chosen(shape)
-        full = names_in(model, [m.name for m in chosen])
-        task_type, saved = _task_type(model, heads)
-        config = LoraConfig(
-            r=self.r, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=[full[m.name] for m in chosen],  # pyright: ignore[reportArgumentType]
-            bias="none", use_rslora=self.use_rslora, use_dora=self.use_dora, modules_to_save=saved or None,
-            init_lora_weights=PEFT_INITS.get(self.init, self.init), task_type=task_type,
-            fan_in_fan_out=any(m.transposed for m in chosen), **self._patterns(chosen, full), **self._eva())
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            wrapped = get_peft_model(model, config)
+        wrapped = super().attach(model, shape, heads)
         if self.init in REWRITING:
             remembered: Any = wrapped
             remembered.initial_updates = {name: p.detach().clone() for name, p in wrapped.named_parameters()
@@ -192,14 +168,9 @@ class Lora(Method):
         return [{"params": slow, "lr": learning_rate, "weight_decay": weight_decay},
                 {"params": fast, "lr": learning_rate * self.lora_plus_ratio, "weight_decay": weight_decay}]
 
-    def _layers(self, shape: ModelShape) -> list[int] | None:
-        if isinstance(self.layers, int):
-            return list(range(max(0, shape.layers - self.layers), shape.layers))
-        return self.layers
-
-    def _patterns(self, chosen: list[Module], full: dict[str, str]) -> dict[str, Any]:
-        ranks = {re.escape(full[m.name]): self.rank(m) for m in chosen if self.rank(m) != self.r}
-        alphas = {re.escape(full[m.name]): alpha for m in chosen
+    def _patterns(self, modules: dict[str, Module]) -> dict[str, Any]:
+        ranks = {re.escape(full): self.rank(m) for full, m in modules.items() if self.rank(m) != self.r}
+        alphas = {re.escape(full): alpha for full, m in modules.items()
                   if (alpha := _matched(self.alpha_pattern, m, self.alpha)) != self.alpha}
         return {"rank_pattern": ranks, "alpha_pattern": alphas}
 
@@ -216,31 +187,6 @@ def _matched(pattern: Ranks | Pattern, module: Module, otherwise: float) -> floa
     """Return the value of the longest word of `pattern` that names `module`."""
     words = [word for word in pattern if select([module], [word])]
     return pattern[max(words, key=len)] if words else otherwise
-
-
-def _written(targets: str | list[str]) -> str:
-    return targets if isinstance(targets, str) else ", ".join(targets)
-
-
-def _task_type(model: PreTrainedModel, heads: Sequence[str]) -> tuple[Any, list[str]]:
-    """Return peft's task type where it changes nothing but convenience, and the modules to save beside the updates.
-
-    peft's SEQ_CLS adds `classifier` and `score` to the saved modules by itself, so it is used only when these are
-    trained anyway.
-    """
-    from peft import TaskType
-    from transformers.models.auto.modeling_auto import (
-        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-        MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
-    )
-
-    kind = type(model).__name__
-    if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values() and not heads:
-        return TaskType.CAUSAL_LM, []
-    usual = [name for name, _ in model.named_modules() if name.endswith(("classifier", "score"))]
-    if kind in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.values() and usual and set(usual) <= set(heads):
-        return TaskType.SEQ_CLS, [name for name in heads if name not in ("classifier", "score")]
-    return None, list(heads)
 
 
 def _convert(folder: Path, model: Any) -> None:
