@@ -20,7 +20,8 @@ from studio.text import ago, count, duration, esc, metric, percent, short, size
 STAGES = {"load": "Loading the model", "prepare": "Preparing the data", "train": "Training",
           "evaluate": "Evaluating", "save": "Saving"}
 #: Evaluation metrics drawn together must share a scale; these do, the others are drawn only when they decide.
-SHARES = ("accuracy", "f1", "f1_micro", "matthews_correlation", "pearson", "spearman", "exact_match")
+SHARES = ("accuracy", "f1", "f1_micro", "matthews_correlation", "pearson", "spearman", "exact_match",
+          "precision", "recall", "rouge_l")
 
 
 def link(run: Run) -> str:
@@ -70,8 +71,9 @@ def _next_steps(run: Run, adapter: Adapter | None) -> str:
     if adapter is None:
         return cards.links([again, ("Compare", f"/compare?runs={run.id}")])
     lead = "The adapter is ready." if run.state == "succeeded" else "The run was stopped; what it learned is saved."
+    trial = [("Try it beside the base", f"/playground?adapter={adapter.id}")] if tasks.playable(run.task) else []
     return cards.card("What next?", f"<p>{esc(lead)}</p>", actions=[
-        ("Try it beside the base", f"/playground?adapter={adapter.id}"),
+        *trial,
         ("Compare with other runs", f"/compare?runs={run.id}"),
         ("See and download the adapter", f"/adapters?adapter={adapter.id}"), again])
 

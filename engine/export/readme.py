@@ -79,13 +79,14 @@ def load_lines(facts: Facts) -> list[str]:
 
 def ask_lines(facts: Facts) -> list[str]:
     """Return the lines of Python that ask the loaded `model` something, by task."""
-    if facts.task == "causal_lm":
-        return _chat(facts)
+    asking = {"causal_lm": _chat, "token_classification": _tagging, "question_answering": _answering,
+              "seq2seq": _writing}.get(facts.task)
+    if asking is not None:
+        return asking(facts)
     texts = '"Write your text here."'
     if "text_pair" in facts.columns:
         texts += ', "And the second one here."'
-    cut = f", truncation=True, max_length={facts.max_length}" if facts.max_length else ""
-    lines = [f'inputs = tokenizer({texts}, return_tensors="pt"{cut})', "logits = model(**inputs).logits[0]"]
+    lines = [f'inputs = tokenizer({texts}, return_tensors="pt"{_cut(facts)})', "logits = model(**inputs).logits[0]"]
     if facts.problem == "regression":
         return [*lines, "print(float(logits))"]
     lines.insert(0, f"labels = {json.dumps(list(facts.labels), ensure_ascii=False)}")
@@ -103,6 +104,33 @@ def _chat(facts: Facts) -> list[str]:
         first = ['inputs = tokenizer("Once upon a time", return_tensors="pt", return_token_type_ids=False)']
     return [*first, "answer = model.generate(**inputs, max_new_tokens=100)[0][inputs[\"input_ids\"].shape[1]:]",
             "print(tokenizer.decode(answer, skip_special_tokens=True))"]
+
+
+def _tagging(facts: Facts) -> list[str]:
+    labels = json.dumps(list(facts.labels), ensure_ascii=False)
+    return [f"labels = {labels}", f'inputs = tokenizer("Write your text here.", return_tensors="pt"{_cut(facts)})',
+            "best = model(**inputs).logits[0].argmax(-1).tolist()",
+            'tokens = tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])',
+            "# The tag of a word is that of its first token.",
+            "print([(token, labels[i]) for token, i in zip(tokens, best)])"]
+
+
+def _answering(facts: Facts) -> list[str]:
+    cut = f', truncation="only_second", max_length={facts.max_length}' if facts.max_length else ""
+    return [f'inputs = tokenizer("Write your question here?", "And the passage here.", return_tensors="pt"{cut})',
+            "scores = model(**inputs)",
+            "first, last = scores.start_logits.argmax(), scores.end_logits.argmax()",
+            'print(tokenizer.decode(inputs["input_ids"][0, first:last + 1], skip_special_tokens=True))']
+
+
+def _writing(facts: Facts) -> list[str]:
+    return [f'inputs = tokenizer("Write your text here.", return_tensors="pt"{_cut(facts)})',
+            "answer = model.generate(**inputs, max_new_tokens=128)[0]",
+            "print(tokenizer.decode(answer, skip_special_tokens=True))"]
+
+
+def _cut(facts: Facts) -> str:
+    return f", truncation=True, max_length={facts.max_length}" if facts.max_length else ""
 
 
 def licence_note(facts: Facts) -> str:

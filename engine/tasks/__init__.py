@@ -9,7 +9,7 @@ from engine.errors import SpecError
 from engine.registry import discover
 from engine.tasks.base import ColumnRole, Task, TaskCard
 
-__all__ = ["ColumnRole", "Task", "TaskCard", "UnknownTask", "every", "get"]
+__all__ = ["ColumnRole", "Task", "TaskCard", "UnknownTask", "every", "get", "playable"]
 
 
 class UnknownTask(SpecError):
@@ -31,3 +31,8 @@ def get(name: str) -> type[Task]:
     if name not in every():
         raise UnknownTask("task", name=name, known=", ".join(every()))
     return every()[name]
+
+
+def playable(name: str) -> bool:
+    """Tell whether models of the task called `name` can be asked in the playground."""
+    return name in every() and bool(every()[name].playground)

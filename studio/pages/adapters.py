@@ -124,8 +124,8 @@ def _open(request: gr.Request) -> Any:
 
 
 def _view(user: User, row: Adapter) -> tuple[Any, ...]:
-    steps = cards.links([("Try it in the playground", f"/playground?adapter={row.id}"),
-                         ("Download", f"/download/adapters/{row.id}")])
+    trial = [("Try it in the playground", f"/playground?adapter={row.id}")] if tasks.playable(row.task) else []
+    steps = cards.links([*trial, ("Download", f"/download/adapters/{row.id}")])
     return _head(row), steps, _numbers(row), _lineage(user, row), {"name": row.name}, *_exports(user, row)
 
 

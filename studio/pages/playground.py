@@ -121,13 +121,22 @@ def _view(user: User, base: str | None, kept: list[str]) -> tuple[Any, ...]:
     task = (base or "").partition(" · ")[2]
     kind = tasks.get(task).playground if task in tasks.every() else ""
     chosen = gr.Dropdown(choices=[(row.name, row.id) for row in found], value=kept)
-    nothing = "" if kind else cards.empty(
-        "Nobody to ask yet", "Train an adapter, or add a base model that can chat.",
-        [("Start with sample data", "/"), ("Add a base model", "/models")])
+    nothing = "" if kind else _nobody(task)
     options, pair = play_view.examples(user, [row for row in found if row.id in kept])
     picks = shell.choices(options, None, label=EXAMPLES, titled=True, columns=1 if kind == "classify" else 2)
     return (chosen, gr.Column(visible=kind == "classify"), gr.Column(visible=kind == "chat"), nothing,
             gr.HTML(picks, visible=bool(options)), gr.Textbox(visible=pair), gr.HTML(picks, visible=bool(options)))
+
+
+def _nobody(task: str) -> str:
+    """Return what is shown in the place of a question: there is nobody to ask, or no way to ask yet."""
+    if task in tasks.every():
+        return cards.empty(
+            f"{tasks.get(task).card.title} cannot be tried here yet",
+            "The run's page shows predictions, and a downloaded adapter comes with the lines of code that ask it.",
+            [("See the adapters", "/adapters"), ("See the runs", "/runs")])
+    return cards.empty("Nobody to ask yet", "Train an adapter, or add a base model that can chat.",
+                       [("Start with sample data", "/"), ("Add a base model", "/models")])
 
 
 def _players(user: User, base: str | None, chosen: list[str] | None,

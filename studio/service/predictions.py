@@ -82,6 +82,13 @@ class NobodyAsked(Refused):
     try_this = "Name an adapter, or a base model and its task."
 
 
+class NotPlayable(Refused):
+    """Adapters for {task} cannot be asked here yet."""
+
+    kind = "task_not_playable"
+    try_this = "See its predictions on the run's page, or download it: its README.md shows how to ask it."
+
+
 class WrongQuestion(Refused):
     """The task {task} is asked with {wanted}."""
 
@@ -100,7 +107,8 @@ class NotAnswered(Conflict):
 def ask(user: User, question: Question | dict[str, Any]) -> Prediction:
     """Queue a question and tell the worker; read the answer with `answer` or `stream`.
 
-    Raises NotFound (also for a base model that was never added), DifferentBases, NobodyAsked, WrongQuestion, SpecError.
+    Raises NotFound (also for a base model that was never added), DifferentBases, NobodyAsked, WrongQuestion,
+    NotPlayable, SpecError.
     """
     asked = question if isinstance(question, Question) else _question(question)
     chosen = [adapters.get(user, id) for id in asked.adapters if id is not None]
@@ -111,7 +119,10 @@ def ask(user: User, question: Question | dict[str, Any]) -> Prediction:
     task = chosen[0].task if chosen else asked.task
     if not model or not task:
         raise NobodyAsked("adapters")
-    wanted = {"classify": "rows", "chat": "messages"}[tasks.get(task).playground]
+    kind = tasks.get(task)
+    if not kind.playground:
+        raise NotPlayable("task", task=kind.card.title.lower())
+    wanted = {"classify": "rows", "chat": "messages"}[kind.playground]
     if getattr(asked, wanted) is None:
         raise WrongQuestion(wanted, task=task, wanted=wanted)
     if not chosen:
