@@ -14,6 +14,8 @@ Verdict = Literal["fits", "tight", "too big"]
 
 #: Bytes of the process itself: Python, torch, transformers and peft, before a model is loaded.
 PROCESS = 680 * 2**20
+#: Bytes that a CPU's generated kernels come to: oneDNN keeps 1,024 of them, one for every shape it meets.
+KERNELS = 256 * 2**20
 #: Bytes of one weight under each storage; int8 and nf4 hold a scale for every row or block besides.
 WIDTH = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.02, "nf4": 0.53}
 #: Most tokens that are computed at once; larger batches are cut into parts whose gradients add up.
@@ -83,7 +85,8 @@ def estimate(spec: RunSpec, shape: ModelShape, labels: int, available: int | Non
     parts = {
         "weights": _weights(spec, shape, frozen, dtype), "trained": 4 * learned, "gradients": 4 * learned,
         "optimizer": 8 * learned, "activations": _activations(spec, shape, dtype, device),
-        "logits": _logits(spec, shape, dtype, device), "overhead": PROCESS}
+        "logits": _logits(spec, shape, dtype, device),
+        "overhead": PROCESS + (0 if device.startswith("cuda") else KERNELS)}
     total = sum(parts.values())
     return Memory(**parts, total=total, available=available, verdict=_verdict(total, available))
 
