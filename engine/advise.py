@@ -144,19 +144,26 @@ class _Adviser:
     def model(self, method: dict[str, Any], training: dict[str, Any], available: int | None) -> dict[str, Any]:
         if available is None:
             return {}
-        for quantization in (None, "int8", "nf4"):
-            plan = self._plan(method, training, quantization)
+        for quantization, spared in ((None, False), (None, True), ("int8", True), ("nf4", True)):
+            tried = training | ({"gradient_checkpointing": True} if spared else {})
+            plan = self._plan(method, tried, quantization)
             if plan.method.obstacles(self.shape, self.task, quantization):
                 break
             need = memory.estimate(plan, self.shape, self.labels, available, device=self.device)
             if need.verdict != "too big":
-                if quantization:
-                    self.because("quantization", quantization, "In full precision the base does not fit this memory.",
-                                 QLORA)
-                    return {"quantization": quantization}
-                return {}
+                return self._spare(training, quantization, spared)
         self.warnings.append("This base model does not fit the memory here, even in 4 bits. Choose a smaller one.")
         return {}
+
+    def _spare(self, training: dict[str, Any], quantization: str | None, spared: bool) -> dict[str, Any]:
+        if spared:
+            training["gradient_checkpointing"] = True
+            self.because("gradient_checkpointing", True, "Kept activations would not fit this memory; computing them "
+                                                         "twice costs a third of the time.", "Chen et al., 2016")
+        if quantization is None:
+            return {}
+        self.because("quantization", quantization, "In more bits the base does not fit this memory.", QLORA)
+        return {"quantization": quantization}
 
     def _plan(self, method: dict[str, Any], training: dict[str, Any], quantization: str | None) -> RunSpec:
         return parse({"task": self.task, "model": {"id": "advice", "quantization": quantization},

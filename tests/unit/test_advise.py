@@ -53,9 +53,9 @@ def test_a_base_that_does_not_fit_is_loaded_in_fewer_bits() -> None:
 
     seven = skeleton.shape_of(LlamaConfig())
     roomy, tight, hopeless = (advised(seven, "causal_lm", examples=500, available=there << 30, device="cuda")
-                              for there in (24, 6, 2))
-    assert roomy.model == {}
-    assert tight.model["quantization"] == "nf4"
+                              for there in (80, 8, 2))
+    assert roomy.model == {} and "gradient_checkpointing" not in roomy.training
+    assert tight.model["quantization"] == "nf4" and tight.training["gradient_checkpointing"]
     assert hopeless.model == {} and "smaller" in hopeless.warnings[-1]
 
 
