@@ -125,8 +125,8 @@ class PeftMethod(Method):
             reasons.append(f"{self.card.title} cannot change layers whose weights are stored transposed, as this "
                            "model's are.")
         if quantization and quantization not in self.quantized:
-            reasons.append(f"{self.card.title} needs the base's own weights, which a base in "
-                           f"{FORMATS.get(quantization, quantization)} does not keep.")
+            reasons.append(f"{self.card.title} does not train right on a base stored in "
+                           f"{FORMATS.get(quantization, quantization)}; store it unquantized, or take LoRA.")
         faults = ((m, fault) for m in modules if (fault := self.fault(m)))
         return reasons + [f"{m.name} {fault}" for m, fault in [*faults][:1]]
 

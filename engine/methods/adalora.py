@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
@@ -23,6 +23,7 @@ from engine.shape import ModelShape, Module
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
 
 #: The part of a tensor's name that says it holds singular values.
 VALUES = ".lora_E"
@@ -67,7 +68,7 @@ class Adalora(PeftMethod):
         avoid_when="Runs are short: ranks are chosen from what was seen so far.",
         settings="First rank 12, final rank 8, ranks settled for the last 30 % of the updates.",
         formula="ΔW = (α / r₀)·P·Λ·Q, PᵀP ≈ QQᵀ ≈ I, small entries of Λ are set to zero", mergeable=True)
-    quantized: ClassVar[tuple[str, ...]] = ("int8", "nf4")
+    quantized: ClassVar[tuple[str, ...]] = ("nf4",)
 
     @model_validator(mode="after")
     def _there_is_something_to_take_away(self) -> Adalora:
@@ -93,6 +94,14 @@ class Adalora(PeftMethod):
             init_r=self.init_r, target_r=self.r, lora_alpha=self.alpha, lora_dropout=self.dropout, total_step=2,
             deltaT=self.every, orth_reg_weight=self.orthogonality, target_modules=list(modules),
             fan_in_fan_out=fan_in_fan_out(modules))
+
+    def attach(self, model: PreTrainedModel, shape: ModelShape, heads: Sequence[str]) -> torch.nn.Module:
+        """Return `model` wrapped by peft; the divisors r₀ stay constant, as peft forgets on a bf16 base."""
+        wrapped = super().attach(model, shape, heads)
+        for name, parameter in wrapped.named_parameters():
+            if ".ranknum." in name:
+                parameter.requires_grad_(False)
+        return wrapped
 
     # -- while it trains -------------------------------------------------------------------------------------------
 

@@ -45,6 +45,7 @@ class Boft(PeftMethod):
         settings="Blocks of 4, LoRA's learning rate.",
         formula="h = s ⊙ W·R_m···R_1·x, every R block-diagonal with RᵀR = I", mergeable=True)
     transposed: ClassVar[bool] = False
+    quantized: ClassVar[tuple[str, ...]] = ("int8", "nf4")
 
     def block(self, modules: Sequence[Module]) -> int:
         """Return the block size asked for, or the largest up to 4 that divides every input width."""

@@ -43,7 +43,6 @@ class C3a(PeftMethod):
         settings="The largest block that fits, and a learning rate of 0.1 to 0.3.",
         formula="ΔW = blocks circ(w) / d_in, one row w a block", mergeable=True)
     transposed: ClassVar[bool] = False
-    quantized: ClassVar[tuple[str, ...]] = ("int8", "nf4")
     head_share: ClassVar[float] = 0.01
 
     def block(self, modules: Sequence[Module]) -> int:

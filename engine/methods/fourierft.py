@@ -33,6 +33,7 @@ class Fourierft(PeftMethod):
         avoid_when="Speed matters: each step transforms a matrix as large as the layer's.",
         settings="1000 frequencies, scaling 150, a large learning rate.",
         formula="ΔW = s·Re(IFFT2(F)), F zero but for the learned frequencies", mergeable=True)
+    quantized: ClassVar[tuple[str, ...]] = ("int8", "nf4")
     head_share: ClassVar[float] = 0.1
 
     def trained_in(self, module: Module) -> int:

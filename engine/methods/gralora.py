@@ -45,7 +45,6 @@ class Gralora(PeftMethod):
         avoid_when="Ranks are small: below 16, plain LoRA does as well.",
         settings="Rank 32 with 2 blocks a side, alpha twice the rank.",
         formula="ΔW = blocks (α / r)·B_ij·A_ij, each of rank r / k", mergeable=True)
-    quantized: ClassVar[tuple[str, ...]] = ("int8", "nf4")
 
     @model_validator(mode="after")
     def _blocks_share_the_rank(self) -> Gralora:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from engine.methods._peft import Layers, PeftMethod, layers_knob, times_full
 from engine.methods.base import Card
 from engine.shape import ModelShape, Module
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
 
 
 class LnTuning(PeftMethod):
@@ -43,8 +48,22 @@ class LnTuning(PeftMethod):
         """Return twenty times full fine-tuning's, as for BitFit, whose shifts are half of what is trained here."""
         return min(times_full(shape, 20), 5e-3)
 
+    def attach(self, model: PreTrainedModel, shape: ModelShape, heads: Sequence[str]) -> torch.nn.Module:
+        """Return `model` wrapped by peft; float32 copies of the norms hand on what a half-precision base expects."""
+        from peft.tuners.ln_tuning.layer import LNTuningLayer
+
+        wrapped = super().attach(model, shape, heads)
+        for module in wrapped.modules():
+            if isinstance(module, LNTuningLayer):
+                module.register_forward_hook(_same_dtype)
+        return wrapped
+
     def config(self, modules: dict[str, Module]) -> Any:
         """Return peft's config."""
         from peft import LNTuningConfig
 
         return LNTuningConfig(target_modules=list(modules))
+
+
+def _same_dtype(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+    return output.to(inputs[0].dtype)

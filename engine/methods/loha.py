@@ -34,6 +34,7 @@ class Loha(PeftMethod):
         settings="Rank 8, alpha as the rank, LoRA's learning rate.",
         formula="ΔW = (α / r)·(A₁·B₁) ⊙ (A₂·B₂)", mergeable=True)
     transposed: ClassVar[bool] = False
+    quantized: ClassVar[tuple[str, ...]] = ("int8",)
 
     def trained_in(self, module: Module) -> int:
         """Return 2·r·(d_in + d_out)."""

@@ -39,6 +39,7 @@ class Lokr(PeftMethod):
         settings="Rank 8 with -1, or rank 32 with 4 blocks a side.",
         formula="ΔW = (α / r)·C ⊗ (A·B)", mergeable=True)
     transposed: ClassVar[bool] = False
+    quantized: ClassVar[tuple[str, ...]] = ("int8",)
 
     def trained_in(self, module: Module) -> int:
         """Return the entries of C and of A·B, each low-rank where that is smaller."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from engine.knobs import knob
+from engine.methods import _loftq
 from engine.methods._peft import (
     Layers,
     PeftMethod,
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-Init = Literal["default", "gaussian", "orthogonal", "pissa", "pissa_fast", "olora", "eva"]
+Init = Literal["default", "gaussian", "orthogonal", "pissa", "pissa_fast", "olora", "eva", "loftq"]
 #: Our names of initialisations -> peft's.
-PEFT_INITS: dict[str, Any] = {"default": True, "pissa_fast": "pissa_niter_16"}
+PEFT_INITS: dict[str, Any] = {"default": True, "pissa_fast": "pissa_niter_16", "loftq": True}
 #: These rewrite the base weights when they start; what is saved is converted to a plain LoRA of twice the rank.
 REWRITING = ("pissa", "pissa_fast", "olora")
 
@@ -58,7 +59,7 @@ class Lora(PeftMethod):
                           help="Also learn the length of each output's weights. A little better, slower.")
     init: Init = knob("default", advanced=True, title="Start from", help=(
         "default starts as no change. pissa, olora: main directions of the weights (saved at twice the rank). eva: "
-        "those of your data. pissa_fast approximates pissa."))
+        "those of your data. pissa_fast approximates pissa. loftq: what 4 bits took from the base."))
     lora_plus_ratio: float = knob(1.0, ge=1, le=64, advanced=True, scale="log2", title="LoRA+ ratio",
                                   help="B learns this many times faster than A. 1 is plain LoRA, 16 is LoRA+.")
     rank_pattern: Ranks = knob(default_factory=dict, advanced=True, title="Ranks by layer",
@@ -78,7 +79,7 @@ class Lora(PeftMethod):
 
     @model_validator(mode="after")
     def _dora_keeps_the_base(self) -> Lora:
-        if self.use_dora and self.init in REWRITING:
+        if self.use_dora and self.init in (*REWRITING, "loftq"):
             raise ValueError(f"DoRA cannot start from {self.init}: it needs the original base weights")
         return self
 
@@ -114,6 +115,8 @@ class Lora(PeftMethod):
             if narrow := [m for m in chosen if self.rank(m) > min(m.d_in, m.d_out)]:
                 width = min(narrow[0].d_in, narrow[0].d_out)
                 reasons.append(f"{self.init} needs a rank of at most {width}, the width of {narrow[0].name}.")
+        if self.init == "loftq" and quantization != "nf4":
+            reasons.append("loftq restores what a base stored in 4 bits (nf4) has lost; this base is not so stored.")
         if self.init == "olora" and any(m.transposed for m in chosen):
             reasons.append("olora cannot start from layers whose weights are stored transposed, as this model's are.")
         return reasons
@@ -135,6 +138,8 @@ class Lora(PeftMethod):
     def attach(self, model: PreTrainedModel, shape: ModelShape, heads: Sequence[str]) -> torch.nn.Module:
         """Return `model` wrapped by peft, with updates on exactly the chosen modules and `heads` trained whole."""
         wrapped = super().attach(model, shape, heads)
+        if self.init == "loftq":
+            _loftq.start(wrapped)
         if self.init in REWRITING:
             remembered: Any = wrapped
             remembered.initial_updates = {name: p.detach().clone() for name, p in wrapped.named_parameters()

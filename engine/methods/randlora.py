@@ -44,7 +44,6 @@ class Randlora(PeftMethod):
         avoid_when="Memory is short: the random matrices are as large as the model's widest layer.",
         settings="Rank 32, alpha 20 times the rank, LoRA's learning rate.",
         formula="ΔW = (α / r)·Σ B_i·Λ_i·A·Γ_i, only Λ and Γ are trained", mergeable=True)
-    quantized: ClassVar[tuple[str, ...]] = ("int8", "nf4")
 
     def trained_in(self, module: Module) -> int:
         """Return n·(r + min(d_in, d_out)) for the n = ⌈min(d_in, d_out) / r⌉ matrices that fill the layer."""

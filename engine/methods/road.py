@@ -46,7 +46,6 @@ class Road(PeftMethod):
         settings="road_1 and a learning rate of 1e-3 to 1e-2.",
         formula="h = R·W·x, R of 2 × 2 blocks α·[cos θ, -sin θ; sin θ, cos θ]", mergeable=True)
     transposed: ClassVar[bool] = False
-    quantized: ClassVar[tuple[str, ...]] = ("int8", "nf4")
 
     def group(self, modules: Sequence[Module]) -> int:
         """Return the group size asked for, or the largest even one up to 64 that divides every output width."""

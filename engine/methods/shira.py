@@ -30,7 +30,7 @@ class Shira(PeftMethod):
         settings="Rank 8 to 32, a learning rate three times LoRA's.",
         formula="ΔW zero but for r·(d_in + d_out) learned entries", mergeable=True)
     transposed: ClassVar[bool] = False
-    quantized: ClassVar[tuple[str, ...]] = ("int8", "nf4")
+    quantized: ClassVar[tuple[str, ...]] = ("nf4",)
 
     def trained_in(self, module: Module) -> int:
         """Return r·(d_in + d_out)."""

@@ -55,6 +55,7 @@ class Vblora(PeftMethod):
         avoid_when="Training memory is short: while it learns, it weighs every vector for every piece.",
         settings="Rank 4, 256 vectors as long as fits, the choices learning ten times faster than the bank.",
         formula="every piece of A and B = Σ softmax(top-k logits)·bank vectors", mergeable=True)
+    quantized: ClassVar[tuple[str, ...]] = ("int8", "nf4")
 
     def length(self, modules: Sequence[Module]) -> int:
         """Return the vectors' length: the one asked for, or the largest up to 256 that divides every width."""
