@@ -19,13 +19,18 @@ from engine import methods
 
 @retried
 def publish(user: User, *, name: str, model: str, task: str, method: str, key: str, **values: Any) -> Adapter:
-    """Add an adapter that did not come out of a run's journal (composed, uploaded); `values` sets other columns."""
+    """Add an adapter that did not come out of a run's journal; `values` sets other columns."""
+    with database().write() as session:
+        return insert(session, user, name=name, model=model, task=task, method=method, key=key, **values)
+
+
+def insert(session: Session, user: User, *, name: str, model: str, task: str, method: str, key: str,
+           **values: Any) -> Adapter:
+    """Add an adapter within a transaction."""
     name = rows.good_name(name)
     row = Adapter(id=new_id(Adapter.prefix), owner_id=user.id, name=name, model=model, task=task, method=method,
                   key=key, search=rows.searchable(name, method, task, model), **rows.allowed(Adapter, values))
-    with database().write() as session:
-        rows.add(session, row)
-    return row
+    return rows.add(session, row)
 
 
 def get(user: User, id: str) -> Adapter:
@@ -77,7 +82,9 @@ def delete(user: User, id: str) -> list[str]:
         others = session.scalar(select(Adapter.id).where(
             Adapter.key.startswith(f"{folder}/", autoescape=True)).limit(1))
         run_gone = folder.startswith("runs/") and session.get(Run, folder.removeprefix("runs/")) is None
-    return [folder if run_gone and others is None else row.key]
+        # What was composed has a folder to itself.
+        alone = run_gone or folder.startswith("composed/")
+    return [folder if alone and others is None else row.key]
 
 
 def insert_of_run(session: Session, run: Run, result: dict[str, Any], *, saved_at: int | None = None) -> Adapter:

@@ -1,4 +1,4 @@
-"""Short jobs (ingest, inspect, export, predict): who may begin one, and which were dropped. The worker's side.
+"""Short jobs (ingest, inspect, export, compose, predict): who may begin one, and which were dropped. The worker's side.
 
 A short job has no lease. Its row's `updated_at` moves with its progress; a job that was silent for long may be begun
 again by another worker, so what it writes must be the same when it is written twice.
@@ -13,15 +13,15 @@ from sqlalchemy import and_, or_, select, update
 
 from db.base import now
 from db.session import database, retried
-from db.tables import Dataset, Export, Model, Prediction
+from db.tables import Composition, Dataset, Export, Model, Prediction
 
-Kind = Literal["dataset", "model", "export", "prediction"]
+Kind = Literal["dataset", "model", "export", "composition", "prediction"]
 
 
 @dataclass(frozen=True)
 class _Job:
     noun: Kind
-    table: type[Dataset] | type[Model] | type[Export] | type[Prediction]
+    table: type[Dataset] | type[Model] | type[Export] | type[Composition] | type[Prediction]
     waiting: str
     working: str
 
@@ -30,6 +30,7 @@ _JOBS: dict[str, _Job] = {
     "ds": _Job("dataset", Dataset, "uploaded", "ingesting"),
     "md": _Job("model", Model, "queued", "inspecting"),
     "ex": _Job("export", Export, "queued", "running"),
+    "co": _Job("composition", Composition, "queued", "running"),
     "pr": _Job("prediction", Prediction, "queued", "running")}
 
 

@@ -7,8 +7,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from db.base import Base, Created, Id, JsonList, JsonObject, Owned
 
-__all__ = ["Adapter", "Base", "Dataset", "Export", "LogLine", "Metric", "Model", "Password", "Prediction", "Run",
-           "Token", "UserRow", "Worker"]
+__all__ = ["Adapter", "Base", "Composition", "Dataset", "Export", "LogLine", "Metric", "Model", "Password",
+           "Prediction", "Run", "Token", "UserRow", "Worker"]
 
 
 class UserRow(Base):
@@ -218,7 +218,8 @@ class LogLine(Base):
 class Adapter(Owned, Base):
     """A published result. `artifact` is "adapter" (a peft directory) or "model"; `key` is its folder in the blob store.
 
-    `parents` lists the adapters it was composed of; `state` is ready.
+    `state` is ready. A composed one has `parents`, {id, name, weight} of each adapter it was made of, as it was then,
+    and `composed`: its recipe, comparison and notes.
     """
 
     __tablename__ = "adapters"
@@ -244,6 +245,7 @@ class Adapter(Owned, Base):
     metrics: Mapped[JsonObject] = mapped_column(default=dict)
     parameters: Mapped[JsonObject] = mapped_column(default=dict)
     parents: Mapped[JsonList] = mapped_column(default=list)
+    composed: Mapped[JsonObject | None]
 
     __table_args__ = (Index("ix_adapters_newest", "owner_id", "created_at"),
                       Index("ix_adapters_by_model", "owner_id", "model", "created_at"))
@@ -267,6 +269,34 @@ class Export(Owned, Base):
     error: Mapped[JsonObject | None]
 
     __table_args__ = (Index("ix_exports_newest", "owner_id", "created_at"), Index("ix_exports_working", "state"))
+
+
+class Composition(Owned, Base):
+    """Adapters that become one. `state`: queued, running, ready, failed, cancelled.
+
+    `parents` lists {id, name} of the adapters, `recipe` says how; `live` is what is being done and found meanwhile,
+    `result` what came of it, `adapter_id` the adapter made. `dataset_id`: the rows it is measured on.
+    """
+
+    __tablename__ = "compositions"
+    noun, prefix = "composition", "co"
+
+    name: Mapped[str]
+    state: Mapped[str] = mapped_column(default="queued")
+    progress: Mapped[float] = mapped_column(default=0.0)
+    adapter_id: Mapped[str | None] = mapped_column(ForeignKey("adapters.id", ondelete="SET NULL"), index=True)
+    dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id", ondelete="SET NULL"), index=True)
+    cancel: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[Created]
+    updated_at: Mapped[Created]
+    parents: Mapped[JsonList]
+    recipe: Mapped[JsonObject]
+    live: Mapped[JsonObject] = mapped_column(default=dict)
+    result: Mapped[JsonObject | None]
+    error: Mapped[JsonObject | None]
+
+    __table_args__ = (Index("ix_compositions_newest", "owner_id", "created_at"),
+                      Index("ix_compositions_working", "state"))
 
 
 class Prediction(Owned, Base):

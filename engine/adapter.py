@@ -62,6 +62,8 @@ class Trained(BaseModel):
     quantization: str | None = None
     method: str = ""
     max_length: int | None = None
+    #: Of a composed adapter: its recipe, the names of its parents and their weights.
+    composed: dict[str, Any] = {}
 
     def make_task(self, fallback: str = "") -> Task:
         """Return the task with the options of the run; raises UnknownTask."""

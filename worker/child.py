@@ -17,7 +17,8 @@ from worker import wire
 from worker.line import Line
 
 #: Kind of order -> the module that carries it out.
-ORDERS = {kind: f"worker.orders.{kind}" for kind in ("train", "inspect_dataset", "inspect_model", "export", "play")}
+ORDERS = {kind: f"worker.orders.{kind}" for kind in ("train", "inspect_dataset", "inspect_model", "export", "compose",
+                                                     "play")}
 
 
 class ChildError(StudioError):

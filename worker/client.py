@@ -25,7 +25,7 @@ MISSED_HEARTBEATS = 3
 RING_SECONDS = 300
 #: Workers belong to nobody.
 ANYBODY = User("us_anybody", "anybody")
-KINDS = ("dataset", "model", "export", "prediction")
+KINDS = ("dataset", "model", "export", "composition", "prediction")
 
 
 def submit(run_id: str) -> bool:
@@ -53,11 +53,17 @@ def export(export_id: str) -> bool:
     return _ring("export", "light", export_id)
 
 
-def cancel(kind: str, id: str) -> None:
-    """Ask for a dataset's, model's, export's or prediction's work to be dropped; raises NotFound."""
-    from db import datasets, exports, models, predictions, users
+def compose(composition_id: str) -> bool:
+    """Ask for adapters to be combined."""
+    return _ring("compose", "light", composition_id)
 
-    repositories: dict[str, Any] = dict(zip(KINDS, (datasets, models, exports, predictions), strict=True))
+
+def cancel(kind: str, id: str) -> None:
+    """Ask for a dataset's, model's, export's, composition's or prediction's work to be dropped; raises NotFound."""
+    from db import compositions, datasets, exports, models, predictions, users
+
+    found = (datasets, models, exports, compositions, predictions)
+    repositories: dict[str, Any] = dict(zip(KINDS, found, strict=True))
     repositories[kind].cancel(users.owner_of(id), id)
 
 

@@ -1,4 +1,4 @@
-"""Light work, a child each: reading datasets, measuring models, making exports."""
+"""Light work, a child each: reading datasets, measuring models, making exports, combining adapters."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ class Errand:
         """Store what the child found."""
         raise NotImplementedError
 
-    def advance(self, fraction: float) -> None:
-        """Store how far the work is."""
+    def advance(self, fraction: float, heard: dict[str, Any]) -> None:
+        """Store how far the work is; `heard` is the child's whole message, with its `text` and `facts`."""
         self.update(progress=fraction)
 
     def fail(self, error: dict[str, str], cancelled: bool) -> None:
@@ -153,7 +153,7 @@ class Desk:
 
     def _follow(self, errand: Errand, child: Child) -> dict[str, Any]:
         """Pass progress on until the child has answered or ended; returns its result or an error."""
-        touched, fraction, told, cancelled_at = time.monotonic(), 0.0, 0.0, None
+        touched, heard, told, cancelled_at = time.monotonic(), {"fraction": 0.0}, {"fraction": 0.0}, None
         while True:
             message = child.poll(LOOK_SECONDS)
             moment = time.monotonic()
@@ -162,15 +162,15 @@ class Desk:
             if message is None and not child.alive:
                 break
             if message is not None and message["kind"] == "progress":
-                fraction = message["fraction"]
+                heard = message
             if cancelled_at is None and moment - touched > TOUCH_SECONDS:
                 touched = moment
                 if errand.cancelled():
                     cancelled_at = moment
                     child.put("cancel")
-                elif fraction != told:
-                    told = fraction
-                    errand.advance(fraction)
+                elif heard != told:
+                    told = heard
+                    errand.advance(heard["fraction"], heard)
             if cancelled_at is not None and moment - cancelled_at > CANCEL_GRACE:
                 child.kill()
         if cancelled_at is not None:

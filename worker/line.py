@@ -41,12 +41,12 @@ class Line:
         with self._lock:
             return wire.put(self._link, kind, **fields)
 
-    def progress(self, fraction: float, text: str = "") -> None:
-        """Tell the worker how far along the work is (0 to 1), at most five times a second."""
+    def progress(self, fraction: float, text: str = "", **facts: Any) -> None:
+        """Tell the worker how far along the work is (0 to 1) and what was found, at most five times a second."""
         now = time.monotonic()
         if now - self._reported >= 0.2 or fraction >= 1:
             self._reported = now
-            self.put("progress", fraction=round(min(max(float(fraction), 0.0), 1.0), 4), text=text)
+            self.put("progress", fraction=round(min(max(float(fraction), 0.0), 1.0), 4), text=text, facts=facts)
 
     def cancelled(self, id: str | None = None) -> bool:
         """Whether the worker asked to drop the work, or the one request called `id`."""

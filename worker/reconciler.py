@@ -8,6 +8,7 @@ from db import leases, light
 from worker import client
 from worker.desk import Desk
 from worker.fleet import Fleet
+from worker.jobs.compose import Compose
 from worker.jobs.export import MakeExport
 from worker.jobs.inspect_dataset import InspectDataset
 from worker.jobs.inspect_model import InspectModel
@@ -15,7 +16,7 @@ from worker.stage import Stage
 
 log = logging.getLogger(__name__)
 
-ERRANDS = {"dataset": InspectDataset, "model": InspectModel, "export": MakeExport}
+ERRANDS = {"dataset": InspectDataset, "model": InspectModel, "export": MakeExport, "composition": Compose}
 
 
 def reconcile(fleet: Fleet, desk: Desk, stage: Stage) -> None:

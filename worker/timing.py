@@ -21,7 +21,7 @@ class Timing(BaseSettings):
     shutdown_seconds: float = Field(30, gt=0, description="How long runs may take to checkpoint when the worker stops.")
     player_idle_seconds: float = Field(900, gt=0, description="How long an unused playground model stays in memory.")
     answer_seconds: float = Field(3600, gt=0, description="How long the words of an answer stay in the broker.")
-    light_slots: int = Field(2, ge=1, description="Inspections and exports at once.")
+    light_slots: int = Field(2, ge=1, description="Inspections, exports and combinations at once.")
     players: int = Field(2, ge=1, description="Playground models in memory at once.")
 
 

@@ -15,6 +15,7 @@ from engine import adapter
 from engine.adapter import Trained
 from engine.errors import Cancelled, NotEnough
 from engine.export.readme import Facts, licence_note, readme
+from engine.recipe import WAYS
 from engine.starter import STARTERS
 
 #: The zip format's earliest date: file times would make two downloads of one adapter differ.
@@ -76,6 +77,7 @@ def describe(trained: Trained, given: Mapping[str, Any], *, fallback: str = "ada
         licence=str(licence), labels=tuple(trained.labels),
         problem=trained.problem, columns=trained.columns, max_length=trained.max_length,
         quantization=trained.quantization, chat_template=_has_template(trained.folder), method=str(method),
+        composed=_lineage(trained),
         own_tuner=trained.kind == "adapter" and adapter.is_own(trained.folder),
         dataset=str(scrub(str(data))), metrics=given.get("metrics") or result.get("metrics") or {},
         parameters=given.get("parameters") or result.get("parameters") or {})
@@ -190,6 +192,15 @@ def _task(trained: Trained) -> str:
     kind = _json(trained.folder / "adapter_config.json").get("task_type")
     return {"SEQ_CLS": "text_classification", "CAUSAL_LM": "causal_lm", "TOKEN_CLS": "token_classification",
             "SEQ_2_SEQ_LM": "seq2seq"}.get(str(kind), "causal_lm")
+
+
+def _lineage(trained: Trained) -> str:
+    """Return how a composed adapter was combined, in words; nothing for a trained one."""
+    if not trained.composed:
+        return ""
+    how = WAYS[trained.composed["recipe"]["how"]].title
+    shares = zip(trained.composed["parents"], trained.composed["weights"], strict=True)
+    return f"combined ({how}) of " + ", ".join(f"{name} ({weight:.4g})" for name, weight in shares)
 
 
 def _has_template(folder: Path) -> bool:

@@ -18,7 +18,7 @@ class Facts:
     """What is known about an exported result. `base` is the public id of its base model, or the name of a folder.
 
     `kind` is adapter or model; `local` tells that the base has no public id; `note` says how the base differs from it;
-    `own_tuner` tells that peft alone does not know the adapter's type.
+    `composed` is how and of what it was combined; `own_tuner` tells that peft alone does not know the adapter's type.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Facts:
     quantization: str | None = None
     chat_template: bool = False
     method: str = ""
+    composed: str = ""
     own_tuner: bool = False
     dataset: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict[str, Any])
@@ -141,6 +142,8 @@ def licence_note(facts: Facts) -> str:
             "base model may still reach to what is made with it." if facts.kind == "adapter" else
             "This folder holds the base model's weights, changed by training: its licence applies to them.")
     data = f"the dataset '{facts.dataset}'" if facts.dataset else "data that was not named"
+    if facts.composed:
+        data = "the data of the adapters it was combined of"
     return (f"{base}\n{kept}\n\nIt was trained on {data}. Rights in that data are not recorded here. A model can "
             "repeat parts of the\ntexts it was trained on, names and addresses included: check both before you publish "
             "it.\n")
@@ -148,12 +151,12 @@ def licence_note(facts: Facts) -> str:
 
 def _origin(facts: Facts) -> str:
     what = "A PEFT adapter" if facts.kind == "adapter" else "A fine-tuned model"
-    how = f", trained with {facts.method}" if facts.method else ""
+    how = f", {facts.composed}" if facts.composed else f", trained with {facts.method}" if facts.method else ""
     lines = [f"{what} for {facts.task.replace('_', ' ')} on `{facts.base}`{how}."]
     if facts.note:
         lines.append(facts.note)
     if facts.dataset:
-        lines.append(f"Training data: {facts.dataset}.")
+        lines.append(f"{'Measured on' if facts.composed else 'Training data'}: {facts.dataset}.")
     if facts.metrics:
         scores = ", ".join(f"{name} {value:.4g}" for name, value in sorted(facts.metrics.items()))
         lines.append(f"On the evaluation rows: {scores}.")
@@ -179,12 +182,16 @@ def _base_hint(facts: Facts) -> str:
             "put the path of its folder in the place of that name.")
 
 
+_AGAIN = "all settings of the run; it can be trained again"
+
+
 def _files(facts: Facts) -> str:
     weights = ("`adapter_config.json`, `adapter_model.safetensors`: the adapter, as peft saves it" if
                facts.kind == "adapter" else "`config.json`, `model*.safetensors`: the model, as transformers saves it")
     return "\n".join([
         f"- {weights}", "- `tokenizer*`, `chat_template.jinja` (if any): how text becomes tokens",
-        "- `studio.json`: task, labels and columns", "- `spec.json`: all settings of the run; it can be trained again",
+        "- `studio.json`: task, labels and columns",
+        f"- `spec.json`: {'how it was combined' if facts.composed else _AGAIN}",
         "- `environment.json`: versions, hardware and hashes of the run",
         "- `LICENCE-NOTE.txt`: base model and data", "- `SHA256SUMS`: check with `sha256sum -c SHA256SUMS`"])
 

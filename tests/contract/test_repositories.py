@@ -13,6 +13,7 @@ from stories import END, STARTED, make_spec, take
 
 from db import (
     adapters,
+    compositions,
     datasets,
     exports,
     journal,
@@ -29,6 +30,7 @@ from db.errors import BadName, InUse, NotFound, NotResumable, RunActive, RunEnde
 from db.session import Database
 from db.users import User
 from engine.errors import StudioError
+from engine.recipe import Recipe
 from engine.spec import RunSpec, parse
 
 
@@ -40,6 +42,7 @@ def everything_of(user: User, spec: RunSpec) -> dict[str, str]:
                                method="lora", key="adapters/somewhere/adapter")
     return {"dataset": dataset.id, "model": models.create(user, ref="starter/minilm-l6").id, "run": run.id,
             "adapter": adapter.id, "export": exports.create(user, adapter.id, "zip").id,
+            "composition": compositions.create(user, [adapter.id, adapter.id], Recipe(), dataset_id=dataset.id).id,
             "prediction": predictions.create(user, {"text": "Hello"}).id}
 
 
@@ -59,6 +62,10 @@ SCOPED: list[tuple[str, Callable[[User, str], Any]]] = [
     ("adapter", lambda u, i: exports.create(u, i, "merge")),
     ("export", exports.get), ("export", lambda u, i: exports.update(u, i, progress=0.5)), ("export", exports.cancel),
     ("export", exports.delete),
+    ("adapter", lambda u, i: compositions.create(u, [i], Recipe())), ("composition", compositions.get),
+    ("dataset", lambda u, i: compositions.create(u, [], Recipe(), name="x", dataset_id=i)),
+    ("composition", lambda u, i: compositions.update(u, i, progress=0.5)), ("composition", compositions.cancel),
+    ("composition", lambda u, i: compositions.finish(u, i, {})), ("composition", compositions.delete),
     ("prediction", predictions.get), ("prediction", lambda u, i: predictions.update(u, i, state="failed")),
     ("prediction", predictions.cancel), ("prediction", predictions.delete),
 ]
@@ -71,7 +78,7 @@ def test_nobody_reads_or_changes_what_somebody_else_owns(ada: User, bob: User, s
             call(bob, ids[noun])
         assert caught.value.status == 404
         assert caught.value.what == f"There is no {noun} '{ids[noun]}'."
-    for module in (datasets, models, runs, adapters, exports, predictions):
+    for module in (datasets, models, runs, adapters, compositions, exports, predictions):
         assert module.find(bob) == []
         assert [row.owner_id for row in module.find(ada)] == [ada.id]
     assert runs.counts(bob)["queued"] == 0
@@ -339,9 +346,32 @@ def test_an_export_is_made_once_and_again_after_it_failed(ada: User, spec: RunSp
     assert exports.create(ada, adapter_id, "merge").id != merge.id
 
 
+def test_a_composition_becomes_one_adapter_with_its_lineage_however_often_it_is_finished(ada: User, spec: RunSpec):
+    ids = everything_of(ada, spec)
+    parent = adapters.get(ada, ids["adapter"])
+    made = compositions.create(ada, [parent.id, parent.id], Recipe(how="ties", weights=[1, 0.5]))
+    assert made.name == "Result + Result, TIES on factors" and made.state == "queued"
+    assert made.parents == [{"id": parent.id, "name": "Result"}] * 2 and made.recipe["weights"] == [1, 0.5]
+    columns: dict[str, Any] = {
+        "name": made.name, "model": parent.model, "task": parent.task, "method": "lora", "sha256": "ab",
+        "key": f"composed/{made.id}/adapter", "composed": {"notes": ["so"]},
+        "parents": [{"id": parent.id, "name": "Result", "weight": 1.0}]}
+    done = compositions.finish(ada, made.id, {"rank": 4}, **columns)
+    again = compositions.finish(ada, made.id, {"rank": 5}, **columns)
+    assert (done.state, done.progress, done.result) == ("ready", 1.0, {"rank": 4})
+    assert again.adapter_id == done.adapter_id and done.adapter_id is not None
+    row = adapters.get(ada, done.adapter_id)
+    assert row.parents == columns["parents"] and row.composed == {"notes": ["so"]} and row.run_id is None
+    adapters.delete(ada, parent.id)
+    assert adapters.get(ada, row.id).parents == columns["parents"], "its lineage outlives its parents"
+    assert adapters.delete(ada, row.id) == [f"composed/{made.id}"]
+    assert compositions.get(ada, made.id).adapter_id is None
+
+
 def test_light_work_is_cancelled_at_once_while_it_waits_and_asked_to_stop_while_it_is_done(ada: User, spec: RunSpec):
     ids = everything_of(ada, spec)
-    for noun, module in (("dataset", datasets), ("model", models), ("export", exports), ("prediction", predictions)):
+    nouns = ("dataset", "model", "export", "composition", "prediction")
+    for noun, module in zip(nouns, (datasets, models, exports, compositions, predictions), strict=True):
         assert light.begin(ids[noun]) is True
         assert light.begin(ids[noun]) is False, "somebody else has it"
         assert light.begin(ids[noun], silent=-1) is True, "unless that one went silent"
@@ -349,10 +379,11 @@ def test_light_work_is_cancelled_at_once_while_it_waits_and_asked_to_stop_while_
         assert module.cancel(ada, ids[noun]).cancel is True
         assert light.touch(ids[noun]) is False
     silent = {id for _, id in light.stale(waited=60, silent=-1)}
-    assert silent == {ids[noun] for noun in ("dataset", "model", "export", "prediction")}
+    assert silent == {ids[noun] for noun in nouns}
     assert light.stale(waited=60, silent=60) == []
     waiting = everything_of(ada, make_spec("head", "org/other"))
-    for noun, module in (("dataset", datasets), ("export", exports), ("prediction", predictions)):
+    for noun, module in (("dataset", datasets), ("export", exports), ("composition", compositions),
+                         ("prediction", predictions)):
         assert module.cancel(ada, waiting[noun]).state in ("cancelled", "failed")
         assert light.begin(waiting[noun]) is False
 
