@@ -26,7 +26,7 @@ from engine.train import run
 #: Methods whose first output differs from the base model's by design: they put something of their own into the input.
 MOVED = {"prompt_tuning", "p_tuning", "p_tuning_v2", "prefix_tuning", "vpt"}
 #: Settings under which a method shows what it does on a toy; the others are tried as they come.
-SETTINGS: dict[str, dict[str, Any]] = {}
+SETTINGS: dict[str, dict[str, Any]] = {"trainable_tokens": {"tokens": [5, 9, 17, 33]}}
 LABELS = ["bad", "good"]
 
 
