@@ -43,7 +43,7 @@ class Case:
         return specs.parse({
             "task": self.task, "model": {"id": str(self.model)}, "data": {"train": str(self.data)},
             "method": self.method, "training": {
-                "epochs": 1, "max_steps": 4, "batch_size": 8, "max_length": 32, "seed": 5, "precision": "fp32",
+                "epochs": 1, "max_steps": 4, "batch_size": 8, "max_length": 128, "seed": 5, "precision": "fp32",
                 "eval_every": "never"} | training})
 
 
