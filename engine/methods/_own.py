@@ -13,10 +13,27 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-
 def everywhere(shape: ModelShape, kinds: Sequence[str] = ("linear", "norm")) -> list[Module]:
     """Return every module of the given kinds that takes part in computing the hidden states, heads excluded."""
     return [m for m in shape.modules if m.kind in kinds and m.role not in ("head", "embedding")]
+
+
+def top(shape: ModelShape, modules: Sequence[Module], layers: int | None) -> list[Module]:
+    """Return those of `modules` that lie in the `layers` blocks at the top; all inside blocks for None."""
+    first = 0 if layers is None else shape.layers - layers
+    return [m for m in modules if m.layer is not None and m.layer >= first]
+
+
+def too_many(shape: ModelShape, layers: int | None) -> list[str]:
+    """Return the reason why there are not that many blocks, if there are not."""
+    few = layers is not None and layers > shape.layers
+    return [f"This model has {shape.layers} {'block' if shape.layers == 1 else 'blocks'}, not {layers}."] if few else []
+
+
+def bottleneck(width: int, size: int | None, reduction: int) -> int:
+    """Return the parameters of a bottleneck beside or after a layer of this width: 2·d·r + r + d."""
+    narrow = size or max(1, width // reduction)
+    return 2 * width * narrow + narrow + width
 
 
 def attach(model: PreTrainedModel, config: type[Any], modules: Sequence[Module], heads: Sequence[str],

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+
+from pydantic import model_validator
 
 from engine.knobs import knob
-from engine.methods import _own
+from engine.methods import _own, _places
 from engine.methods.base import Card, Method, Piece, full_learning_rate
 from engine.shape import ModelShape, Module
 
@@ -15,8 +17,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Which = Literal["all", "query", "intermediate", "query+intermediate"]
-ROLES: dict[str, tuple[str, ...]] = {"query": ("query", "qkv"), "intermediate": ("up", "gate_up"),
-                                     "query+intermediate": ("query", "qkv", "up", "gate_up")}
+Control = Literal["none", "random_uniform", "random_rows"]
+#: The wide side of a gated feed-forward layer has two matrices, which both count.
+ROLES: dict[str, tuple[str, ...]] = {"query": ("query", "qkv"), "intermediate": ("up", "gate", "gate_up"),
+                                     "query+intermediate": ("query", "qkv", "up", "gate", "gate_up")}
+#: How models with one matrix for query, key and value lay these out: one after the other, or head by head.
+BLOCKED = ("gpt2", "openai-gpt", "modernbert", "modernbert-decoder", "phi3", "mpt")
+BY_HEAD = ("gpt_neox", "gpt_neox_japanese", "bloom", "falcon", "gpt_bigcode", "persimmon", "deberta")
 
 
 class BitFit(Method):
@@ -26,6 +33,11 @@ class BitFit(Method):
     biases: Which = knob("all", title="Which biases", help=(
         "all, those of the attention queries (the paper's b_q), those of the feed-forward layer's wide side (b_m2), or "
         "both: the two kinds carry most of the effect."))
+    control: Control = knob("none", advanced=True, title="Control", shown_if={"biases": "all"}, help=(
+        "For comparison: train as many weights as there are biases, drawn at random one by one or as whole rows and "
+        "columns of the linear layers' matrices. The paper found both 3 to 4 points worse."))
+    seed: int = knob(0, ge=0, advanced=True, title="Seed of the control", shown_if={"biases": "all"},
+                     help="Another seed draws other weights.")
 
     card: ClassVar[Card] = Card(
         title="BitFit", family="selective", order=50,
@@ -36,18 +48,37 @@ class BitFit(Method):
         settings="All biases, a learning rate of 1e-4 to 1e-2, more epochs than full fine-tuning.",
         formula="y = W·x + b + Δb, only Δb is trained", mergeable=True)
 
+    @model_validator(mode="after")
+    def _control_of_all(self) -> BitFit:
+        if self.control != "none" and self.biases != "all":
+            raise ValueError("a control is drawn in the number of all biases: set biases to all")
+        return self
+
     def chosen(self, shape: ModelShape) -> list[Module]:
-        """Return the modules whose bias changes."""
+        """Return the modules whose bias changes, or whose weights the control draws from."""
         found = _own.everywhere(shape)
         return found if self.biases == "all" else [m for m in found if m.role in ROLES[self.biases]]
 
     def pieces(self, shape: ModelShape) -> list[Piece]:
-        """Return d_out for each module."""
-        return [Piece(m.name, m.kind, m.role, m.layer, m.d_out, m.d_out) for m in self.chosen(shape)]
+        """Return d_out for each module, of a joint query, key and value the query's; a control stores places too."""
+        chosen = self.chosen(shape)
+        if self.control == "none":
+            counts = {m.name: self._width(m, shape) for m in chosen}
+            return [Piece(m.name, m.kind, m.role, m.layer, counts[m.name], counts[m.name]) for m in chosen]
+        drawn = _places.counts(_linear(chosen), sum(m.d_out for m in chosen), self.control, self.seed)
+        return [Piece(m.name, m.kind, m.role, m.layer, drawn[m.name], 2 * drawn[m.name]) for m in chosen
+                if m.name in drawn]
 
     def obstacles(self, shape: ModelShape, task: str, quantization: str | None) -> list[str]:
-        """Return why there is no bias to change."""
-        return [] if self.chosen(shape) else ["No layer of this model was recognised as one that carries these biases."]
+        """Return why there is no bias to change, or no weight to draw."""
+        chosen = self.chosen(shape)
+        reasons = [] if chosen else ["No layer of this model was recognised as one that carries these biases."]
+        if self.control != "none" and quantization:
+            reasons.append("The control trains single weights, which a base in 4 or 8 bits does not allow.")
+        if any(m.role == "qkv" for m in chosen) and self.biases != "all" and not query_ranges(chosen, shape):
+            reasons.append(f"Models of type {shape.model_type} keep query, key and value in one matrix, and it is not "
+                           "known which part of it is the query's.")
+        return reasons
 
     def learning_rate(self, shape: ModelShape, task: str) -> float:
         """Return twenty times the rate of full fine-tuning; the paper searched 1e-4 to 1e-2."""
@@ -57,4 +88,55 @@ class BitFit(Method):
         """Return `model` wrapped by peft, with a change of bias at exactly the chosen modules."""
         from engine.tuners.bitfit import BitFitConfig
 
-        return _own.attach(model, BitFitConfig, self.chosen(shape), heads)
+        chosen = self.chosen(shape)
+        if self.control != "none":
+            return self._attach_control(model, chosen, heads)
+        settings: dict[str, Any] = {}
+        fused = [m.name for m in chosen if m.role == "qkv" and self.biases != "all"]
+        if fused:
+            settings = {"fused": fused, "query": query_ranges(chosen, shape)}
+        return _own.attach(model, BitFitConfig, chosen, heads, **settings)
+
+    def _attach_control(self, model: PreTrainedModel, chosen: list[Module], heads: Sequence[str]) -> torch.nn.Module:
+        import torch
+
+        from engine.skeleton import names_in
+        from engine.tuners.sparse import SparseConfig, SparseLayer
+
+        linear = _linear(chosen)
+        drawn = _places.places(linear, sum(m.d_out for m in chosen), self.control, self.seed)  # type: ignore[arg-type]
+        full = names_in(model, drawn)
+        wrapped = _own.attach(model, SparseConfig, [m for m in linear if m.name in drawn], heads)
+        for name, index in drawn.items():
+            layer = cast("SparseLayer", model.get_submodule(full[name]))
+            layer.put("default", torch.from_numpy(index).to(layer.weight.device))
+        return wrapped
+
+    def _width(self, module: Module, shape: ModelShape) -> int:
+        if module.role != "qkv" or self.biases == "all":
+            return module.d_out
+        return sum(stop - start for start, stop in query_ranges([module], shape))
+
+
+def query_ranges(modules: Sequence[Module], shape: ModelShape) -> list[list[int]]:
+    """Return which outputs of a joint query, key and value matrix are the query's, as [start, stop); empty if unknown.
+
+    The matrices of all blocks must be alike. With fewer key heads than query heads, a group of queries shares one.
+    """
+    widths = {m.d_out for m in modules if m.role == "qkv"}
+    size, heads = shape.head_dim, shape.heads
+    if len(widths) != 1 or not size or not heads:
+        return []
+    pairs, rest = divmod(next(iter(widths)) // size - heads, 2)
+    if rest or pairs < 1 or heads % pairs or next(iter(widths)) % size:
+        return []
+    if shape.model_type in BLOCKED:
+        return [[0, heads * size]]
+    if shape.model_type in BY_HEAD:
+        group = heads // pairs
+        return [[start, start + group * size] for start in range(0, (heads + 2 * pairs) * size, (group + 2) * size)]
+    return []
+
+
+def _linear(modules: Sequence[Module]) -> list[Module]:
+    return [m for m in modules if m.kind == "linear"]

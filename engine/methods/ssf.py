@@ -26,6 +26,10 @@ class Ssf(Method):
         "all: linear, convolution and norm layers, as in the paper. linear or norm alone halve what is trained, or "
         "leave a tenth."))
 
+    noise: float = knob(0.0, ge=0, le=0.5, step=0.01, advanced=True, title="Noise at the start", help=(
+        "Standard deviation of the scales around 1 and of the shifts around 0 before training. 0 starts as the base "
+        "model; the authors' program uses 0.02."))
+
     card: ClassVar[Card] = Card(
         title="SSF", family="scale", order=60,
         summary="Rescales and shifts what each layer gives out: two numbers an output, folded into the weights later.",
@@ -55,4 +59,4 @@ class Ssf(Method):
         """Return `model` wrapped by peft, with scale and shift after exactly the chosen modules."""
         from engine.tuners.ssf import SsfConfig
 
-        return _own.attach(model, SsfConfig, self.chosen(shape), heads)
+        return _own.attach(model, SsfConfig, self.chosen(shape), heads, noise=self.noise)

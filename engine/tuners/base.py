@@ -85,17 +85,24 @@ class TunerLayer(nn.Module, BaseTunerLayer):
             if self.merged:
                 self.unmerge()
             return []
-        first = getattr(self, self.adapter_layer_names[0])
-        return [] if self.merged else [name for name in self.active_adapters if name in first]
+        known = self._get_available_adapters()
+        return [] if self.merged else [name for name in self.active_adapters if name in known]
 
     def to_merge(self, adapter_names: list[str] | None) -> list[str]:
         """Return the adapters still to be merged."""
-        first = getattr(self, self.adapter_layer_names[0])
-        return [name for name in check_adapters_to_merge(self, adapter_names) if name in first]
+        known = self._get_available_adapters()
+        return [name for name in check_adapters_to_merge(self, adapter_names) if name in known]
+
+    def check_merge(self) -> None:
+        """Raise ValueError where the weights have no place for what was learned; most tuners have none at all."""
+        raise ValueError("what it learned is not a change of weights.")
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
-        """Refuse: most tuners cannot be folded into weights; those that can say how."""
-        raise ValueError("what it learned is not a change of weights.")
+        """Fold adapters into the weights; raises what `check_merge` raises."""
+        self.check_merge()
+
+    def unmerge(self) -> None:
+        """Take what was merged out again; there is nothing to do where nothing can be merged."""
 
 
 class TunerModel(BaseTuner):
@@ -109,10 +116,21 @@ class TunerModel(BaseTuner):
         if isinstance(target, self.tuner_layer_cls):
             target.update_layer(adapter_name, peft_config)
             return
-        made = self.tuner_layer_cls(target, adapter_name, peft_config)
+        made = self._make(target, adapter_name, peft_config, current_key)
         if adapter_name not in self.active_adapters:
             made.requires_grad_(False)
         self._replace_module(parent, target_name, made, target)
+
+    def _make(self, target: nn.Module, adapter_name: str, config: Any, name: str) -> TunerLayer:
+        """Return the layer that is put around `target`, whose name in the model is `name`."""
+        return self.tuner_layer_cls(target, adapter_name, config)
+
+    def _check_merge_allowed(self) -> None:
+        """Refuse before the first layer is merged rather than after half of them."""
+        super()._check_merge_allowed()
+        for module in self.model.modules():
+            if isinstance(module, TunerLayer):
+                module.check_merge()
 
 
 def peft_type(name: str) -> PeftType:
@@ -144,14 +162,34 @@ def out_width(module: nn.Module) -> int:
     return int(getattr(module, "out_features", weight.shape[0]))
 
 
+def in_width(module: nn.Module) -> int:
+    """Return how many numbers a linear layer (also transposed) takes in for a token."""
+    weight: torch.Tensor = getattr(module, "weight")  # noqa: B009
+    return int(weight.shape[0]) if type(module).__name__ == "Conv1D" else int(getattr(module, "in_features", 0))
+
+
 def bias_of(module: nn.Module) -> torch.Tensor | None:
     """Return the bias of a module, or None."""
     return getattr(module, "bias", None)
 
 
+def check_bias(module: nn.Module) -> None:
+    """Raise ValueError where a bias given to a module would be ignored, as norm layers without a mean ignore it."""
+    if bias_of(module) is None and not (isinstance(module, nn.Linear | nn.LayerNorm | nn.Conv2d)
+                                        or type(module).__name__ == "Conv1D"):
+        raise ValueError(f"layers of type {type(module).__name__} have no place for a bias.")
+
+
+def check_weight(module: nn.Module) -> None:
+    """Raise ValueError where weights are stored in 4 or 8 bits, which nothing can be added to."""
+    weight: torch.Tensor = getattr(module, "weight")  # noqa: B009
+    if not weight.is_floating_point():
+        raise ValueError("weights stored in 4 or 8 bits cannot take it in; dequantize the model first.")
+
+
 def give_bias(module: Any, width: int, like: torch.Tensor) -> torch.Tensor:
     """Return the bias of a module's own, giving it one of zeros where it has none."""
     if bias_of(module) is None:
-        module.bias = nn.Parameter(torch.zeros(width, dtype=module.weight.dtype, device=like.device),
-                                   requires_grad=False)
+        dtype = module.weight.dtype if module.weight.is_floating_point() else torch.float32
+        module.bias = nn.Parameter(torch.zeros(width, dtype=dtype, device=like.device), requires_grad=False)
     return module.bias

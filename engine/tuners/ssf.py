@@ -13,9 +13,10 @@ from engine.tuners import base
 
 @dataclass
 class SsfConfig(base.TunerConfig):
-    """Which modules are followed by a scale and a shift."""
+    """Which modules are followed by a scale and a shift, and how far from 1 and 0 these start (a standard deviation)."""
 
     kind: ClassVar[str] = "ssf"
+    noise: float = 0.0
 
 
 class SsfLayer(base.TunerLayer):
@@ -24,10 +25,10 @@ class SsfLayer(base.TunerLayer):
     adapter_layer_names: tuple[str, ...] = ("ssf_scale", "ssf_shift")
 
     def build(self, adapter_name: str, config: Any) -> None:
-        """Start from scale 1 and shift 0."""
+        """Start from scale 1 and shift 0, or near them."""
         width = base.out_width(self.get_base_layer())
-        self.ssf_scale[adapter_name] = nn.Parameter(torch.ones(width))
-        self.ssf_shift[adapter_name] = nn.Parameter(torch.zeros(width))
+        self.ssf_scale[adapter_name] = nn.Parameter(1 + config.noise * torch.randn(width))
+        self.ssf_shift[adapter_name] = nn.Parameter(config.noise * torch.randn(width))
 
     def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Scale and shift what the layer gives out."""
@@ -40,8 +41,14 @@ class SsfLayer(base.TunerLayer):
     def _wide(self, values: torch.Tensor) -> torch.Tensor:
         return values.view(-1, 1, 1) if isinstance(self.get_base_layer(), nn.Conv2d) else values
 
+    def check_merge(self) -> None:
+        """Raise ValueError where the layer cannot hold a bias or its weights are quantized."""
+        base.check_weight(self.get_base_layer())
+        base.check_bias(self.get_base_layer())
+
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         """Fold scale and shift into weight and bias: W' = scale · W, b' = scale · b + shift."""
+        self.check_merge()
         layer: Any = self.get_base_layer()
         for name in self.to_merge(adapter_names):
             scale, shift = self.ssf_scale[name].data, self.ssf_shift[name].data
