@@ -37,15 +37,14 @@ def image_keys(column: pa.ChunkedArray) -> pa.Array:
     """Return one text an image that is equal for equal files; nulls stay."""
     keys: list[str | None] = []
     for chunk in column.chunks:
-        data = chunk.field("bytes")
-        keys += [None if not item.is_valid else hashlib.sha256(item.as_buffer()).hexdigest() for item in data]
+        data = pc.struct_field(chunk, "bytes")
+        keys += [hashlib.sha256(item.as_buffer()).hexdigest() if item.is_valid else None for item in data]
     return pa.array(keys, pa.string())
 
 
 def image_names(column: pa.ChunkedArray) -> pa.Array:
     """Return the names of images; nulls stay."""
-    chunks = [chunk.field("path") for chunk in column.chunks]
-    return pa.concat_arrays(chunks) if chunks else pa.array([], pa.string())
+    return whole(pc.struct_field(column, "path"))
 
 
 def is_text(column: pa.ChunkedArray | pa.Array) -> bool:

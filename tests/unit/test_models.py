@@ -41,7 +41,7 @@ LLAMA = {"self_attn.q_proj": "query", "self_attn.k_proj": "key", "self_attn.v_pr
 FUSED = {"mlp.dense_h_to_4h": "up", "mlp.dense_4h_to_h": "down"}
 ROLES: dict[str, dict[str, str]] = {
     "bert": BERT, "roberta": BERT, "electra": BERT, "llama": LLAMA, "qwen2": LLAMA, "qwen3": LLAMA, "gemma": LLAMA,
-    "mistral": LLAMA,
+    "gemma2": LLAMA, "gemma3_text": LLAMA, "mistral": LLAMA,
     "albert": {"attention.query": "query", "attention.key": "key", "attention.value": "value",
                "attention.dense": "output", "0.ffn": "up", "0.ffn_output": "down"},
     "mpnet": {"attn.q": "query", "attn.k": "key", "attn.v": "value", "attn.o": "output", "intermediate.dense": "up",
@@ -62,8 +62,12 @@ ROLES: dict[str, dict[str, str]] = {
            "SelfAttention.o": "output", "DenseReluDense.wi": "up", "DenseReluDense.wo": "down"},
     "bart": {"self_attn.q_proj": "query", "self_attn.k_proj": "key", "self_attn.v_proj": "value",
              "self_attn.out_proj": "output", "0.fc1": "up", "0.fc2": "down"},
-    "vit": {"attention.q_proj": "query", "attention.k_proj": "key", "attention.v_proj": "value",
-            "attention.o_proj": "output", "mlp.fc1": "up", "mlp.fc2": "down"},
+    "mt5": {"SelfAttention.q": "query", "SelfAttention.k": "key", "SelfAttention.v": "value",
+            "SelfAttention.o": "output", "DenseReluDense.wi_0": "gate", "DenseReluDense.wi_1": "up",
+            "DenseReluDense.wo": "down"},
+    **dict.fromkeys(tiny.VISION, {
+        "attention.q_proj": "query", "attention.k_proj": "key", "attention.v_proj": "value",
+        "attention.o_proj": "output", "mlp.fc1": "up", "mlp.fc2": "down"}),
 }
 
 
@@ -71,7 +75,7 @@ ROLES: dict[str, dict[str, str]] = {
 def test_roles_come_from_the_modules_themselves(name: str) -> None:
     shape = skeleton.shape_of(tiny.configuration(name))
     assert roles(shape) == ROLES[name]
-    assert shape.layers == {"albert": 1, "t5": 4, "bart": 4}.get(name, 2)
+    assert shape.layers == {"albert": 1, "t5": 4, "mt5": 4, "bart": 4, "swin": 4}.get(name, 2)
     assert sum(m.parameters for m in shape.modules) == shape.total
     attention = [m for m in shape.linear("attention") if m.layer == 0]
     assert len(attention) + len([m for m in shape.linear("mlp") if m.layer == 0]) == len(
