@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from engine.errors import Refused
-from studio import cli_help
+from studio import cli_compose, cli_help
 from studio import cli_print as out
 from studio.cli_print import Json
 
@@ -70,7 +70,9 @@ def show(id: str, json: Json = False) -> None:
     if json:
         out.emit(row)
         return
-    out.facts([("ID", row["id"]), ("Name", row["name"]), ("Run", row["run_id"]), ("Model", row["model"]),
+    parts = ", ".join(f"{parent['name']} ({parent['weight']:.4g})" for parent in row["parents"])
+    out.facts([("ID", row["id"]), ("Name", row["name"]), ("Run", row["run_id"]), ("Combined of", parts),
+               ("Model", row["model"]),
                ("Dataset", row["dataset_id"]), ("Task", row["task"]), ("Method", row["method"]),
                ("Labels", row["labels"]), ("Metrics", row["metrics"]), ("Parameters", row["parameters"]),
                ("Weight bytes", row["bytes"]), ("SHA-256", row["sha256"]), ("Created", row["created_at"])])
@@ -172,3 +174,6 @@ def _answers(shown: dict[str, Any], names: list[str]) -> None:
             out.say(f"{name}: {verdict.get('label')}" + (f"  ({odds})" if odds else ""))
             if verdict.get("note"):
                 out.say(f"  {verdict['note']}")
+
+
+cli_compose.add_to(app)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from db.tables import Adapter, Dataset, Export, Model, Prediction, Run
+from db.tables import Adapter, Composition, Dataset, Export, Model, Prediction, Run
 
 
 def moment(seconds: float | None) -> str | None:
@@ -46,7 +46,8 @@ def run(row: Run, *, full: bool = True) -> dict[str, Any]:
 def adapter(row: Adapter) -> dict[str, Any]:
     """Return an adapter with its lineage."""
     values = _pick(row, "id", "name", "run_id", "model", "model_revision", "model_hash", "dataset_id", "dataset_sha256",
-                   "task", "method", "artifact", "bytes", "sha256", "labels", "metrics", "parameters", "parents")
+                   "task", "method", "artifact", "bytes", "sha256", "labels", "metrics", "parameters", "parents",
+                   "composed")
     return values | _times(row, "created_at") | {"download": f"/download/adapters/{row.id}"}
 
 
@@ -55,6 +56,13 @@ def export(row: Export) -> dict[str, Any]:
     values = _pick(row, "id", "adapter_id", "kind", "state", "progress", "bytes", "error")
     ready = f"/download/exports/{row.id}" if row.state == "ready" else None
     return values | _times(row, "created_at", "updated_at") | {"download": ready}
+
+
+def composition(row: Composition) -> dict[str, Any]:
+    """Return a combination of adapters: how far it is and what came of it."""
+    values = _pick(row, "id", "name", "state", "progress", "adapter_id", "dataset_id", "parents", "recipe", "live",
+                   "result", "error")
+    return values | _times(row, "created_at", "updated_at")
 
 
 def prediction(row: Prediction) -> dict[str, Any]:
