@@ -40,10 +40,11 @@ def register() -> None:
 def packed(module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
            attention_mask: torch.Tensor | None, dropout: float = 0.0, scaling: float | None = None,
            is_causal: bool | None = None, sliding_window: int | None = None,
-           **kwargs: Any) -> tuple[torch.Tensor, None]:
+           prefix: tuple[torch.Tensor, torch.Tensor] | None = None, **kwargs: Any) -> tuple[torch.Tensor, None]:
     """Attend within each sequence of a flattened batch; tensors are (1, heads, tokens, head size).
 
-    Blocks of like length are views, so nothing is copied. Raises ValueError for what it cannot do (masks, soft caps,
+    `prefix` holds keys and values (1, key heads, n, head size) that stand in front of those of every sequence and are
+    seen by all of it. Blocks of like length are views, so nothing is copied without one. Raises ValueError for what it cannot do (masks, soft caps,
     sinks), so that nothing is silently left out.
     """
     if kwargs.get("softcap") is not None or kwargs.get("s_aux") is not None or attention_mask is not None:
@@ -55,7 +56,14 @@ def packed(module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, valu
         parts = (query, key, value) if _layout is None else [
             _block(tensor, start, rows, length) for tensor in (query, key, value)]
         bias = _bias(number, length, causal, sliding_window, query)
-        out = _attend(*parts, bias=bias, causal=causal, scaling=scaling, dropout=dropout)
+        if prefix is None:
+            out = _attend(*parts, bias=bias, causal=causal, scaling=scaling, dropout=dropout)
+        else:
+            bias = _triangle(length, query) if causal and bias is None else bias
+            bias = None if bias is None else F.pad(bias, (prefix[0].shape[2], 0))
+            keys, values = (torch.cat([front.expand(rows, -1, -1, -1), own], dim=2)
+                            for front, own in zip(prefix, parts[1:], strict=True))
+            out = _attend(parts[0], keys, values, bias=bias, causal=False, scaling=scaling, dropout=dropout)
         found.append(out.transpose(1, 2).reshape(1, rows * length, out.shape[1], out.shape[3]))
         start += rows * length
     if _layout is not None and start < query.shape[2]:

@@ -69,6 +69,7 @@ class ModelShape(BaseModel):
     weight_bytes: int = 0
     chat_template: bool = False
     tied_embeddings: bool = False
+    open_attention: bool = Field(True, description="Whether transformers lets another function do its attention.")
     modules: list[Module] = []
     task_heads: dict[str, list[HeadModule]] = Field(
         default={}, description="By task name: the modules that task trains anew. A task that is absent is impossible.")

@@ -299,6 +299,7 @@ def _dimensions(configuration: PreTrainedConfig, base: Skeleton, modules: list[M
             "head_dim": int(getattr(text, "head_dim", 0) or (hidden // heads if heads else 0)),
             "intermediate": wide, "vocab": vocabulary,
             "max_length": _positions(text, base.model),
+            "open_attention": base.model._can_set_attn_implementation(),
             "tied_embeddings": bool(getattr(base.model, "all_tied_weights_keys", {}))}
 
 
