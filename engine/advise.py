@@ -56,13 +56,15 @@ class Advice(BaseModel):
 
 
 def advise(task: str, shape: ModelShape, *, examples: int, tokens: int = 0, labels: int = 2,
-           available: int | None = None, device: str = "cpu", longest: int = 0) -> Advice:
+           available: int | None = None, device: str = "cpu", longest: int = 0, counted: bool = True) -> Advice:
     """Return what to choose for `examples` rows that hold `tokens` tokens to be learned (0: unknown).
 
-    `available` is memory in bytes on `device`, `longest` the tokens that nearly all rows fit into (0: unknown).
+    `available` is memory in bytes on `device`, `longest` the tokens that nearly all rows fit into (0: unknown);
+    `counted` is False where these were only estimated.
     """
     own = shape.for_task(task)
     made = _Adviser(task, own, examples, tokens, labels, device)
+    made.counted = counted
     method = made.method()
     training = made.training(method, longest)
     model = made.model(method, training, available)
@@ -76,6 +78,7 @@ class _Adviser:
     def __init__(self, task: str, shape: ModelShape, examples: int, tokens: int, labels: int, device: str) -> None:
         self.task, self.shape, self.examples, self.tokens = task, shape, examples, tokens
         self.labels, self.device = labels, device
+        self.counted = True
         self.reasons: list[Reason] = []
         self.warnings: list[str] = []
 
@@ -136,7 +139,8 @@ class _Adviser:
             limit = self.shape.max_length or longest
             length = min(limit, max(16, -(-longest // 16) * 16))
             found["max_length"] = length
-            self.because("max_length", length, f"Nearly all rows fit into {longest} tokens.", PRACTICE)
+            how = "" if self.counted else ", as far as their characters tell"
+            self.because("max_length", length, f"Nearly all rows fit into {longest:,} tokens{how}.", PRACTICE)
         return found
 
     # -- base model ------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from db.errors import NotFound
 from db.tables import Dataset, Model
 from db.users import User
 from engine import methods, starter, tasks
+from engine.advise import worst_choices
 from engine.errors import StudioError
 from engine.registry import name_of
 from engine.shape import ModelShape
@@ -136,10 +137,12 @@ def methods_shown(now: Chosen) -> dict[str, Any]:
     shape = now.shape
     quantization = now.draft.values.get("model", {}).get("quantization")
     options = []
+    cautions = worst_choices(now.draft.task, shape, list(methods.every())) if shape else {}
     for name, kind in methods.every().items():
         reasons = _obstacles(kind, shape, now.draft.task, quantization) if shape else []
         options.append({"value": name, "title": kind.card.title, "tag": kind.card.family,
-                        "text": kind.card.summary, "hint": kind.card.use_when, "disabled": " ".join(reasons)})
+                        "text": kind.card.summary, "hint": kind.card.use_when, "disabled": " ".join(reasons),
+                        "caution": "" if reasons else cautions.get(name, "")})
     return shell.choices(options, now.draft.method, label="Method", columns=2)
 
 

@@ -42,6 +42,7 @@ FIXED: dict[str, tuple[Any, Any]] = {
     "name": (Annotated[str, typer.Option(help="The run's name.")], ""),
     "follow": (Annotated[bool, typer.Option("--follow", help="Wait for the end; starts a worker if need be.")], False),
     "dry_run": (Annotated[bool, typer.Option("--dry-run", help="Only say what the run would be.")], False),
+    "advise": (Annotated[bool, typer.Option("--advise", help="Only say which method and settings suit.")], False),
     "json": (out.Json, False),
 }
 
@@ -153,6 +154,11 @@ def _start(user: User, document: dict[str, Any], given: dict[str, Any], tick: Ca
         reference["id"] = _folder(user, Path(reference["id"]))
     model = service.add_model(user, reference["id"], revision=reference.get("revision"))
     wait(lambda: models.get(user, model.id), ("ready", "failed"), f"Looking at {model.ref}", tick)
+    if given["advise"]:
+        from studio import cli_advice
+
+        cli_advice.show(service.advise(user, document), given["json"])
+        return None
     if given["dry_run"]:
         _describe(service.check(user, document), given["json"])
         return None

@@ -7,10 +7,22 @@ from typing import Any
 from fastapi import APIRouter, Depends, FastAPI, Request
 
 from studio import downloads
-from studio.api import adapters, breakdown, datasets, errors, limit, models, predictions, runs, users
+from studio.api import (
+    adapters,
+    advice,
+    breakdown,
+    compositions,
+    datasets,
+    errors,
+    limit,
+    models,
+    predictions,
+    runs,
+    users,
+)
 from studio.api.deps import known_parameters
 
-PARTS = (datasets, models, runs, adapters, predictions, breakdown, users)
+PARTS = (datasets, models, runs, adapters, compositions, predictions, breakdown, advice, users)
 
 #: Everything under /api/v1.
 router = APIRouter()

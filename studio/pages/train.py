@@ -10,7 +10,7 @@ import gradio as gr
 from db import runs
 from db.users import User
 from engine.errors import ModelError, StudioError
-from studio import cards, choices, form, plots, preview, service, session, shell
+from studio import advice_view, cards, choices, form, method_view, plots, preview, service, session, shell
 from studio.draft import USUAL, Draft, from_query, from_spec
 from studio.pages import Page
 
@@ -37,6 +37,7 @@ class Parts:
     settings: gr.HTML
     notes: list[gr.HTML]
     shown: list[Any]
+    apply: gr.Button
 
     @property
     def inputs(self) -> list[Any]:
@@ -51,12 +52,12 @@ def build() -> None:
         card = shell.html(elem_id="train-error")
         with gr.Row(elem_classes=["ps-two"]):
             with gr.Column():
-                dataset, other, notes, task, model, method, settings = _choices()
+                dataset, other, notes, task, model, method, settings, apply = _choices()
             with gr.Column(elem_classes=["ps-sticky"]):
                 shown, name, start = _card()
         go = shell.address("train-address")
         timer = gr.Timer(1.0, active=False)
-        parts = Parts(dataset, other, task, model, method, settings, notes, [*shown, start, go, timer])
+        parts = Parts(dataset, other, task, model, method, settings, notes, [*shown, start, apply, go, timer], apply)
         _wire(parts, name, start, go, timer, card)
 
 
@@ -69,11 +70,15 @@ def _choices() -> tuple[Any, ...]:
     with shell.section("Base model", elem_id="train-base"):
         model = shell.picker(label="Base model", elem_id="train-model")
         model_note = shell.html(elem_id="train-model-note")
+    with shell.section("Recommended settings", elem_id="train-advised"):
+        advice = shell.html(elem_id="train-advice")
+        apply = gr.Button("Apply", elem_id="train-apply", size="sm", interactive=False)
     with shell.section("Method", elem_id="train-how"):
         method = shell.choice(label="Method", elem_id="train-method", columns=2)
+        about = shell.html(elem_id="train-about")
     with shell.section("Settings", elem_id="train-set"):
         settings = form.settings(Draft().groups(), elem_id=SETTINGS)
-    return dataset, other, [data_note, model_note], task, model, method, settings
+    return dataset, other, [data_note, model_note, advice, about], task, model, method, settings, apply
 
 
 def _card() -> tuple[list[Any], gr.Textbox, gr.Button]:
@@ -100,6 +105,7 @@ def _wire(parts: Parts, name: gr.Textbox, start: gr.Button, go: gr.HTML, timer: 
     without_settings = [*parts.inputs[:-1], *parts.notes, *parts.shown]
     shell.on([parts.eval.input, parts.model.input], _waited, parts.inputs, without_settings, card=card,
              trigger_mode="always_last")
+    shell.on(parts.apply.click, _apply, parts.inputs, everything, card=card, trigger_mode="once")
     shell.on(timer.tick, _waited, parts.inputs, without_settings, card=card)
     shell.on(start.click, _start, [*parts.inputs, name], [go], card=card, busy="minimal")
 
@@ -126,6 +132,12 @@ def _changed(*chosen: Any, request: gr.Request) -> list[Any]:
 def _waited(*chosen: Any, request: gr.Request) -> list[Any]:
     made = _everything(session.user(request), _draft(chosen))
     return [*made[:5], *made[6:]]
+
+
+def _apply(*chosen: Any, request: gr.Request) -> list[Any]:
+    user, draft = session.user(request), _draft(chosen)
+    found = advice_view.advice_for(user, draft)
+    return _everything(user, advice_view.applied(draft, found) if found else draft)
 
 
 def _set(*chosen: Any, request: gr.Request) -> list[Any]:
@@ -163,12 +175,15 @@ def _everything(user: User, draft: Draft) -> list[Any]:
     now = choices.look(user, draft)
     return [choices.datasets_shown(now), choices.evals_shown(now), choices.tasks_shown(now), choices.models_shown(now),
             choices.methods_shown(now), form.state(draft.groups(), draft.values, elem_id=SETTINGS),
-            choices.dataset_note(now), trouble or choices.model_note(now), *_shown(user, draft)]
+            choices.dataset_note(now), trouble or choices.model_note(now),
+            advice_view.card(advice_view.advice_for(user, draft)), method_view.about(draft.method),
+            *_shown(user, draft)]
 
 
 def _shown(user: User, draft: Draft) -> list[Any]:
-    """Return the preview card, the start button, the address and the timer."""
+    """Return the preview card, the buttons to start and to apply the advice, the address and the timer."""
     problems, found = _missing(draft), None
+    advice = advice_view.advice_for(user, draft)
     if not problems:
         try:
             found = service.check(user, draft.document())
@@ -180,7 +195,7 @@ def _shown(user: User, draft: Draft) -> list[Any]:
         problems = [p for p in problems if p.kind not in ("dataset_not_ready", "model_not_ready")]
     return [preview.verdict(found, problems, waiting if not problems else ""), preview.numbers(found),
             preview.chart(found), preview.details(draft, found), gr.Button(interactive=not problems and not waiting),
-            draft.url(), gr.Timer(active=bool(waiting))]
+            advice_view.button(draft, advice), draft.url(), gr.Timer(active=bool(waiting))]
 
 
 def changed_to(draft: Draft, **values: Any) -> str:

@@ -13,6 +13,7 @@ Adding (files go to the blob store, then a row, then the worker is told):
     delete_model(user, id) / cancel_model(user, id)
 Runs:
     check(user, document) -> Check                             everything that stands in the way, and the breakdown
+    advise(user, document) -> Advised                          method and settings to choose, each with its reason
     shape_of(model) -> ModelShape / memory_there(user) -> (bytes, device class)
     start_run(user, document, *, name, wait) -> Run            raises the first obstacle
     stop_run(user, id, mode) / resume_run(user, id) / delete_run(user, id)
@@ -20,6 +21,8 @@ Runs:
 Results:
     export(user, adapter_id, kind="zip") -> Export             "merge" makes a whole model
     export_file(user, export_id) -> Path / cancel_export(user, id) / delete_adapter(user, id)
+    compose(user, adapter_ids, recipe, *, name, dataset_id) -> Composition    becomes an adapter
+    cancel_composition(user, id)
     ask(user, request) -> Prediction                           the request as `Question` describes it
     answer(user, prediction_id, seconds) -> Prediction / stream(user, prediction_id) -> Iterator[dict] / stop_asking
 Waiting:
@@ -29,6 +32,8 @@ Waiting:
 from __future__ import annotations
 
 from studio.service.adapters import cancel_export, delete_adapter, export, export_file
+from studio.service.advice import Advised, advise
+from studio.service.compositions import cancel_composition, compose
 from studio.service.datasets import (
     SAMPLES,
     add_dataset,
@@ -57,8 +62,8 @@ from studio.service.runs import (
 from studio.service.waiting import settled
 
 __all__ = [
-    "SAMPLES", "Check", "NoSuchRunFile", "Question", "add_dataset", "add_eval", "add_model", "add_model_files",
-    "add_model_folder", "add_sample", "answer", "ask", "cancel_dataset", "cancel_export", "cancel_model", "check",
-    "delete_adapter", "delete_dataset", "delete_model", "delete_run", "export", "export_file", "memory_there",
-    "preview", "resume_run", "retry_dataset",
-    "run_file", "set_roles", "settled", "shape_of", "start_run", "stop_asking", "stop_run", "stream"]
+    "SAMPLES", "Advised", "Check", "NoSuchRunFile", "Question", "add_dataset", "add_eval", "add_model",
+    "add_model_files", "add_model_folder", "add_sample", "advise", "answer", "ask", "cancel_composition",
+    "cancel_dataset", "cancel_export", "cancel_model", "check", "compose", "delete_adapter",
+    "delete_dataset", "delete_model", "delete_run", "export", "export_file", "memory_there", "preview", "resume_run",
+    "retry_dataset", "run_file", "set_roles", "settled", "shape_of", "start_run", "stop_asking", "stop_run", "stream"]

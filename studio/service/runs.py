@@ -116,7 +116,7 @@ def check(user: User, document: RunSpec | Mapping[str, Any]) -> Check:
     dataset, other, spec = _data(user, spec, obstacles)
     model = models.by_ref(user, spec.model.id, spec.model.revision)
     shape = _shape(spec, model, obstacles)
-    labels = _labels(spec, dataset)
+    labels = labels_of(spec, dataset)
     found = None
     if shape is not None and not _impossible(spec, shape, obstacles):
         memory, device = memory_there(user)
@@ -124,7 +124,7 @@ def check(user: User, document: RunSpec | Mapping[str, Any]) -> Check:
         if found.memory.verdict == "too big":
             obstacles.append(NotEnough("memory", resource="memory", needed=_gigabytes(found.memory.total),
                                        available=_gigabytes(memory)))
-    rows = _training_rows(spec, dataset, other)
+    rows = training_rows(spec, dataset, other)
     return Check(spec, dataset, other, model, found, breakdown.updates(spec, rows) if rows else None, obstacles,
                  [f for row in (dataset, other) if row is not None for f in row.findings])
 
@@ -273,13 +273,14 @@ def _impossible(spec: RunSpec, shape: ModelShape, obstacles: list[StudioError]) 
     return bool(reasons)
 
 
-def _labels(spec: RunSpec, dataset: Dataset | None) -> int:
+def labels_of(spec: RunSpec, dataset: Dataset | None) -> int:
     """Return the width of the head; that of two labels where they were not counted yet."""
     counted = int((dataset.stats or {}).get("label_count") or 0) if dataset is not None else 0
     return spec.make_task().outputs([str(number) for number in range(counted or 2)])
 
 
-def _training_rows(spec: RunSpec, dataset: Dataset | None, other: Dataset | None) -> int:
+def training_rows(spec: RunSpec, dataset: Dataset | None, other: Dataset | None) -> int:
+    """Return how many rows are left to learn from beside those kept to evaluate on; 0 where they are not counted."""
     if dataset is None or not dataset.rows:
         return 0
     kept = 0 if other is not None else round(dataset.rows * spec.make_task().eval_fraction)

@@ -39,6 +39,7 @@
           make("span", { class: "ps-option-title" }, option.title, option.tag ? make("span", { class: "ps-tag" }, option.tag) : ""),
           option.text ? make("span", { class: "ps-option-text" }, option.text) : "",
           option.hint ? make("span", { class: "ps-option-text ps-option-hint" }, option.hint) : "",
+          option.caution ? make("span", { class: "ps-option-why" }, option.caution) : "",
           option.disabled ? make("span", { class: "ps-option-why" }, option.disabled) : "");
       });
       element.replaceChildren(state.titled ? make("p", { class: "ps-label" }, state.label) : "", make("div", {

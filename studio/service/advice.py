@@ -1,0 +1,82 @@
+"""What to choose for a dataset and a base model: `engine.advise` fed with what is stored about both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from db.tables import Dataset
+from db.users import User
+from engine import advise as rules
+from engine import spec as specs
+from engine.advise import Advice
+from engine.errors import NotEnough
+from engine.shape import ModelShape
+from studio.service.runs import Check, MethodObstacle, check, labels_of, memory_there, shape_of, training_rows
+
+#: Characters of a token where lengths in tokens were not counted; English has four to five.
+CHARACTERS = 4
+
+
+@dataclass(frozen=True)
+class Advised:
+    """An advice, and the document of the run with it applied."""
+
+    advice: Advice
+    document: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON values; raises SpecError for a document that is no RunSpec even so."""
+        return {"advice": self.advice.model_dump(mode="json"),
+                "spec": specs.parse(self.document).model_dump(mode="json")}
+
+
+def advise(user: User, document: Mapping[str, Any]) -> Advised:
+    """Return what to choose for the dataset, task and base model of a document whose method may be missing.
+
+    What stands in the way of any method comes first: raises the error that `check` finds about data or model.
+    """
+    given = dict(document)
+    # Method and settings are what is asked for: whatever stands there must not refuse the question.
+    found = check(user, {name: given[name] for name in ("task", "model", "data") if name in given}
+                  | {"method": {"name": "lora"}})
+    for problem in found.obstacles:
+        if not isinstance(problem, MethodObstacle | NotEnough):
+            raise problem
+    assert found.dataset is not None and found.model is not None
+    made = _advice(user, found, found.dataset, shape_of(found.model))
+    return Advised(made, applied(given, made))
+
+
+def applied(document: Mapping[str, Any], advice: Advice) -> dict[str, Any]:
+    """Return the document with the advice in place of its method and over its other settings."""
+    made = dict(document)
+    made["method"] = dict(advice.method)
+    made["training"] = dict(made.get("training") or {}) | advice.training
+    made["model"] = dict(made.get("model") or {}) | {"quantization": None} | advice.model
+    return made
+
+
+def _advice(user: User, found: Check, dataset: Dataset, shape: ModelShape) -> Advice:
+    spec, there = found.spec, memory_there(user)
+    mean, longest, counted = lengths(dataset)
+    rows = training_rows(spec, dataset, found.eval_dataset)
+    # Tokens are what is learned where text is written; a label is one word, however long its text.
+    learned = 0 if shape.task_heads.get(spec.task) else round(rows * mean)
+    return rules.advise(spec.task, shape, examples=rows, tokens=learned, labels=labels_of(spec, dataset),
+                        available=there[0], device=there[1], longest=longest, counted=counted)
+
+
+def lengths(dataset: Dataset) -> tuple[float, int, bool]:
+    """Return the mean length of a row and the length that 95 % stay within, in tokens, and whether they were counted.
+
+    Without a count they are estimated from the characters; (0, 0) where there are none.
+    """
+    stats = dataset.stats or {}
+    if tokens := stats.get("tokens"):
+        return float(tokens["mean"]), math.ceil(tokens["p95"]), True
+    if characters := stats.get("characters"):
+        return characters["mean"] / CHARACTERS, math.ceil(characters["p95"] / CHARACTERS), False
+    return 0.0, 0, False
