@@ -38,7 +38,7 @@ class DiffPruning(Method):
         summary="Fine-tunes all weights but keeps only the half per cent of changes that matter most.",
         paper="Guo et al., 2021", url="https://arxiv.org/abs/2012.07463",
         use_when="The stored result must be tiny and quality near full fine-tuning; one base, very many tasks.",
-        avoid_when="Memory is short: while it trains it needs more than full fine-tuning, two numbers learned a weight.",
+        avoid_when="Memory is short: two numbers are learned a weight, so it needs more than full fine-tuning.",
         settings="0.5 % kept, structured, the learning rate of full fine-tuning, several epochs.",
         formula="θ = θ₀ + z ⊙ w, min L + λ·E‖z‖₀, z hard-concrete gates in [0, 1]", mergeable=True)
 

@@ -121,6 +121,13 @@ class TunerModel(BaseTuner):
             made.requires_grad_(False)
         self._replace_module(parent, target_name, made, target)
 
+    def _replace_module(self, parent: nn.Module, child_name: str, new_module: nn.Module, child: nn.Module) -> None:
+        """Put a module in another's place; unloading, peft would look for the weight of heads that have none."""
+        if isinstance(new_module, TunerLayer):
+            super()._replace_module(parent, child_name, new_module, child)
+        else:
+            setattr(parent, child_name, new_module)
+
     def _make(self, target: nn.Module, adapter_name: str, config: Any, name: str) -> TunerLayer:
         """Return the layer that is put around `target`, whose name in the model is `name`."""
         return self.tuner_layer_cls(target, adapter_name, config)

@@ -13,7 +13,7 @@ from engine.tuners import base
 
 @dataclass
 class SsfConfig(base.TunerConfig):
-    """Which modules are followed by a scale and a shift, and how far from 1 and 0 these start (a standard deviation)."""
+    """Which modules are followed by a scale and a shift, and the standard deviation by which these miss 1 and 0."""
 
     kind: ClassVar[str] = "ssf"
     noise: float = 0.0
