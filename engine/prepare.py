@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine import batches, breakdown, environment, images, kernels, memory, models, precision
+from engine import batches, breakdown, compatibility, environment, images, kernels, memory, models, precision
 from engine.errors import DataError, ModelError, NotEnough, SpecError
 from engine.events import RunPrepared
 from engine.loop import Loop
@@ -101,7 +101,7 @@ def _refuse_the_impossible(attempt: Attempt, shape: ModelShape, task: Task, labe
     """Raise for a method that cannot train this model, and for too little memory or disk."""
     spec = attempt.spec
     if task.name in shape.task_heads:
-        reasons = spec.method.obstacles(shape.for_task(task.name), task.name, spec.model.quantization)
+        reasons = compatibility.obstacles(spec.method, shape, task.name, spec.model.quantization)
         if reasons:
             raise Impossible("method", problem=" ".join(reasons))
         found = breakdown.of(spec, shape, labels, device=attempt.device)

@@ -9,7 +9,7 @@ from db import datasets, models
 from db.errors import NotFound
 from db.tables import Dataset, Model
 from db.users import User
-from engine import methods, starter, tasks
+from engine import compatibility, methods, starter, tasks
 from engine.advise import worst_choices
 from engine.errors import StudioError
 from engine.registry import name_of
@@ -181,7 +181,8 @@ def _obstacles(kind: type[methods.Method], shape: ModelShape, task: str, quantiz
     if not task or task not in shape.task_heads:
         return []
     try:
-        return kind.model_validate({"name": name_of(kind)}).obstacles(shape.for_task(task), task, quantization)
+        method = kind.model_validate({"name": name_of(kind)})
+        return compatibility.obstacles(method, shape, task, quantization)
     except StudioError as problem:
         return [problem.what]
 

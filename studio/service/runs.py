@@ -14,7 +14,7 @@ from db.blobs import Blobs
 from db.errors import Conflict, NotFound
 from db.tables import Dataset, Model, Run
 from db.users import User
-from engine import breakdown
+from engine import breakdown, compatibility
 from engine import spec as specs
 from engine.breakdown import Breakdown
 from engine.errors import DataError, ModelError, NotEnough, Refused, StudioError
@@ -268,7 +268,7 @@ def _impossible(spec: RunSpec, shape: ModelShape, obstacles: list[StudioError]) 
         obstacles.append(TaskImpossible("task", title=shape.architecture, task=spec.task,
                                         possible=", ".join(shape.task_heads) or "none"))
         return True
-    reasons = spec.method.obstacles(shape.for_task(spec.task), spec.task, spec.model.quantization)
+    reasons = compatibility.obstacles(spec.method, shape, spec.task, spec.model.quantization)
     obstacles += [MethodObstacle("method", reason=reason) for reason in reasons]
     return bool(reasons)
 
