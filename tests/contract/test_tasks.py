@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from engine import methods, models, precision, tasks
+from engine import methods, models, precision, tasks, tiny
 from engine.batches import split
 
 pytestmark = pytest.mark.shared
@@ -21,6 +22,13 @@ TEXTS = [*GOOD, *BAD] * 2
 TALK = [[{"role": "user", "content": f"Tell me about {who}."},
          {"role": "assistant", "content": f"Once upon a time there was {who}. " * (1 + i % 3)}]
         for i, who in enumerate(["a dog", "Tim", "the sun", "a cat", "Lily", "a ball"])]
+
+WORDS = [["Tim", "Berners-Lee", "met", "Lily", "."], ["the", "dog", "saw", "Lily", "in", "Rome"],
+         ["no", "one", "there"]]
+TAGS = [["B-PER", "I-PER", "O", "B-PER", "O"], ["O", "O", "O", "B-PER", "O", "B-LOC"], ["O"] * 3]
+TOWNS = ["Rome", "Oslo", "Paris", "Bonn"]
+PASSAGES = [f"Once upon a time Tim lived in {where}, a town by the sea." for where in TOWNS]
+ASKED = {"question": "q", "context": "c", "answers": "a"}
 
 CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, str], set[str]]] = {
     "single": ("text_classification", {}, {"t": TEXTS, "y": (["good"] * 5 + ["bad"] * 5) * 2},
@@ -39,14 +47,26 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, str], set[
     "text": ("causal_lm", {}, {"t": [t[1]["content"] for t in TALK]}, {"text": "t"}, {"loss", "perplexity"}),
     "unpacked": ("causal_lm", {"packing": False, "learn_from": "everything"}, {"m": TALK}, {"messages": "m"},
                  {"loss", "perplexity"}),
+    "tagging": ("token_classification", {}, {"w": WORDS * 4, "g": TAGS * 4}, {"tokens": "w", "tags": "g"},
+                {"f1", "precision", "recall", "accuracy", "loss"}),
+    "answering": ("question_answering", {}, {"q": ["Where?"] * 4, "c": PASSAGES, "a": TOWNS}, ASKED,
+                  {"f1", "exact_match", "loss"}),
+    "unanswered": ("question_answering", {"unanswerable": True},
+                   {"q": ["Where?"] * 4, "c": PASSAGES, "a": [
+                       json.dumps({"text": ["Rome"], "answer_start": [30]}), "",
+                       json.dumps({"text": [], "answer_start": []}), "Bonn"]}, ASKED, {"f1", "exact_match", "loss"}),
+    "rewriting": ("seq2seq", {"target_length": 8}, {"s": GOOD + BAD, "t": ["well"] * 5 + ["woe"] * 5},
+                  {"source": "s", "target": "t"}, {"loss", "perplexity", "exact_match", "rouge_l", "bleu"}),
 }
+MODELS = {"text_classification": "bert-tiny", "token_classification": "bert-tiny", "question_answering": "bert-tiny",
+          "causal_lm": "stories260k"}
 
 
 @pytest.fixture(params=CASES)
-def case(request: pytest.FixtureRequest, shared: Path) -> dict[str, Any]:
+def case(request: pytest.FixtureRequest, shared: Path, tmp_path: Path) -> dict[str, Any]:
     name, options, columns, roles, metrics = CASES[request.param]
     task, table = tasks.get(name)(**options), pa.table(columns)
-    folder = shared / "models" / ("bert-tiny" if name == "text_classification" else "stories260k")
+    folder = shared / "models" / MODELS[name] if name in MODELS else tiny.folder("mt5", tmp_path)
     labels = task.label_names(table, roles)
     torch.manual_seed(0)
     loaded = models.load(folder, task, labels, dtype="fp32")
@@ -106,8 +126,12 @@ def test_the_evaluation_loss_is_the_training_loss(case: dict[str, Any]) -> None:
 def test_long_rows_are_cut_and_counted(case: dict[str, Any]) -> None:
     encoded = case["task"].encode(case["table"], case["roles"], case["loaded"].tokenizer, 8, case["labels"])
     assert max(len(row["input_ids"]) for row in encoded.rows) <= 8
-    long = sum(len(row["input_ids"]) > 8 for row in case["encoded"].rows)
-    assert encoded.truncated == long > 0
+    long = sum(len(row["input_ids"]) > 8 or case["task"].targets(row) > 8 for row in case["encoded"].rows)
+    if case["task"].name == "question_answering":
+        # Passages are read in windows: nothing is lost.
+        assert encoded.truncated == 0 and len(encoded.rows) > 2 * long > 0
+    else:
+        assert encoded.truncated == long > 0
 
 
 def test_labels_unseen_in_training_are_never_right_and_have_no_loss(shared: Path) -> None:
@@ -135,3 +159,51 @@ def test_learning_from_everything_learns_prompts_too(shared: Path) -> None:
     some.prepare_tokenizer(tokenizer, roles)
     rows = [task.encode(table, roles, tokenizer, 200, []).rows for task in (some, every)]
     assert all(some.targets(a) < every.targets(b) == len(b["input_ids"]) - 1 for a, b in zip(*rows, strict=True))
+
+
+def test_the_first_token_of_a_word_carries_its_tag(shared: Path) -> None:
+    task, tokenizer = tasks.get("token_classification")(), models.tokenizer_of(shared / "models" / "bert-tiny")
+    table, roles = pa.table({"w": WORDS, "g": TAGS}), {"tokens": "w", "tags": "g"}
+    labels = task.label_names(table, roles)
+    assert labels == ["O", "B-LOC", "B-PER", "I-PER"]
+    row = task.encode(table, roles, tokenizer, 64, labels).rows[0]
+    tokens = tokenizer.convert_ids_to_tokens(row["input_ids"].tolist())
+    told = {token: labels[label] for token, label in zip(tokens, row["labels"], strict=True) if label >= 0}
+    assert told == {"tim": "B-PER", "bern": "I-PER", "met": "O", "lily": "B-PER", ".": "O"}
+    assert task.targets(row) == 5 and len(tokens) > 5 + 2
+
+
+def test_words_beyond_the_longest_text_count_as_not_found(shared: Path) -> None:
+    task, table, roles = tasks.get("token_classification")(), pa.table({"w": WORDS, "g": TAGS}), {
+        "tokens": "w", "tags": "g"}
+    labels = ["B-LOC"]
+    torch.manual_seed(0)
+    loaded = models.load(shared / "models" / "bert-tiny", task, labels, dtype="fp32")
+    encoded = task.encode(table, roles, loaded.tokenizer, 4, labels)
+    case = {"task": task, "table": table, "roles": roles, "labels": labels, "encoded": encoded}
+    outputs = evaluated(case, loaded.model)
+    assert outputs.metrics["recall"] == 0.0 and outputs.metrics["accuracy"] == 5 / 14
+    assert next(item for item in outputs.examples if item["row"] == 1)["expected"] == "Lily [PER], Rome [LOC]"
+
+
+def test_windows_cover_a_passage_and_point_at_its_answer(shared: Path) -> None:
+    task, tokenizer = tasks.get("question_answering")(stride=4), models.tokenizer_of(shared / "models" / "bert-tiny")
+    passage = " ".join(f"In {1900 + i} there were {i} cats." for i in range(30)) + " Then Tim came to Rome."
+    table = pa.table({"q": ["Where did Tim go to?"], "c": [passage], "a": ["Rome"]})
+    rows = task.encode(table, ASKED, tokenizer, 32, []).rows
+    assert len(rows) > 5 and all(len(row["input_ids"]) <= 32 for row in rows)
+    covered = {place for row in rows for start, end in row["offsets"] for place in range(start, end)}
+    assert covered >= {i for i, letter in enumerate(passage) if letter != " "}
+    pointing = [row for row in rows if row["labels"][0] != row["start"]]
+    for row in pointing:
+        first, last, _ = row["labels"]
+        assert tokenizer.decode(row["input_ids"][first:last + 1]) == "rome"
+    assert pointing and all("token_type_ids" in row for row in rows)
+
+
+def test_answers_that_are_not_in_their_passage_are_not_learned_from(shared: Path) -> None:
+    tokenizer = models.tokenizer_of(shared / "models" / "bert-tiny")
+    table = pa.table({"q": ["Where?"] * 3, "c": PASSAGES[:3], "a": ["Rome", "Berlin", ""]})
+    for options, expected in (({}, [1, 0, 0]), ({"unanswerable": True}, [1, 0, 1])):
+        task = tasks.get("question_answering")(**options)
+        assert [task.targets(row) for row in task.encode(table, ASKED, tokenizer, 64, []).rows] == expected
