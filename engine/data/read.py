@@ -53,8 +53,9 @@ def _shown(batch: pa.RecordBatch) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = [{} for _ in range(batch.num_rows)]
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         for row, value in zip(rows, column.to_pylist(), strict=True):
-            there = image.is_image(column.type) and value is not None
-            row[name] = {"path": value["path"], "bytes": len(value["bytes"] or b"")} if there else value
+            if value is not None and image.is_image(column.type):
+                value = {"path": value["path"], "bytes": len(value["bytes"] or b"")}
+            row[name] = value
     return rows
 
 

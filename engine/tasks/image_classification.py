@@ -92,7 +92,7 @@ class ImageClassification(Task):
         number = {label: i for i, label in enumerate(labels)}
         known = "label" in columns and columns["label"] in table.column_names
         names = cells.label_strings(table.column(columns["label"])).to_pylist() if known else [None] * len(made)
-        rows: list[dict[str, Any]] = [{"pixel_values": each, "tokens": count, "labels": number.get(name, -100)}
+        rows: list[dict[str, Any]] = [{"pixel_values": each, "tokens": count, "labels": number.get(name or "", -100)}
                                       for each, name in zip(made, names, strict=True)]
         return Encoded(rows=rows, labels=list(labels))
 

@@ -61,9 +61,10 @@ class VptLayer(base.TunerLayer):
         sizes = [self.settings[name].num_virtual_tokens for name in names]
         entering = self._first(self.settings[names[0]])
         after = 1 if entering else 1 + sum(sizes)
-        before = [None] * len(names) if entering else hidden_states[:, 1:after].split(sizes, dim=1)
-        prompts = [self._prompt(name, hidden_states) if name in self.vpt_prompt else there
-                   for name, there in zip(names, before, strict=True)]
+        prompts: list[torch.Tensor] = [] if entering else list(hidden_states[:, 1:after].split(sizes, dim=1))
+        for place, name in enumerate(names):
+            if name in self.vpt_prompt:
+                prompts[place:place + 1] = [self._prompt(name, hidden_states)]
         found = self.base_layer(torch.cat([hidden_states[:, :1], *prompts, hidden_states[:, after:]], dim=1),
                                 *args, **kwargs)
         if self.key != self.settings[names[0]].last_block:
