@@ -15,13 +15,29 @@ if TYPE_CHECKING:
 
 def everywhere(shape: ModelShape, kinds: Sequence[str] = ("linear", "norm")) -> list[Module]:
     """Return every module of the given kinds that takes part in computing the hidden states, heads excluded."""
-    return [m for m in shape.modules if m.kind in kinds and m.role not in ("head", "embedding")]
+    return [m for m in shape.modules if m.kind in kinds and m.role != "head"]
 
 
 def top(shape: ModelShape, modules: Sequence[Module], layers: int | None) -> list[Module]:
     """Return those of `modules` that lie in the `layers` blocks at the top; all inside blocks for None."""
     first = 0 if layers is None else shape.layers - layers
     return [m for m in modules if m.layer is not None and m.layer >= first]
+
+
+def feed_forward(shape: ModelShape, layers: int | None) -> list[tuple[Module, Module]]:
+    """Return the first and the last layer of each feed-forward part in the top blocks.
+
+    Where a block has several that give out its width, they belong together when they are parts of one module.
+    """
+    linear = top(shape, [m for m in shape.modules if m.kind == "linear"], layers)
+    found: list[tuple[Module, Module]] = []
+    for first in linear:
+        last = [m for m in linear if m.role == "down" and m.layer == first.layer]
+        if len(last) > 1:
+            last = [m for m in last if m.name.rpartition(".")[0] == first.name.rpartition(".")[0]]
+        if first.role in ("up", "gate_up") and len(last) == 1 and last[0].d_out == first.d_in:
+            found.append((first, last[0]))
+    return found
 
 
 def too_many(shape: ModelShape, layers: int | None) -> list[str]:

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Placement = Literal["houlsby", "pfeiffer"]
-#: After which layers an adapter stands, before what they give out is added to the residual stream.
-AFTER: dict[str, tuple[str, ...]] = {"houlsby": ("output", "down"), "pfeiffer": ("down",)}
+#: The parts of a block after whose last layer an adapter stands, before that is added to the residual stream.
+AFTER: dict[str, dict[str, str]] = {"houlsby": {"output": "attention", "down": "feed-forward"},
+                                    "pfeiffer": {"down": "feed-forward"}}
 
 
 class Adapter(Method):
@@ -54,9 +55,11 @@ class Adapter(Method):
         formula="y ← y + W_up·σ(W_down·y + b) + b′, with W_down of size r × d", mergeable=False)
 
     def chosen(self, shape: ModelShape) -> list[Module]:
-        """Return the layers that are followed by an adapter."""
-        linear = [m for m in shape.modules if m.kind == "linear" and m.role in AFTER[self.placement]]
-        return _own.top(shape, linear, self.layers)
+        """Return the layers that are followed by an adapter, in the order of the model."""
+        after = {last.name for _, last in _own.feed_forward(shape, self.layers)}
+        if self.placement == "houlsby":
+            after |= {m.name for m in _own.top(shape, shape.modules, self.layers) if m.role == "output"}
+        return [m for m in shape.modules if m.name in after]
 
     def changed(self, shape: ModelShape) -> list[Module]:
         """Return the norm layers that change."""
@@ -74,9 +77,8 @@ class Adapter(Method):
         if reasons := _own.too_many(shape, self.layers):
             return reasons
         found = {m.role for m in self.chosen(shape)}
-        missing = {"output": "attention", "down": "feed-forward"}
-        return [f"The last layer of this model's {missing[role]} part was not recognised." for role
-                in AFTER[self.placement] if role not in found]
+        return [f"The last layer of this model's {part} part was not recognised." for role, part
+                in AFTER[self.placement].items() if role not in found]
 
     def learning_rate(self, shape: ModelShape, task: str) -> float:
         """Return ten times the rate of full fine-tuning; the paper searched 3e-5 to 3e-3."""

@@ -10,7 +10,7 @@ from pydantic import Field
 from engine.knobs import knob
 from engine.methods import _own
 from engine.methods.base import Card, Method, Piece, full_learning_rate
-from engine.shape import ModelShape, Module
+from engine.shape import ModelShape
 
 if TYPE_CHECKING:
     import torch
@@ -40,25 +40,10 @@ class AdaptFormer(Method):
         settings="Width 64, s = 0.1, learning rate 1e-3.",
         formula="y = FFN(x) + s·W_up·ReLU(W_down·x + b) + s·b′", mergeable=False)
 
-    def pairs(self, shape: ModelShape) -> list[tuple[Module, Module]]:
-        """Return the first and the last layer of each feed-forward part; of several in a block, those of one module."""
-        linear = _own.top(shape, [m for m in shape.modules if m.kind == "linear"], self.layers)
-        first = [m for m in linear if m.role in ("up", "gate_up")]
-        last = [m for m in linear if m.role == "down"]
-        found: list[tuple[Module, Module]] = []
-        for one in first:
-            other = [m for m in last if m.layer == one.layer]
-            if len(other) > 1:
-                parent = one.name.rpartition(".")[0]
-                other = [m for m in other if m.name.rpartition(".")[0] == parent]
-            if len(other) == 1 and other[0].d_out == one.d_in:
-                found.append((one, other[0]))
-        return found
-
     def pieces(self, shape: ModelShape) -> list[Piece]:
         """Return 2·d·r + r + d for each feed-forward part, and 1 for a scale that is learned."""
         found: list[Piece] = []
-        for m, _ in self.pairs(shape):
+        for m, _ in _own.feed_forward(shape, self.layers):
             count = _own.bottleneck(m.d_in, self.size, 1) + self.learned
             found.append(Piece(m.name, m.kind, m.role, m.layer, count, count))
         return found
@@ -67,7 +52,7 @@ class AdaptFormer(Method):
         """Return why there is no feed-forward part to stand beside."""
         if reasons := _own.too_many(shape, self.layers):
             return reasons
-        pairs = self.pairs(shape)
+        pairs = _own.feed_forward(shape, self.layers)
         asked = range(0 if self.layers is None else shape.layers - self.layers, shape.layers)
         if {first.layer for first, _ in pairs} != set(asked) or len({last.name for _, last in pairs}) < len(pairs):
             return ["The first and last layer of this model's feed-forward parts were not recognised."]
@@ -82,7 +67,7 @@ class AdaptFormer(Method):
         from engine.skeleton import names_in
         from engine.tuners.adaptformer import AdaptFormerConfig
 
-        pairs = self.pairs(shape)
+        pairs = _own.feed_forward(shape, self.layers)
         modules = [m for pair in pairs for m in pair]
         full = names_in(model, [m.name for m in modules])
         return _own.attach(model, AdaptFormerConfig, modules, heads, size=self.size, scale=self.scale,
