@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine import environment, evaluate, intake, models, result
+from engine import environment, evaluate, insight, intake, models, result
 from engine.events import PredictionsRecorded
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def _close(attempt: Attempt, state: str) -> dict[str, Any]:
         attempt.result["adapter_bytes"] = save(attempt)
         attempt.result |= {"artifact": attempt.spec.method.artifact, "labels": attempt.studio["labels"],
                            "adapter_sha256": _digest(attempt.out / attempt.spec.method.artifact)}
+        insight.at_end(attempt)
     attempt.seconds["save"] = time.monotonic() - started
     return result.write(attempt, state)
 
