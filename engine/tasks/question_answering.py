@@ -204,9 +204,9 @@ def _windows(tokenizer: Any, asked: Sequence[str], passages: Sequence[str], max_
         ids = np.asarray(found["input_ids"][i], dtype=np.int32)
         offsets = np.asarray(found["offset_mapping"][i], dtype=np.int32).reshape(-1, 2)
         offsets[np.array([part != 1 for part in found.sequence_ids(i)])] = -1
-        starts = np.flatnonzero(ids == tokenizer.cls_token_id) if tokenizer.cls_token_id is not None else ()
+        marked = ids == (-1 if tokenizer.cls_token_id is None else tokenizer.cls_token_id)
         yield {name: np.asarray(found[name][i], dtype=np.int32) for name in names} | {
-            "row": row, "offsets": offsets, "start": int(starts[0]) if len(starts) else 0}
+            "row": row, "offsets": offsets, "start": int(marked.argmax())}
 
 
 def _tokens(window: Mapping[str, Any], answer: tuple[int, int] | None) -> tuple[int, int]:
