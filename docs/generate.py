@@ -1,4 +1,7 @@
-"""Write the method and task pages from the specs: `python -m docs.generate`, or `--check` that they are current."""
+"""Write the method and task pages and the methods' pictures: `python -m docs.generate`.
+
+With `--check` it only says whether they are current.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from docs import pictures
+from docs.drawings import DRAWINGS
 from engine import methods, tasks
 from engine.spec import Training
 
@@ -37,7 +42,9 @@ def method_page(name: str, kind: type[methods.Method]) -> str:
     usual = f"**Typical settings:** {card.settings}\n\n" if card.settings else ""
     merge = ("The result can be merged into the base model." if card.mergeable
              else "The result cannot be merged into the base model.")
-    return (f"# {card.title}\n\n{card.summary}\n{formula}\n- Name in a RunSpec: `{name}`\n- Family: {card.family}\n"
+    picture = f"\n![What {card.title} learns](../../studio/static/methods/{name}.svg)\n" if name in DRAWINGS else ""
+    return (f"# {card.title}\n\n{card.summary}\n{picture}{formula}\n"
+            f"- Name in a RunSpec: `{name}`\n- Family: {card.family}\n"
             f"- Source: {source}\n- {merge}\n\n**Use it when:** {card.use_when}\n\n"
             f"**Look elsewhere when:** {card.avoid_when}\n\n{usual}## Settings\n\n{settings_table(kind)}\n")
 
@@ -58,7 +65,7 @@ def pages() -> dict[Path, str]:
     made |= {FOLDER / "tasks" / f"{name}.md": task_page(name, kind) for name, kind in tasks.every().items()}
     made[FOLDER / "training.md"] = ("# Training settings\n\nThe `training` part of a RunSpec.\n\n"
                                     f"{settings_table(Training)}\n")
-    return made
+    return made | pictures.files()
 
 
 def _bounds(metadata: list[Any]) -> str:
@@ -70,7 +77,9 @@ def _bounds(metadata: list[Any]) -> str:
 def main() -> int:
     """Write the pages, or with --check return 1 when one is stale."""
     made = pages()
-    strays = {file for kind in START.values() for file in (FOLDER / kind).glob("*.md")} - set(made)
+    there = [*(file for kind in START.values() for file in (FOLDER / kind).glob("*.md")),
+             *pictures.FOLDER.glob("*.svg")]
+    strays = set(there) - set(made)
     if "--check" in sys.argv:
         stale = [path for path, text in made.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
         for path in [*stale, *strays]:

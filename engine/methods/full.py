@@ -24,6 +24,7 @@ class Full(Method):
         paper="Devlin et al., 2019", url="https://arxiv.org/abs/1810.04805",
         use_when="The model is small, the data is plentiful, and one model per task is fine.",
         avoid_when="Memory is short or you need many variants: it keeps four numbers per weight while training.",
+        settings="A learning rate of 2e-5 to 5e-5 at BERT's width, 2 to 4 epochs, 16 or 32 examples an update.",
         formula="θ ← θ − η·∇L(θ), all of θ", mergeable=True)
 
     @property

@@ -24,6 +24,7 @@ class Head(Method):
         paper="The “frozen” baseline of Ben Zaken et al., 2022", url="https://arxiv.org/abs/2106.10199",
         use_when="As the floor of a comparison, or when a run must take seconds.",
         avoid_when="You want the best accuracy: the model itself learns nothing.",
+        settings="A learning rate around 3e-3 and many epochs, which cost little: frozen layers run only once.",
         formula="y = softmax(W·h(x) + b), only W and b are trained", mergeable=True)
 
     def pieces(self, shape: ModelShape) -> list[Piece]:

@@ -102,7 +102,7 @@ def test_what_no_method_could_train_on_is_refused_as_a_run_would_be(
 
 
 def test_another_persons_dataset_gets_no_advice(client: TestClient, bert: ModelShape) -> None:
-    stranger = User("us_stranger", "Stranger")
+    stranger = users.create("stranger")
     stored(bert, stranger)
     with pytest.raises(StudioError) as refused:
         service.advise(stranger, question(dataset()))
