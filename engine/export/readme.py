@@ -60,9 +60,11 @@ def readme(facts: Facts) -> str:
 def load_lines(facts: Facts) -> list[str]:
     """Return the lines of Python that load the result from the folder beside the script."""
     auto = AUTO.get(facts.task, "AutoModel")
+    seen = facts.task == "image_classification"
+    name, reader = ("processor", "AutoImageProcessor") if seen else ("tokenizer", "AutoTokenizer")
     if facts.kind == "model":
-        return [f"from transformers import {auto}, AutoTokenizer",
-                f"tokenizer = AutoTokenizer.from_pretrained({_q(facts.name)})",
+        return [f"from transformers import {auto}, {reader}",
+                f"{name} = {reader}.from_pretrained({_q(facts.name)})",
                 f"model = {auto}.from_pretrained({_q(facts.name)}).eval()"]
     settings = [_q(facts.base), 'dtype="float32"']
     if facts.revision:
@@ -72,8 +74,8 @@ def load_lines(facts: Facts) -> list[str]:
         settings += [f"num_labels={len(facts.labels)}", "ignore_mismatched_sizes=True"]
     ours = ["import engine.tuners  # makes the method known to peft"] if facts.own_tuner else []
     return [*ours, "from peft import PeftModel",
-            f"from transformers import {auto}, AutoTokenizer",
-            f"tokenizer = AutoTokenizer.from_pretrained({_q(facts.name)})",
+            f"from transformers import {auto}, {reader}",
+            f"{name} = {reader}.from_pretrained({_q(facts.name)})",
             f"base = {auto}.from_pretrained({', '.join(settings)})",
             f"model = PeftModel.from_pretrained(base, {_q(facts.name)}).eval()"]
 
@@ -81,7 +83,7 @@ def load_lines(facts: Facts) -> list[str]:
 def ask_lines(facts: Facts) -> list[str]:
     """Return the lines of Python that ask the loaded `model` something, by task."""
     asking = {"causal_lm": _chat, "token_classification": _tagging, "question_answering": _answering,
-              "seq2seq": _writing}.get(facts.task)
+              "seq2seq": _writing, "image_classification": _seeing}.get(facts.task)
     if asking is not None:
         return asking(facts)
     texts = '"Write your text here."'
@@ -105,6 +107,13 @@ def _chat(facts: Facts) -> list[str]:
         first = ['inputs = tokenizer("Once upon a time", return_tensors="pt", return_token_type_ids=False)']
     return [*first, "answer = model.generate(**inputs, max_new_tokens=100)[0][inputs[\"input_ids\"].shape[1]:]",
             "print(tokenizer.decode(answer, skip_special_tokens=True))"]
+
+
+def _seeing(facts: Facts) -> list[str]:
+    labels = json.dumps(list(facts.labels), ensure_ascii=False)
+    return ["from PIL import Image", f"labels = {labels}", 'picture = Image.open("your picture.jpg").convert("RGB")',
+            'inputs = processor(images=picture, return_tensors="pt")', "logits = model(**inputs).logits[0]",
+            "print(dict(zip(labels, logits.softmax(-1).tolist())))"]
 
 
 def _tagging(facts: Facts) -> list[str]:
@@ -189,7 +198,9 @@ def _files(facts: Facts) -> str:
     weights = ("`adapter_config.json`, `adapter_model.safetensors`: the adapter, as peft saves it" if
                facts.kind == "adapter" else "`config.json`, `model*.safetensors`: the model, as transformers saves it")
     return "\n".join([
-        f"- {weights}", "- `tokenizer*`, `chat_template.jinja` (if any): how text becomes tokens",
+        f"- {weights}", "- `preprocessor_config.json`: how images become pixels" if
+        facts.task == "image_classification" else
+        "- `tokenizer*`, `chat_template.jinja` (if any): how text becomes tokens",
         "- `studio.json`: task, labels and columns",
         f"- `spec.json`: {'how it was combined' if facts.composed else _AGAIN}",
         "- `environment.json`: versions, hardware and hashes of the run",

@@ -16,11 +16,12 @@ import torch
 import toys
 from safetensors.torch import load_file
 
-from engine import breakdown, methods, models, roles, skeleton, tiny
+from engine import breakdown, merge, methods, models, roles, skeleton, tiny
 from engine import events as happened
 from engine import spec as specs
 from engine.control import Control
 from engine.events import Event
+from engine.export import readme
 from engine.predict import Player
 from engine.shape import ModelShape
 from engine.spec import RunSpec
@@ -223,6 +224,39 @@ def test_all_methods_load_in_a_fresh_process_with_the_same_answers(
         with torch.no_grad():
             here = player._members[name].model(pixel_values=pixels).logits.flatten()
         assert torch.allclose(here, torch.tensor(fresh[name]), atol=1e-6), name
+
+
+def test_an_adapter_merges_into_a_model_that_needs_no_peft(
+        place: Path, tmp_path: Path, done: dict[str, tuple[Path, dict[str, Any]]]) -> None:
+    base = tiny.folder("vit", place)
+    pixels = torch.randn(2, 3, 32, 32)
+    player = Player(base, "image_classification", dtype="fp32", device="cpu")
+    for name in ("lora", "bitfit", "ssf"):
+        merged = merge.merge(saved(done[name][0]), base, tmp_path / name, task_name="image_classification")
+        assert (merged / "preprocessor_config.json").is_file()
+        player.attach(name, saved(done[name][0]))
+        player.attach(f"{name} merged", merged)
+        with torch.no_grad():
+            one, two = (player._members[key].model(pixel_values=pixels).logits for key in (name, f"{name} merged"))
+        assert torch.allclose(one, two, atol=1e-5), name
+    with pytest.raises(merge.NotMergeable):
+        merge.merge(saved(done["vpt deep"][0]), base, tmp_path / "vpt", task_name="image_classification")
+
+
+def test_an_exported_adapter_says_how_it_is_asked(place: Path, done: dict[str, tuple[Path, dict[str, Any]]]) -> None:
+    """The README's own lines, run as they stand but for the base model's folder and the picture."""
+    for name in ("lora", "vpt deep", "head"):
+        out = saved(done[name][0])
+        facts = readme.Facts(name="x", kind=out.name, task="image_classification", base="org/base", local=False,
+                             labels=("bluish", "reddish"), own_tuner=name.startswith("vpt"))
+        lines = [*readme.load_lines(facts), *readme.ask_lines(facts)]
+        script = "\n".join(lines).replace('"x"', repr(str(out))).replace(
+            '"org/base"', repr(str(tiny.folder("vit", place)))).replace(
+            '"your picture.jpg"', repr(str(place / "pictures" / "reddish" / "reddish 1.png")))
+        told: list[dict[str, float]] = []
+        exec(script, {"print": told.append})
+        assert set(told[0]) == {"bluish", "reddish"}
+        assert sum(told[0].values()) == pytest.approx(1)
 
 
 def test_the_player_classifies_paths_and_bytes(place: Path, done: dict[str, tuple[Path, dict[str, Any]]]) -> None:
