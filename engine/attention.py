@@ -44,8 +44,8 @@ def packed(module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, valu
     """Attend within each sequence of a flattened batch; tensors are (1, heads, tokens, head size).
 
     `prefix` holds keys and values (1, key heads, n, head size) that stand in front of those of every sequence and are
-    seen by all of it. Blocks of like length are views, so nothing is copied without one. Raises ValueError for what it cannot do (masks, soft caps,
-    sinks), so that nothing is silently left out.
+    seen by all of it. Blocks of like length are views, so nothing is copied without one. Raises ValueError for what it
+    cannot do (masks, soft caps, sinks), so that nothing is silently left out.
     """
     if kwargs.get("softcap") is not None or kwargs.get("s_aux") is not None or attention_mask is not None:
         raise ValueError("packed attention knows neither masks, soft caps nor sinks")

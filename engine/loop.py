@@ -111,13 +111,13 @@ class Loop:
             torch.manual_seed(hash((parts.spec.training.seed, self.step, parts.share.rank)) & 0x7FFFFFFF)
         parts.spec.method.before_update(parts.model, self.step, parts.total_steps)
         for micro in parts.share.of(update):
-            rows = [parts.train.rows[self.rows[i]] for i in micro]
+            rows = [parts.train.rows[self.rows[i]] for i in micro] * parts.spec.method.copies
             batch = evaluate.to_device(parts.task.collate(rows, parts.pad_id, packed=parts.packed), parts.device)
             self.computed += parts.task.places(batch)
             if parts.hidden is not None:
                 batch = parts.hidden.present("train", [self.rows[i] for i in micro], batch)
             with parts.formats.context(parts.device):
-                loss = parts.task.loss(parts.model, batch)
+                loss = parts.task.loss(parts.model, batch) / parts.spec.method.copies
             (loss / terms).backward()
             self._loss += loss.detach()
         penalty = parts.spec.method.penalty(parts.model)

@@ -108,8 +108,9 @@ def _weights(spec: RunSpec, shape: ModelShape, frozen: int, dtype: str) -> int:
 def _tokens(spec: RunSpec, shape: ModelShape, device: str) -> tuple[int, int]:
     """Return the longest example and the most tokens computed at once."""
     length = min(spec.training.max_length, shape.max_length or spec.training.max_length)
+    length += spec.method.virtual_tokens(shape)
     most = BUDGET["cuda" if device.startswith("cuda") else "cpu"]
-    return length, max(length, min(length * spec.training.batch_size, most))
+    return length, max(length, min(length * spec.training.batch_size, most)) * spec.method.copies
 
 
 def _activations(spec: RunSpec, shape: ModelShape, dtype: str, device: str) -> int:
@@ -140,14 +141,11 @@ def _logits(spec: RunSpec, shape: ModelShape, dtype: str, device: str) -> int:
     """Return the bytes of a language model's scores, of what is made of them, and of their gradient.
 
     Scores are made a chunk at a time: in the format of the arithmetic, as fp32 and as probabilities in either. What
-    stays is their gradient with regard to the hidden states and, where it learns, to the output matrix. Soft prompts
-    change what the output layer gets, so with them all scores of a batch are there at once, in fp32 three times.
+    stays is their gradient with regard to the hidden states and, where it learns, to the output matrix.
     """
     if shape.task_heads.get(spec.task) or shape.family == "encoder":
         return 0
     _, tokens = _tokens(spec, shape, device)
-    if spec.method.card.family == "soft prompt":
-        return int(tokens * shape.vocab * (3 * WIDTH["float32"] + WIDTH[dtype]))
     chunk = min(CHUNK_BYTES, 4 * tokens * shape.vocab)
     matrix = 4 * shape.vocab * shape.hidden if _learns_scores(spec, shape) else 0
     return int(chunk * (2 + 2 * WIDTH[dtype] / 4) + tokens * shape.hidden * WIDTH[dtype] + 1.5 * matrix)

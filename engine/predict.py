@@ -166,7 +166,9 @@ class Player:
     def _room(self, member: Member) -> int:
         """Return how many tokens of text the model can read; a soft prompt takes places of its own. 0: no limit."""
         config = getattr(member.model, "active_peft_config", None)
-        prompt = int(config.num_virtual_tokens) if config is not None and config.is_prompt_learning else 0
+        prompt = getattr(config, "num_virtual_tokens", 0) if getattr(config, "is_prompt_learning", False) else 0
+        # Those of our own tuners say it themselves.
+        prompt = int(prompt or getattr(config, "places", 0))
         return self.limit - prompt if self.limit else 0
 
     def _plain(self) -> Member:

@@ -71,6 +71,8 @@ def loop(attempt: Attempt) -> Loop:
         if note:
             attempt.log(note)
         model = spec.method.attach(loaded.model, loaded.shape, loaded.heads)
+        source = attempt.sources.start or (Path(spec.method.start) if spec.method.start else None)
+        spec.method.begin(model, loaded.tokenizer, rows.labels, source)
         precision.keep_trained_in_fp32(model)
         model.to(attempt.device)
     with attempt.stage("prepare", task.preparing):

@@ -33,10 +33,14 @@ __all__ = ["ENVIRONMENT", "Control", "Sources", "main", "run"]
 
 @dataclass(frozen=True)
 class Sources:
-    """Where things lie when not where the spec says: data files, the model's directory, the studio's data folder."""
+    """Where things lie when not where the spec says: data files, the model's directory, the studio's data folder.
+
+    `start` is the folder of the adapter that the method starts from.
+    """
 
     train: Path | None = None
     eval: Path | None = None
+    start: Path | None = None
     model: Path | None = None
     data_dir: Path | None = None
 

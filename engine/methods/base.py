@@ -101,11 +101,24 @@ class Method(BaseModel):
     def initialise(self, model: torch.nn.Module, batches: Iterable[dict[str, torch.Tensor]]) -> None:
         """Set what `attach` added from training batches (mappings of model inputs); most methods do nothing here."""
 
+    def begin(self, model: torch.nn.Module, tokenizer: Any, labels: Sequence[str], source: Path | None = None) -> None:
+        """Set what `attach` added from words, the task's labels or the adapter in `source`; most methods do nothing."""
+
+    @property
+    def start(self) -> str:
+        """The adapter to start from, a folder or, where adapters have ids, its id; empty for none."""
+        return ""
+
     # -- while it trains -------------------------------------------------------------------------------------------
 
     def virtual_tokens(self, shape: ModelShape) -> int:
         """Return how many places of the model's input the method takes for itself; texts must leave them free."""
         return 0
+
+    @property
+    def copies(self) -> int:
+        """How often a row is laid into a batch: once for each member of an ensemble, whose losses are averaged."""
+        return 1
 
     def penalty(self, model: torch.nn.Module) -> torch.Tensor | None:
         """Return what is added to the mean loss of an update, a scalar with gradient; None for nothing."""

@@ -28,6 +28,11 @@ class TunerConfig(PeftConfig):
     layers_to_transform: list[int] | int | None = field(default=None)
     layers_pattern: list[str] | str | None = field(default=None)
 
+    @property
+    def places(self) -> int:
+        """Places of the model's input that the adapter takes for itself."""
+        return 0
+
     def __post_init__(self) -> None:
         """Set the peft type."""
         super().__post_init__()
