@@ -105,7 +105,7 @@ class Method(BaseModel):
         """Set what `attach` added from words, the task's labels or the adapter in `source`; most methods do nothing."""
 
     @property
-    def start(self) -> str:
+    def origin(self) -> str:
         """The adapter to start from, a folder or, where adapters have ids, its id; empty for none."""
         return ""
 

@@ -33,7 +33,7 @@ class PromptTuning(Method):
     length: int = knob(20, ge=1, le=1000, scale="log2", slider=(1, 256), unit="tokens", title="Prompt length", help=(
         "Virtual tokens in front of the text. 20 are plenty for simple tasks; beyond 100 little is gained."))
     init: Literal["vocabulary", "random", "text", "labels"] = knob("vocabulary", title="Start from", help=(
-        "Common words drawn at random, random vectors as spread as words, a text of yours, or the classes' names. Small "
+        "Common words drawn at random, random vectors as spread as words, a text, or the classes' names. Small "
         "models need words."))
     text: str = knob("", title="Text to start from", max_length=4000, shown_if={"init": "text"}, help=(
         "Words whose embeddings the prompt starts from, such as the task in a sentence; repeated when too short."))
@@ -78,7 +78,7 @@ class PromptTuning(Method):
         return 5e-3
 
     @property
-    def start(self) -> str:
+    def origin(self) -> str:
         """The source prompt."""
         return self.start_from
 
