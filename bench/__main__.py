@@ -31,6 +31,7 @@ from bench.report import ROOT, Row
 BENCHES = {
     "classification": "Classification beside plain Trainer + peft",
     "causal_lm": "Causal language models beside plain Trainer + peft",
+    "methods": "What each method costs",
     "start": "Starting",
     "slots": "Two runs at once",
     "web": "Web process",
