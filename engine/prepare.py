@@ -71,7 +71,7 @@ def loop(attempt: Attempt) -> Loop:
         if note:
             attempt.log(note)
         model = spec.method.attach(loaded.model, loaded.shape, loaded.heads)
-        source = attempt.sources.start or (Path(spec.method.start) if spec.method.start else None)
+        source = attempt.sources.start or (Path(spec.method.origin) if spec.method.origin else None)
         spec.method.begin(model, loaded.tokenizer, rows.labels, source)
         precision.keep_trained_in_fp32(model)
         model.to(attempt.device)
