@@ -106,6 +106,7 @@ def _subject(name: str, method: Any, path: Path, task_name: str, batch: dict[str
     labels = ["0", "1"] if task_name == "text_classification" else []
     loaded = models.load(path, task, labels, dtype=torch.float32)
     model: Any = method.attach(loaded.model, loaded.shape, loaded.heads)
+    method.begin(model, loaded.tokenizer, labels, None)
     precision.keep_trained_in_fp32(model)
     if method.needs_data:
         method.initialise(model, [task.inputs(model, batch)])

@@ -90,7 +90,7 @@ def sample(task: str, folder: Path) -> tuple[pa.Table, dict[str, str]]:
                 for i in range(2):
                     archive.writestr(f"{label}/{i}.png", pictures.data(pictures.noise(label, i)))
     elif task in puzzles.MODELS:
-        path = puzzles.write(task, folder, 8)
+        path = puzzles.write(task, folder)
     else:
         path = toys.texts(folder, 8) if task == "text_classification" else toys.talks(folder, 8)
     table = read.read(path)
@@ -117,6 +117,7 @@ def attempt(cell: Cell, base: Path, shape: ModelShape, place: Path, samples: Sam
     loaded = models.load(base, task, labels, dtype=torch.float32, quantization=quantization, shape=shape)
     task.prepare_tokenizer(loaded.tokenizer, roles)
     model: Any = method.attach(loaded.model, loaded.shape, loaded.heads)
+    method.begin(model, loaded.tokenizer, labels, None)
     precision.keep_trained_in_fp32(model)
     room = (shape.max_length or LONGEST) - method.virtual_tokens(shape)
     rows = task.encode(table, roles, loaded.tokenizer, min(LONGEST, room), labels).rows[:4]
