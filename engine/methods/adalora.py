@@ -96,11 +96,15 @@ class Adalora(PeftMethod):
             fan_in_fan_out=fan_in_fan_out(modules))
 
     def attach(self, model: PreTrainedModel, shape: ModelShape, heads: Sequence[str]) -> torch.nn.Module:
-        """Return `model` wrapped by peft; the divisors r₀ stay constant, as peft forgets on a bf16 base."""
+        """Return `model` wrapped by peft; the divisors r₀ are constants, where peft would train them on a bf16 base."""
+        from peft.tuners._buffer_dict import BufferDict
+        from peft.tuners.adalora.layer import AdaLoraLayer
+
         wrapped = super().attach(model, shape, heads)
-        for name, parameter in wrapped.named_parameters():
-            if ".ranknum." in name:
-                parameter.requires_grad_(False)
+        for module in wrapped.modules():
+            if isinstance(module, AdaLoraLayer):
+                constants = {name: value.detach() for name, value in module.ranknum.items()}
+                module.ranknum = BufferDict(constants, persistent=False)  # pyright: ignore[reportAttributeAccessIssue]
         return wrapped
 
     # -- while it trains -------------------------------------------------------------------------------------------

@@ -28,9 +28,9 @@ class C3a(PeftMethod):
         None, title="Block size", help=(
             "Side of a block; it must divide every input and output width. Larger blocks learn less and cost less. "
             "Empty takes the largest up to 256 that fits."))
-    start: Literal["xavier_uniform", "kaiming_uniform", "gaussian", "zero"] = knob(
-        "xavier_uniform", advanced=True, title="Start from", help=(
-            "Random starts change the model a little before training; zero starts as no change."))
+    start: Literal["zero", "xavier_uniform", "kaiming_uniform", "gaussian"] = knob(
+        "zero", advanced=True, title="Start from", help=(
+            "zero starts as no change; random starts change the model a little before training."))
     targets: Targets = targets_knob()
     layers: Layers = layers_knob()
 

@@ -16,8 +16,6 @@ class Hra(PeftMethod):
     name: Literal["hra"] = "hra"
     r: int = knob(8, ge=2, le=512, multiple_of=2, scale="log2", slider=(2, 64), title="Reflections",
                   help="How many reflections are chained; even, so that they start by undoing each other.")
-    orthogonal: bool = knob(False, title="Keep mirrors at right angles",
-                            help="Make the mirrors of a layer orthogonal to each other: steadier, less expressive.")
     targets: Targets = targets_knob()
     layers: Layers = layers_knob()
 
@@ -35,18 +33,12 @@ class Hra(PeftMethod):
         """Return r·d_in."""
         return self.r * module.d_in
 
-    def fault(self, module: Module) -> str | None:
-        """Refuse more orthogonal mirrors than there are directions."""
-        if self.orthogonal and self.r > module.d_in:
-            return f"has {module.d_in} inputs, too few for {self.r} mirrors at right angles."
-        return None
-
     def learning_rate(self, shape: ModelShape, task: str) -> float:
         """Return LoRA's, ten times full fine-tuning's, at which peft's benchmark trained it (1e-4 beside 1e-5)."""
         return times_full(shape, 10)
 
     def config(self, modules: dict[str, Module]) -> Any:
-        """Return peft's config."""
+        """Return peft's config, Gram-Schmidt off: mirrors that start in equal pairs cannot be made orthogonal."""
         from peft import HRAConfig
 
-        return HRAConfig(r=self.r, apply_GS=self.orthogonal, target_modules=list(modules))
+        return HRAConfig(r=self.r, target_modules=list(modules))

@@ -31,7 +31,6 @@ class Ia3(PeftMethod):
         avoid_when="The task is far from what the model knows: factors alone cannot teach it.",
         settings="A learning rate of 3e-3, as in the paper, and more epochs than LoRA.",
         formula="k = l_k ⊙ W_k·x, v = l_v ⊙ W_v·x, h = W_down·(l_ff ⊙ u), only l is trained", mergeable=True)
-    quantized: ClassVar[tuple[str, ...]] = ("int8", "nf4")
 
     def chosen(self, shape: ModelShape) -> list[Module]:
         """Return the key, value and down-projection layers asked for."""
