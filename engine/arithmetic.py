@@ -118,8 +118,12 @@ def hub(updates: Sequence[Update], weights: Sequence[float]) -> Update:
     return Update(torch.as_tensor(down), torch.as_tensor(up))
 
 
+def weighted(tensors: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
+    """Return the weighted sum of equal-shaped tensors, in fp32."""
+    return merge_utils.task_arithmetic([tensor.float() for tensor in tensors], torch.tensor(weights))
+
+
 def mean(tensors: Sequence[torch.Tensor], weights: Sequence[float] | None = None) -> torch.Tensor:
     """Return the mean of equal-shaped tensors, weighted if asked."""
-    shares = torch.tensor(weights or [1.0] * len(tensors), dtype=torch.float32)
-    stacked = torch.stack([tensor.float() for tensor in tensors])
-    return (stacked * merge_utils.reshape_weight_task_tensors(stacked, shares / shares.sum())).sum(0)
+    shares = weights or [1.0] * len(tensors)
+    return weighted(tensors, [share / sum(shares) for share in shares])

@@ -104,7 +104,7 @@ class _Work:
         with torch.no_grad(), random.fork_rng(devices=[]):
             random.manual_seed(chosen.seed)
             tensors, ranks = self._prompts(weights) if chosen.how == "average" else self._updates(weights, chosen)
-            heads = self._heads(chosen)
+            heads = self._heads(weights, chosen)
         return composed.save(self.parents, tensors | heads, ranks, weights, chosen, folder)
 
     def measured(self, model_path: Path, data: Data, task_name: str) -> Composed:
@@ -141,7 +141,9 @@ class _Work:
         start = self.scratch / "start"
         self.write([1.0 / count] * count, start)
         model = bench.attach(start)
-        hub, encoded = Hub(model, self.layers), bench.encode(few, start)
+        mixed = self.parents[0].heads if self.recipe.head_mix == "weighted" else []
+        hub = Hub(model, self.layers, {key: [file[key] for file in self.files] for key in mixed})
+        encoded = bench.encode(few, start)
 
         def loss(weights: list[float]) -> float:
             self.check()
@@ -200,12 +202,14 @@ class _Work:
 
         return {key: mean([file[key] for file in self.files], weights) for key in self.parents[0].prompts}, {}
 
-    def _heads(self, recipe: Recipe) -> dict[str, torch.Tensor]:
-        from engine.arithmetic import mean
+    def _heads(self, weights: list[float], recipe: Recipe) -> dict[str, torch.Tensor]:
+        from engine.arithmetic import mean, weighted
 
-        keys = self.parents[0].heads
-        files = self.files if recipe.heads == "average" else self.files[:1]
-        return {key: mean([file[key] for file in files]) for key in keys}
+        found = {key: [file[key] for file in self.files] for key in self.parents[0].heads}
+        if recipe.head_mix == "weighted":
+            return {key: weighted(values, weights) for key, values in found.items()}
+        count = 1 if recipe.head_mix == "first" else len(self.files)
+        return {key: mean(values[:count]) for key, values in found.items()}
 
 
 def _layers(parents: Sequence[Parent],

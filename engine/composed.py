@@ -102,8 +102,9 @@ def _facts(parents: Sequence[Parent], weights: list[float], recipe: Recipe) -> d
 def _notes(parents: Sequence[Parent], recipe: Recipe, has_head: bool) -> list[str]:
     notes: list[str] = []
     if has_head:
-        notes.append("Its head is the plain mean of the adapters' heads." if recipe.heads == "average" else
-                     f"Its head is that of {parents[0].name}.")
+        notes.append({"average": "Its head is the plain mean of the adapters' heads.",
+                      "weighted": "Its head is the sum of the adapters' heads with the same weights.",
+                      "first": f"Its head is that of {parents[0].name}."}[recipe.head_mix])
     if len({parent.trained.quantization for parent in parents}) > 1:
         notes.append("The adapters were trained on the base in different precisions; the result is meant for the full "
                      "one.")

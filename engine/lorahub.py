@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from engine.arithmetic import Update, hub
+from engine.arithmetic import Update, hub, weighted
 from engine.cma import Search
 from engine.recipe import Recipe, finite
+
+if TYPE_CHECKING:
+    import torch
 
 #: First steps around the start, in weights; the paper's bounds are ±1.5.
 SPREAD = 0.5
@@ -38,8 +41,8 @@ def search(loss: Callable[[list[float]], float], count: int, recipe: Recipe,
     """Return the weights of `count` adapters, within ±bound, with the least loss + penalty · Σ|wᵢ|.
 
     Tried first: no adapter at all (where the paper starts), each alone, and their mean; CMA-ES goes on from the best of
-    these. So the result is never worse, on its examples, than a part or the mean. `on_try` is told each try and the
-    best so far; what it raises ends the search.
+    these, so the result's loss with penalty is never above theirs. `on_try` is told each try and the best so far; what
+    it raises ends the search.
     """
     found = Found(Try(0, [0.0] * count, None, None))
 
@@ -72,9 +75,16 @@ class Hub:
     Its configuration must scale every layer by 1.
     """
 
-    def __init__(self, model: Any, layers: Mapping[str, Sequence[tuple[int, Update]]], name: str = "default") -> None:
-        """`layers` maps a module's name in the base model to (index of the adapter, its update)."""
+    def __init__(self, model: Any, layers: Mapping[str, Sequence[tuple[int, Update]]],
+                 heads: Mapping[str, Sequence[torch.Tensor]], name: str = "default") -> None:
+        """`layers` maps a module's name in the base model to (index of the adapter, its update).
+
+        `heads` maps the saved name of a tensor to what each adapter has there; it is set to their weighted sum.
+        """
         inner = model.get_base_model()
+        wrapped = {key.replace(f".modules_to_save.{name}", ""): value for key, value in model.named_parameters()
+                   if f".modules_to_save.{name}." in key}
+        self._heads = [(wrapped[key], values) for key, values in heads.items()]
         self._layers = [(self._factors(inner.get_submodule(module), name), updates)
                         for module, updates in layers.items()]
 
@@ -84,6 +94,8 @@ class Hub:
             mixed = hub([update for _, update in updates], [weights[i] for i, _ in updates])
             down.data.copy_(mixed.down)
             up.data.copy_(mixed.up)
+        for head, values in self._heads:
+            head.data.copy_(weighted(values, weights))
 
     @staticmethod
     def _factors(layer: Any, name: str) -> tuple[Any, Any]:

@@ -76,8 +76,9 @@ class Recipe(BaseModel):
     rank: Annotated[int, Field(ge=1, le=4096)] | None = knob(
         None, title="Rank", shown_if={"how": list(RANKED)}, scale="log2", slider=(1, 256),
         help="Rank of the result. None: the largest among the adapters.")
-    heads: Literal["average", "first"] = knob("average", title="Task heads", help=(
-        "Heads saved with the adapters: their plain mean, or that of the first adapter."))
+    heads: Literal["auto", "average", "first", "weighted"] = knob("auto", title="Task heads", help=(
+        "Of heads saved with the adapters: their plain mean, the first one's, or their sum with the adapters' weights. "
+        "Auto is the sum for LoraHub, else the mean."))
     examples: int = knob(16, ge=1, le=1000, scale="log2", slider=(1, 256), title="Examples to learn from",
                          shown_if={"how": "lorahub"}, help="Rows of the dataset the weights are found on.")
     evaluations: int = knob(40, ge=4, le=2000, scale="log2", slider=(10, 400), title="Tries",
@@ -98,6 +99,13 @@ class Recipe(BaseModel):
     def way(self) -> Way:
         """The way's card."""
         return WAYS[self.how]
+
+    @property
+    def head_mix(self) -> Literal["average", "first", "weighted"]:
+        """What becomes of the heads."""
+        if self.heads != "auto":
+            return self.heads
+        return "weighted" if self.how == "lorahub" else "average"
 
     @property
     def searches(self) -> bool:

@@ -10,7 +10,7 @@ from db import adapters, datasets, exports, runs
 from db.tables import Adapter, Export
 from db.users import User
 from engine import methods, starter, tasks
-from studio import cards, parts, service, session, shell
+from studio import cards, combine_result, combine_view, parts, service, session, shell
 from studio.pages import Page
 from studio.text import ago, count, esc, metric, percent, plural, short, size
 
@@ -63,7 +63,8 @@ def _name(row: Adapter) -> str:
 
 def _title(row: Adapter) -> str:
     kind = methods.every().get(row.method)
-    return kind.card.title if kind else row.method
+    title = kind.card.title if kind else row.method
+    return f"{title}, combined" if row.composed else title
 
 
 def _task(row: Adapter) -> str:
@@ -125,7 +126,8 @@ def _open(request: gr.Request) -> Any:
 
 def _view(user: User, row: Adapter) -> tuple[Any, ...]:
     trial = [("Try it in the playground", f"/playground?adapter={row.id}")] if tasks.playable(row.task) else []
-    steps = cards.links([*trial, ("Download", f"/download/adapters/{row.id}")])
+    more = [("Combine", f"/combine?adapters={row.id}")] if combine_view.combinable(row) else []
+    steps = cards.links([*trial, ("Download", f"/download/adapters/{row.id}"), *more])
     return _head(row), steps, _numbers(row), _lineage(user, row), {"name": row.name}, *_exports(user, row)
 
 
@@ -137,6 +139,8 @@ def _head(row: Adapter) -> str:
 
 def _numbers(row: Adapter) -> str:
     parameters = row.parameters
+    if row.composed:
+        return combine_result.numbers(row, _best(row))
     share = parameters.get("percent")
     name, value = _best(row)
     return cards.stats([
@@ -170,7 +174,9 @@ def _merged(last: Export | None) -> str:
 
 
 def _lineage(user: User, row: Adapter) -> str:
-    rows = [("Run", _run_link(user, row)), ("Dataset", _dataset_link(user, row)),
+    measured = "Measured on" if row.composed else "Dataset"
+    made = ("Combined by", combine_result.origin(row)) if row.composed else ("Run", _run_link(user, row))
+    rows = [made, (measured, _dataset_link(user, row)),
             ("Dataset sha256", f"<code>{esc(row.dataset_sha256 or '–')}</code>"),
             ("Base model", f'<a href="/models?ref={esc(row.model)}">{esc(row.model)}</a>'),
             ("Base model hash", f"<code>{esc(row.model_hash or '–')}</code>"),
@@ -181,7 +187,7 @@ def _lineage(user: User, row: Adapter) -> str:
     counts = [(name, count(value)) for name, value in row.parameters.items() if isinstance(value, int)]
     names = esc(", ".join(map(str, row.labels)))
     labels = cards.more(f"Labels ({len(row.labels)})", f"<p>{names}</p>") if row.labels else ""
-    return (cards.card("Where it comes from", f'<dl class="ps-facts">{body}</dl>')
+    return (combine_result.lineage(row) + cards.card("Where it comes from", f'<dl class="ps-facts">{body}</dl>')
             + cards.more("Scores and parameters", cards.facts([*pairs, *counts], columns=True)) + labels)
 
 
@@ -191,6 +197,8 @@ def _run_link(user: User, row: Adapter) -> str:
 
 
 def _dataset_link(user: User, row: Adapter) -> str:
+    if row.composed and not row.dataset_id:
+        return "nothing"
     one = parts.found(lambda: datasets.get(user, row.dataset_id or ""))
     return f'<a href="/data?dataset={esc(one.id)}">{esc(one.name)}</a>' if one else "no longer here"
 

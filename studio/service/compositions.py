@@ -13,7 +13,7 @@ from db.users import User
 from engine import parents
 from engine.compose import NeedsExamples
 from engine.errors import Refused
-from engine.recipe import Recipe, parse
+from engine.recipe import WAYS, Recipe, parse
 from worker import client
 
 
@@ -86,3 +86,24 @@ def cancel_composition(user: User, id: str) -> Composition:
     compositions.get(user, id)
     client.cancel("composition", id)
     return compositions.get(user, id)
+
+
+def ways(found: Sequence[Adapter]) -> dict[str, str]:
+    """Return for each way of combining why it cannot combine these adapters; nothing for one that can.
+
+    What holds whatever the way (another base model, other labels) is said by `check` instead.
+    """
+    blobs = Blobs()
+    try:
+        read = parents.read([blobs.local(row.key) for row in found], [row.name for row in found])
+    except Refused:
+        return {}
+    reasons: dict[str, str] = {}
+    for how in WAYS:
+        try:
+            parents.check(read, parse({"how": how}))
+        except (parents.DifferentRanks, parents.NotLora, parents.NotPrompt) as problem:
+            reasons[how] = problem.what
+        except Refused:
+            continue
+    return reasons

@@ -199,17 +199,18 @@ def test_dropping_at_random_is_the_same_for_the_same_seed_only(pair: list[Path],
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-@pytest.mark.parametrize("heads", ["average", "first"])
-def test_heads_are_averaged_or_the_firsts_and_the_notes_say_which(heads: str, pair: list[Path],
-                                                                    tmp_path: Path) -> None:
+@pytest.mark.parametrize("heads", ["average", "first", "weighted"])
+def test_heads_are_averaged_weighted_or_the_firsts_and_the_notes_say_which(heads: str, pair: list[Path],
+                                                                            tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
-    made_ = combine(pair, tmp_path / "out", "cat", heads=heads)
+    made_ = combine(pair, tmp_path / "out", "cat", heads=heads, weights=[0.5, -0.25])
     files = [load_file(folder / "adapter_model.safetensors")["base_model.model.classifier.weight"] for folder in pair]
     found = load_file(made_.folder / "adapter_model.safetensors")["base_model.model.classifier.weight"]
-    expected = (files[0] + files[1]) / 2 if heads == "average" else files[0]
+    expected = {"average": (files[0] + files[1]) / 2, "first": files[0],
+                "weighted": 0.5 * files[0] - 0.25 * files[1]}[heads]
     assert float((found - expected).abs().max()) < 1e-7
-    assert ("plain mean" if heads == "average" else "that of one") in made_.notes[0]
+    assert {"average": "plain mean", "first": "that of one", "weighted": "same weights"}[heads] in made_.notes[0]
     assert made_.parameters["head"] == sum(value.numel() for key, value in load_file(
         made_.folder / "adapter_model.safetensors").items() if "lora_" not in key) > 0
 
