@@ -28,7 +28,7 @@ class C3a(PeftMethod):
         None, title="Block size", help=(
             "Side of a block; it must divide every input and output width. Larger blocks learn less and cost less. "
             "Empty takes the largest up to 256 that fits."))
-    start: Literal["zero", "xavier_uniform", "kaiming_uniform", "gaussian"] = knob(
+    init: Literal["zero", "xavier_uniform", "kaiming_uniform", "gaussian"] = knob(
         "zero", advanced=True, title="Start from", help=(
             "zero starts as no change; random starts change the model a little before training."))
     targets: Targets = targets_knob()
@@ -70,4 +70,4 @@ class C3a(PeftMethod):
         from peft import C3AConfig
 
         return C3AConfig(block_size=self.block([*modules.values()]), target_modules=list(modules),
-                         init_weights=True if self.start == "zero" else self.start)
+                         init_weights=True if self.init == "zero" else self.init)

@@ -18,7 +18,7 @@ class Fourierft(PeftMethod):
                             help="How many a layer learns, each one parameter; at most the entries of its matrix.")
     scaling: float = knob(150.0, gt=0, slider=(1, 500), title="Scaling",
                           help="Strength of the update. Around 150 suits classifiers, 300 large language models.")
-    start: Literal["random", "zero"] = knob("zero", advanced=True, title="Start from", help=(
+    init: Literal["random", "zero"] = knob("zero", advanced=True, title="Start from", help=(
         "zero starts as no change. random is the paper's; below a width of 768 it disturbs the model a lot."))
     seed: int = knob(777, ge=0, le=2**31 - 1, advanced=True, title="Seed of the frequencies",
                      help="Which frequencies are learned is drawn from it.")
@@ -57,4 +57,4 @@ class Fourierft(PeftMethod):
         fewer = {full: n for full, m in modules.items() if (n := self.trained_in(m)) < self.frequencies}
         return FourierFTConfig(
             n_frequency=self.frequencies, scaling=self.scaling, random_loc_seed=self.seed, n_frequency_pattern=fewer,
-            init_weights=self.start == "zero", target_modules=list(modules), fan_in_fan_out=fan_in_fan_out(modules))
+            init_weights=self.init == "zero", target_modules=list(modules), fan_in_fan_out=fan_in_fan_out(modules))
