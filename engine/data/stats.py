@@ -197,11 +197,11 @@ def _labels(table: pa.Table, task: Task, columns: Mapping[str, str]) -> tuple[di
 
 
 def _characters(table: pa.Table, names: Sequence[str]) -> np.ndarray:
-    """Return the characters of each row over the chosen columns of text."""
+    """Return the characters of each row over the chosen columns of text; nothing for images, which have no length."""
+    if any(cells.is_image(table.column(name)) for name in names):
+        return np.zeros(0, dtype=np.int64)
     total = np.zeros(table.num_rows, dtype=np.int64)
     for name in dict.fromkeys(names):
-        if cells.is_image(table.column(name)):
-            continue
         total += np.asarray(pc.fill_null(pc.utf8_length(cells.strings(table.column(name))), 0))
     return total
 

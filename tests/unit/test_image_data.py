@@ -209,6 +209,7 @@ def test_statistics_count_classes_and_images_that_stand_twice(tmp_path: Path) ->
     assert (found.duplicates.count, found.duplicates.conflicting) == (2, 1)
     assert {item["text"] for item in found.duplicates.examples} == {"reddish/again.png", "reddish/1.png"}
     assert found.overlap is not None and found.overlap.count == 8
+    assert found.characters is None
     assert found.model_dump_json()
 
 
