@@ -134,7 +134,8 @@ def _answering(facts: Facts) -> list[str]:
 
 
 def _writing(facts: Facts) -> list[str]:
-    return [f'inputs = tokenizer("Write your text here.", return_tensors="pt"{_cut(facts)})',
+    tensors = f'return_tensors="pt", return_token_type_ids=False{_cut(facts)}'
+    return [f'inputs = tokenizer("Write your text here.", {tensors})',
             "answer = model.generate(**inputs, max_new_tokens=128)[0]",
             "print(tokenizer.decode(answer, skip_special_tokens=True))"]
 

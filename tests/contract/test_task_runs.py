@@ -16,13 +16,18 @@ import toys
 from engine import events as happened
 from engine import finish, tiny
 from engine.attention import set_layout
+from engine.export import readme
 from engine.train import Control, Sources, run
 
 ALONE = """
-import json, sys, torch, transformers
+import json, os, sys, torch, transformers
 from peft import PeftModel
 found = []
-for auto, base, folder, labels, batch in json.loads(sys.argv[1]):
+asked, scripts = json.loads(sys.argv[1])
+for place, code in scripts:
+    os.chdir(place)
+    exec(code, {})
+for auto, base, folder, labels, batch in asked:
     Auto = getattr(transformers, auto)
     extra = {"num_labels": labels} if labels else {}
     if folder.endswith("adapter"):
@@ -76,7 +81,7 @@ def test_every_task_learns_and_is_loaded_by_peft_alone_with_the_same_outputs(
 
     monkeypatch.setattr(finish, "save", remember)
     data = {task: puzzles.write(task, tmp_path) for task in puzzles.MODELS}
-    asked = []
+    asked, scripts = [], []
     for task, model, method in CASES:
         out = tmp_path / f"{task}-{model}-{method}"
         ended = run(puzzles.spec(task, model, data[task], method), out, sources=sources)
@@ -92,9 +97,14 @@ def test_every_task_learns_and_is_loaded_by_peft_alone_with_the_same_outputs(
         auto = puzzles.spec(task, model, data[task]).make_task().auto_class().__name__
         base = tiny.folder(model, sources.data_dir)  # type: ignore[arg-type]
         asked.append((auto, str(base), str(folder), len(facts["labels"]), seen[-1][0]))
-    done = subprocess.run([sys.executable, "-c", ALONE, json.dumps(asked), str(tmp_path / "found.json")],
+        if model in ("bert", "t5"):
+            about = readme.Facts(name=folder.name, kind=folder.name, task=task, base=str(base), local=True,
+                                 labels=tuple(facts["labels"]), max_length=facts["max_length"])
+            scripts.append((str(out), "\n".join([*readme.load_lines(about), *readme.ask_lines(about)])))
+    done = subprocess.run([sys.executable, "-c", ALONE, json.dumps([asked, scripts]), str(tmp_path / "found.json")],
                           capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(scripts) == 6
     there = json.loads((tmp_path / "found.json").read_text())
     for case, found, (_, here) in zip(CASES, there, seen, strict=True):
         assert len(found) == len(here) > 0
