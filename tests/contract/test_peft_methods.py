@@ -46,6 +46,10 @@ CASES: dict[str, dict[str, Any]] = {
     "road": {"name": "road"}, "road of four": {"name": "road", "variant": "road_4", "group_size": 8},
     "vblora": {"name": "vblora", "num_vectors": 20}, "vblora, compact": {
         "name": "vblora", "num_vectors": 20, "vector_length": 8, "topk": 3, "compact": True},
+    "delora": {"name": "delora", "r": 4}, "hira": {"name": "hira", "r": 4},
+    "psoft": {"name": "psoft", "r": 8},
+    "psoft, any matrix": {"name": "psoft", "r": 4, "orthogonal": False, "stretch": False},
+    "waveft": {"name": "waveft"}, "waveft, smooth": {"name": "waveft", "coefficients": 60, "wavelet": "sym2"},
     "ln_tuning": {"name": "ln_tuning"}, "ln_tuning of the first block": {"name": "ln_tuning", "layers": [0]},
     "trainable_tokens": {"name": "trainable_tokens", "tokens": [17, 5, 9, 5]},
 }
@@ -53,7 +57,7 @@ MODELS = {"bert": "text_classification", "distilbert": "text_classification", "g
 #: Methods that by their paper start away from the base, here only when asked to.
 NOISY = {"fourierft from noise", "c3a of 8 from noise", "vblora", "vblora, compact"}
 #: What cannot be trained on GPT-2, whose weights are stored transposed.
-UPRIGHT = {"loha", "lokr", "oft", "boft", "hra", "c3a", "miss", "shira", "road"}
+UPRIGHT = {"loha", "lokr", "oft", "boft", "hra", "c3a", "miss", "shira", "road", "delora", "psoft"}
 IDS = torch.tensor([[5, 9, 17, 33, 60, 21]])
 
 
@@ -211,6 +215,7 @@ def method(settings: dict[str, Any]) -> PeftMethod:
     ({"name": "gralora", "r": 12, "k": 3}, "llama", None, "3 even parts"),
     ({"name": "vblora", "vector_length": 64}, "llama", None, "do not fill"),
     ({"name": "vblora", "num_vectors": 2, "topk": 3}, "llama", None, "cannot be mixed"),
+    ({"name": "psoft", "r": 20}, "llama", None, "has 16 main directions"),
     ({"name": "lokr", "factor": 0}, "llama", None, "no blocks"),
     ({"name": "loha"}, "llama", "nf4", "4 bits (nf4)"), ({"name": "gralora"}, "llama", "int8", "8 bits (int8)"),
     ({"name": "trainable_tokens"}, "llama", None, "No token is chosen"),
