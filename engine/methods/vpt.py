@@ -33,7 +33,7 @@ class Vpt(Method):
         paper="Jia et al., 2022", url="https://arxiv.org/abs/2203.12119",
         use_when="Images, a good vision transformer, and little data for each of many tasks.",
         avoid_when="Windowed or convolutional models (Swin, ConvNeXt), or when every image must be fast: more tokens.",
-        settings="Deep, 10 to 50 tokens, a learning rate around 5e-3, many epochs; try several lengths.",
+        settings="Deep, 10 to 50 tokens, a learning rate of 1e-3 to 5e-3, many epochs; try several lengths.",
         formula="[x₁, _, E₁] = B₁(x₀, P₀, E₀), …; deep: new P in every block, L·n·d numbers; shallow: n·d")
 
     def pieces(self, shape: ModelShape) -> list[Piece]:
@@ -58,8 +58,8 @@ class Vpt(Method):
         return []
 
     def learning_rate(self, shape: ModelShape, task: str) -> float:
-        """Return the usual rate of prompts, which start small and stand alone against a frozen model."""
-        return 5e-3
+        """Return the usual rate of soft prompts, which start small beside a frozen model."""
+        return 2e-3
 
     def attach(self, model: PreTrainedModel, shape: ModelShape, heads: Sequence[str]) -> torch.nn.Module:
         """Return `model` wrapped by peft, with prompts in its blocks and `heads` trained whole."""
