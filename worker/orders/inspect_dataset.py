@@ -61,7 +61,8 @@ def _count(order: dict[str, Any], table: Any, task_name: str, chosen: dict[str, 
         return None, [Finding(level="error", kind="columns_not_recognised", what="No column of texts was found.",
                               try_this="Check the file, or say which column plays which part.").model_dump(mode="json")]
     evaluation = pq.read_table(order["eval_parquet"], memory_map=True) if order.get("eval_parquet") else None
-    tokenizer = _tokenizer(order.get("model"), line)
+    # Images have no length in tokens.
+    tokenizer = _tokenizer(order.get("model"), line) if tasks.get(task_name).reads == "text" else None
     try:
         task = tasks.get(task_name)(**options)
         findings = [plain(finding) for finding in task.check(table, chosen, evaluation)]
