@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,13 +17,52 @@ PACKED = "studio_packed"
 #: backward pass is 2-8 times slower there.
 EAGER_BF16 = 1024
 
+
+@dataclass
+class Prefix:
+    """Keys and values, (1, key heads, n, head size), that stand in front of those of every sequence.
+
+    `seen` (batch, tokens) marks the places that see them; None when all do.
+    """
+
+    key: torch.Tensor
+    value: torch.Tensor
+    seen: torch.Tensor | None = None
+
+    def before(self, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return keys and values (rows, key heads, n + length, head size)."""
+        one, two = (torch.cat([front.expand(len(own), -1, -1, -1), own], dim=2)
+                    for front, own in ((self.key, key), (self.value, value)))
+        return one, two
+
+    def bias(self, bias: torch.Tensor | None, like: torch.Tensor, start: int, rows: int,
+             length: int) -> torch.Tensor | None:
+        """Return what is added to the scores of a block whose first place is `start`, `bias` being that without it."""
+        count = self.key.shape[2]
+        if self.seen is None:
+            return None if bias is None else F.pad(bias, (count, 0))
+        seen = self.seen if _layout is None else self.seen[0, start:start + rows * length].view(rows, length)
+        front = _blocked(seen[:, None, :, None].expand(-1, -1, -1, count), like.dtype)
+        rest = like.new_zeros(1, 1, 1, length) if bias is None else bias
+        return torch.cat([front, rest.expand(rows, -1, length, -1)], dim=-1)
+
+
 _layout: Layout | None = None
+_answers: torch.Tensor | None = None
 
 
-def set_layout(layout: Layout | None) -> None:
-    """Tell `packed` where the sequences of the coming forward pass (and its recomputation) lie."""
-    global _layout
-    _layout = layout
+def set_layout(layout: Layout | None, answers: torch.Tensor | None = None) -> None:
+    """Tell `packed` where the sequences of the coming forward pass (and its recomputation) lie.
+
+    `answers` (batch, tokens) marks the places from which a token of an answer is predicted; None when nobody knows.
+    """
+    global _layout, _answers
+    _layout, _answers = layout, answers
+
+
+def answers() -> torch.Tensor | None:
+    """Return the places of the forward pass under way from which answers are predicted, (batch, tokens), if known."""
+    return _answers
 
 
 def layout() -> Layout | None:
@@ -40,12 +80,11 @@ def register() -> None:
 def packed(module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
            attention_mask: torch.Tensor | None, dropout: float = 0.0, scaling: float | None = None,
            is_causal: bool | None = None, sliding_window: int | None = None,
-           prefix: tuple[torch.Tensor, torch.Tensor] | None = None, **kwargs: Any) -> tuple[torch.Tensor, None]:
+           prefix: Prefix | None = None, **kwargs: Any) -> tuple[torch.Tensor, None]:
     """Attend within each sequence of a flattened batch; tensors are (1, heads, tokens, head size).
 
-    `prefix` holds keys and values (1, key heads, n, head size) that stand in front of those of every sequence and are
-    seen by all of it. Blocks of like length are views, so nothing is copied without one. Raises ValueError for what it
-    cannot do (masks, soft caps, sinks), so that nothing is silently left out.
+    `prefix` stands in front of every sequence. Blocks of like length are views, so nothing is copied without one.
+    Raises ValueError for what it cannot do (masks, soft caps, sinks), so that nothing is silently left out.
     """
     if kwargs.get("softcap") is not None or kwargs.get("s_aux") is not None or attention_mask is not None:
         raise ValueError("packed attention knows neither masks, soft caps nor sinks")
@@ -60,10 +99,9 @@ def packed(module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, valu
             out = _attend(*parts, bias=bias, causal=causal, scaling=scaling, dropout=dropout)
         else:
             bias = _triangle(length, query) if causal and bias is None else bias
-            bias = None if bias is None else F.pad(bias, (prefix[0].shape[2], 0))
-            keys, values = (torch.cat([front.expand(rows, -1, -1, -1), own], dim=2)
-                            for front, own in zip(prefix, parts[1:], strict=True))
-            out = _attend(parts[0], keys, values, bias=bias, causal=False, scaling=scaling, dropout=dropout)
+            key_values = prefix.before(parts[1], parts[2])
+            out = _attend(parts[0], *key_values, bias=prefix.bias(bias, query, start, rows, length), causal=False,
+                          scaling=scaling, dropout=dropout)
         found.append(out.transpose(1, 2).reshape(1, rows * length, out.shape[1], out.shape[3]))
         start += rows * length
     if _layout is not None and start < query.shape[2]:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from db import datasets, leases
+from db import adapters, datasets, leases
 from db.blobs import Blobs
 from db.errors import LeaseLost, NotFound
 from db.leases import Claimed
@@ -39,6 +39,13 @@ class DatasetUnready(DataError):
 
     kind = "dataset_unready"
     try_this = "Wait until it is read, or upload it again, then resume the run."
+
+
+class SourceMissing(DataError):
+    """The adapter {adapter} that this run starts from is not there."""
+
+    kind = "source_missing"
+    try_this = "Choose one of your adapters, or start without one."
 
 
 class Attempt:
@@ -119,8 +126,8 @@ class Attempt:
         train = self._rows(claimed.dataset_id or spec["data"]["train"])
         wanted = claimed.eval_dataset_id or spec["data"].get("eval")
         return {"kind": "train", "spec": spec, "out": str(self.folder), "train": str(train),
-                "eval": str(self._rows(wanted)) if wanted else None, "data_dir": str(self._settings.data_dir),
-                "checkpoint_dirs": [str(path) for path in self._earlier()],
+                "eval": str(self._rows(wanted)) if wanted else None, "start": self._start(),
+                "data_dir": str(self._settings.data_dir), "checkpoint_dirs": [str(path) for path in self._earlier()],
                 "device": None if self.card is not None else "cpu", "orphan_seconds": self._settings.orphan_seconds}
 
     def _rows(self, dataset_id: str) -> Path:
@@ -131,6 +138,16 @@ class Attempt:
             return self._blobs.local(row.parquet_key)
         except NotFound as error:
             raise DatasetUnready(dataset_id, problem=error.what) from error
+
+    def _start(self) -> str | None:
+        """Return the folder of the adapter that the method starts from; never a path somebody wrote into the spec."""
+        wanted = self.claimed.spec["method"].get("start_from")
+        if not wanted:
+            return None
+        try:
+            return str(self._blobs.local(adapters.get(self.claimed.owner, wanted).key))
+        except NotFound as error:
+            raise SourceMissing("method.start_from", adapter=wanted) from error
 
     def _earlier(self) -> list[Path]:
         """Return the checkpoint folders of earlier attempts, the newest attempt first."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from engine.errors import SpecError
 from engine.methods import _own
 from engine.methods.base import Piece
 from engine.shape import ModelShape, Module
@@ -13,7 +15,16 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+#: Words are drawn from the first of the vocabulary, which are the most common ones.
+COMMON = 5000
 Sides = Literal["both", "encoder", "decoder"]
+
+
+class PrefixMismatch(SpecError):
+    """The adapter in '{folder}' has no prefix of {tokens} tokens, {width} wide, for each attention of this model."""
+
+    kind = "prefix_mismatch"
+    try_this = "Choose an adapter of the same method, base model and length."
 
 
 def attentions(shape: ModelShape, sides: Sides = "both") -> list[Module]:
@@ -74,13 +85,56 @@ def obstacles(shape: ModelShape, sides: Sides) -> list[str]:
 
 
 def attach(model: PreTrainedModel, shape: ModelShape, heads: Sequence[str], sides: Sides, tokens: int,
-           hidden: int) -> torch.nn.Module:
+           hidden: int, infix: bool = False) -> torch.nn.Module:
     """Return `model` wrapped by peft, with `tokens` more keys and values at each attention of these sides."""
     from engine.tuners.prefix import PrefixConfig
 
     found = attentions(shape, sides)
     return _own.attach(model, PrefixConfig, found, heads, num_tokens=tokens, width=found[0].d_out, hidden=hidden,
-                       embedding=shape.hidden if hidden else 0)
+                       infix=infix, embedding=shape.hidden if hidden else 0)
+
+
+def start_from(model: Any, folder: Path) -> None:
+    """Set the prefixes to those saved in an adapter's folder, heads excluded; raises PrefixMismatch."""
+    import torch
+    from safetensors.torch import load_file
+
+    path, found = folder / "adapter_model.safetensors", 0
+    saved = load_file(path) if path.is_file() else {}
+    with torch.no_grad():
+        for name, layer in model.named_modules():
+            if not hasattr(layer, "prefix_key"):
+                continue
+            key, value = (saved.get(f"{name}.{kind}") for kind in ("prefix_key", "prefix_value"))
+            own = layer.prefix_key["default"]
+            if key is None or value is None or key.shape != own.shape:
+                raise PrefixMismatch("method.start_from", folder=folder.name, tokens=own.shape[0], width=own.shape[1])
+            layer.keep("default", key, value)
+            found += 1
+    if not found:
+        raise PrefixMismatch("method.start_from", folder=folder.name, tokens=0, width=0)
+
+
+def start_from_words(model: Any, special: Sequence[int]) -> None:
+    """Set the prefixes to the keys and values that common words drawn at random have in each attention.
+
+    Where a decoder looks at its encoder, they are those of the encoder's words.
+    """
+    import torch
+
+    base = model.get_base_model()
+    size = min(base.get_input_embeddings().weight.shape[0], COMMON)
+    known = torch.tensor([i for i in range(size) if i not in set(special)])
+    layers = model.base_model.layers()
+    count = model.peft_config["default"].num_tokens
+    drawn = known[torch.randint(len(known), (1, count))].to(base.device)
+    given = {"input_ids": drawn} | ({"decoder_input_ids": drawn} if hasattr(base.base_model, "decoder") and
+                                    base.config.is_encoder_decoder else {})
+    with torch.no_grad(), model.base_model.recording():
+        base.base_model.eval()(**given)
+        for layer in layers:
+            key, value = (states[0].transpose(0, 1).flatten(1) for states in layer.recorded)
+            layer.keep("default", key, value)
 
 
 def flatten(model: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from engine.knobs import knob
 from engine.methods import _prefix
@@ -27,6 +27,13 @@ class PTuningV2(Method):
     hidden: int = knob(512, ge=1, le=8192, scale="log2", advanced=True, title="Width of the MLP",
                        shown_if={"reparameterize": True}, help="Hidden width of that network.")
 
+    init: Literal["vocabulary", "random"] = knob("vocabulary", advanced=True, title="Start from",
+                                                 shown_if={"reparameterize": False}, help=(
+        "What common words, drawn at random, are to each layer, or small random numbers."))
+    start_from: str = knob("", advanced=True, max_length=1000, title="Source prompts", help=(
+        "An adapter of P-tuning v2 with the same length to start from, such as one trained on several datasets in one: "
+        "its folder, or its id in the studio. Its head is not taken over."))
+
     card: ClassVar[Card] = Card(
         title="P-tuning v2", family="soft prompt", order=81,
         summary="Prompts at every layer and a linear head: matches full fine-tuning where prompt tuning falls behind.",
@@ -47,15 +54,30 @@ class PTuningV2(Method):
 
     def obstacles(self, shape: ModelShape, task: str, quantization: str | None) -> list[str]:
         """Return why nothing can be put in front of the keys of this model."""
-        return _prefix.obstacles(shape, "both")
+        reasons = _prefix.obstacles(shape, "both")
+        if self.start_from and self.reparameterize:
+            reasons.append("Prompts learned through an MLP cannot start from others.")
+        return reasons
 
     def learning_rate(self, shape: ModelShape, task: str) -> float:
         """Return 5e-3: the paper's runs take 5e-3 to 1e-2."""
         return 5e-3
 
+    @property
+    def start(self) -> str:
+        """The source prompts."""
+        return self.start_from
+
     def attach(self, model: PreTrainedModel, shape: ModelShape, heads: Sequence[str]) -> torch.nn.Module:
         """Return `model` wrapped by peft, with prompts at every attention."""
         return _prefix.attach(model, shape, heads, "both", self.length, self.width)
+
+    def begin(self, model: Any, tokenizer: Any, labels: Sequence[str], source: Path | None = None) -> None:
+        """Set the prompts to those of the source, or to words; raises PrefixMismatch."""
+        if source is not None:
+            _prefix.start_from(model, source)
+        elif self.init == "vocabulary" and not self.reparameterize and hasattr(tokenizer, "all_special_ids"):
+            _prefix.start_from_words(model, tokenizer.all_special_ids)
 
     def conclude(self, model: torch.nn.Module) -> bool:
         """Replace the MLP, where there is one, by what it gives, which changes no output."""

@@ -128,7 +128,7 @@ class CausalLM(Task):
             return self.token_losses(model, batch)[0].sum()
         targets = batch["targets"].reshape(-1)
         places = (targets != -100).nonzero().squeeze(-1)
-        set_layout(batch.get("layout"))
+        set_layout(batch.get("layout"), batch["targets"] != -100)
         inputs = {name: value for name, value in batch.items() if name not in ("targets", "layout")}
         return heads.summed_loss(parts, inputs, places, targets[places])
 
@@ -165,7 +165,7 @@ class CausalLM(Task):
         targets = batch["targets"].reshape(-1)
         places = (targets != -100).nonzero().squeeze(-1)
         inputs = {name: value for name, value in batch.items() if name not in ("targets", "layout")}
-        set_layout(batch.get("layout"))
+        set_layout(batch.get("layout"), batch["targets"] != -100)
         parts = getattr(model, "studio_head", None)
         if parts is not None and not torch.is_grad_enabled():
             return heads.losses(parts, inputs, places, targets[places]), places

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
 
@@ -30,7 +32,8 @@ class AttentionClosed(ModelError):
 class PrefixConfig(base.TunerConfig):
     """How many virtual tokens each attention gets; `width` is that of its keys, `embedding` and `hidden` the MLP's.
 
-    `hidden` 0 means that keys and values are learned as they are; so is every adapter that was saved.
+    `hidden` 0 means that keys and values are learned as they are; so is every adapter that was saved. An `infix` stands
+    between a text and its answer: only the places from which the answer is predicted see it.
     """
 
     kind: ClassVar[str] = "prefix"
@@ -39,6 +42,7 @@ class PrefixConfig(base.TunerConfig):
     width: int = field(default=0)
     hidden: int = field(default=0)
     embedding: int = field(default=0)
+    infix: bool = field(default=False)
 
 
 @dataclass
@@ -53,6 +57,7 @@ class Given:
     implementation: str
     used: bool = False
     record: bool = False
+    infix: bool = False
 
 
 class PrefixLayer(base.TunerLayer):
@@ -63,6 +68,9 @@ class PrefixLayer(base.TunerLayer):
     """
 
     adapter_layer_names: tuple[str, ...] = ("prefix_key", "prefix_value", "prefix_weight", "prefix_bias")
+    #: While set, there is no prefix, and `recorded` is the text's keys and values, (batch, heads, tokens, size).
+    recording: bool = False
+    recorded: tuple[torch.Tensor | None, torch.Tensor | None] = (None, None)
 
     def build(self, adapter_name: str, config: Any) -> None:
         """Start from small random keys and values, or from a random last layer."""
@@ -99,18 +107,17 @@ class PrefixLayer(base.TunerLayer):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Attend with the prefixes of all active adapters in front; raises AttentionClosed."""
         names = self.active()
+        if self.recording:
+            given = Given(None, None, "", record=True)
+            found = self._under(given, *args, **kwargs)
+            self.recorded = given.key, given.value
+            return found
         if not names:
             return self.base_layer(*args, **kwargs)
         states = [self.states(name) for name in names]
         keys, values = ([pair[i] for pair in states] for i in (0, 1))
-        return self._under(Given(torch.cat(keys), torch.cat(values), ""), *args, **kwargs)
-
-    def record(self, *args: Any, **kwargs: Any) -> tuple[Any, torch.Tensor, torch.Tensor]:
-        """Compute without a prefix; return the output and the text's keys and values, (batch, heads, tokens, size)."""
-        given = Given(None, None, "", record=True)
-        found = self._under(given, *args, **kwargs)
-        assert given.key is not None and given.value is not None
-        return found, given.key, given.value
+        infix = any(self.settings[name].infix for name in names)
+        return self._under(Given(torch.cat(keys), torch.cat(values), "", infix=infix), *args, **kwargs)
 
     def _under(self, given: Given, *args: Any, **kwargs: Any) -> Any:
         """Run the attention with `attend` in place of its way of attending."""
@@ -132,7 +139,7 @@ def attend(module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Ten
            attention_mask: torch.Tensor | None, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Attend as the model would, with the prefix in front of keys and values (batch, heads, tokens, size).
 
-    Every query sees all of the prefix, whatever its place, mask and sliding window.
+    Every query sees all of the prefix, whatever its place, mask and sliding window; of an infix, see `_seen`.
     """
     given: Given = module.studio_prefix
     given.used = True
@@ -141,20 +148,41 @@ def attend(module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Ten
         given.key, given.value = key, value
         return usual(module, query, key, value, attention_mask, **kwargs)
     assert given.key is not None and given.value is not None
-    prefix = _by_head(given.key, key), _by_head(given.value, value)
+    prefix = attention.Prefix(_by_head(given.key, key), _by_head(given.value, value),
+                              _seen(query) if given.infix else None)
     if given.implementation == attention.PACKED:
         return usual(module, query, key, value, attention_mask, prefix=prefix, **kwargs)
-    count = len(given.key)
-    if attention_mask is None and given.implementation != "eager" and query.shape[2] > 1 and _causal(module, kwargs):
-        places = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device)
-        attention_mask = places.tril(key.shape[2] - query.shape[2])[None, None]
-    key, value = (torch.cat([front.expand(len(own), -1, -1, -1), own], dim=2)
-                  for front, own in zip(prefix, (key, value), strict=True))
+    count, length = len(given.key), query.shape[2]
+    if attention_mask is None and given.implementation != "eager" and length > 1 and _causal(module, kwargs):
+        places = torch.ones(length, key.shape[2], dtype=torch.bool, device=query.device)
+        attention_mask = places.tril(key.shape[2] - length)[None, None]
     if attention_mask is not None:
         attention_mask = F.pad(attention_mask, (count, 0), value=attention_mask.dtype == torch.bool)
+        if prefix.seen is not None:
+            attention_mask = _hidden(attention_mask, prefix.seen, count)
     if kwargs.get("position_bias") is not None:
         kwargs["position_bias"] = F.pad(kwargs["position_bias"], (count, 0))
-    return usual(module, query, key, value, attention_mask, **kwargs)
+    return usual(module, query, *prefix.before(key, value), attention_mask, **kwargs)
+
+
+def _seen(query: torch.Tensor) -> torch.Tensor:
+    """Return the places that see an infix, (batch, tokens): those that predict answers, else the last alone."""
+    rows, length = query.shape[0], query.shape[2]
+    known = attention.answers()
+    if known is not None and known.shape == (rows, length):
+        return known
+    return (torch.arange(length, device=query.device) == length - 1).expand(rows, -1)
+
+
+def _hidden(mask: torch.Tensor, seen: torch.Tensor, count: int) -> torch.Tensor:
+    """Return a mask (batch, 1, tokens, keys) whose first `count` keys only the `seen` places see."""
+    rows, length = seen.shape
+    mask = mask.expand(rows, -1, length, -1)
+    front = seen[:, None, :, None].expand(-1, mask.shape[1], -1, count)
+    if mask.dtype != torch.bool:
+        front = torch.zeros(front.shape, dtype=mask.dtype, device=mask.device).masked_fill(
+            ~front, torch.finfo(mask.dtype).min)
+    return torch.cat([front, mask[..., count:]], dim=-1)
 
 
 def _by_head(states: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -204,6 +232,17 @@ class PrefixModel(base.TunerModel):
     def layers(self) -> list[PrefixLayer]:
         """Return the wrapped attention modules."""
         return [module for module in self.model.modules() if isinstance(module, PrefixLayer)]
+
+    @contextmanager
+    def recording(self) -> Generator[None, None, None]:
+        """Let each attention note the keys and values of what the model reads, and use no prefix meanwhile."""
+        for layer in self.layers():
+            layer.recording = True
+        try:
+            yield
+        finally:
+            for layer in self.layers():
+                layer.recording, layer.recorded = False, (None, None)
 
     def flatten(self, adapter_name: str) -> bool:
         """Replace an adapter's MLP by the keys and values it gives; False when it has none."""
