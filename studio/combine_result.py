@@ -60,7 +60,7 @@ def _result(row: Composition) -> str:
     gone = "" if row.adapter_id else cards.note("The adapter was deleted since.", "muted")
     rank = [("Rank", result["rank"])] if result["rank"] else []
     facts = cards.facts([("Way", WAYS[row.recipe["how"]].title), *rank])
-    return cards.card(row.name, facts, comparison(result, row.parents), notes, gone, actions=actions)
+    return cards.card(row.name, facts, notes, comparison(result, row.parents), gone, actions=actions)
 
 
 def comparison(result: Mapping[str, Any], parents: Sequence[Mapping[str, Any]]) -> str:
@@ -128,7 +128,7 @@ def lineage(row: Adapter) -> str:
     if not row.composed:
         return ""
     notes = "".join(f"<p>{esc(note)}</p>" for note in row.composed.get("notes", []))
-    return cards.card("Combined of", comparison(row.composed, row.parents), notes)
+    return cards.card("Combined of", notes, comparison(row.composed, row.parents))
 
 
 def origin(row: Adapter) -> str:

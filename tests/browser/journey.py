@@ -22,6 +22,7 @@ PAGES = {
     "/runs": "#runs-list .ps-table, #runs-list .ps-empty",
     "/compare": "#compare-table .ps-table, #compare-table .ps-empty",
     "/adapters": "#adapters-list .ps-table, #adapters-list .ps-empty",
+    "/combine": "#combine-verdict .ps-note, #combine-empty .ps-empty",
     "/playground": "#playground-ask:visible, #playground-send:visible, #playground-empty .ps-empty",
     "/settings": "#settings-checks li, #settings-checks tr, #settings-checks .ps-note",
 }

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rig import Rig, studio, until
 
-from db import adapters, compositions, datasets, exports, models
+from db import adapters, datasets, exports, models
 from worker import client
 
 pytestmark = pytest.mark.shared
@@ -119,65 +119,3 @@ def test_adapter_is_packed_and_merged_into_zips(rig: Rig) -> None:
         assert [one.name for one in path.parent.iterdir()] == [path.name], "nothing else is left lying about"
     assert {"adapter_config.json", "adapter_model.safetensors", "README.md", "spec.json"} <= names["zip"]
     assert "model.safetensors" in names["merge"] and "adapter_config.json" not in names["merge"]
-
-
-def test_adapters_are_combined_measured_packed_and_answer_like_trained_ones(rig: Rig) -> None:
-    from engine.recipe import Recipe
-    from studio import service
-
-    pair = [adapters.of_run(rig.user, rig.ended(rig.train(name=name, seed=seed)).id)
-            for name, seed in (("left", 1), ("right", 2))]
-    ids = [one.id for one in pair if one is not None]
-    datasets.update(rig.user, rig.dataset, columns={"text": "text", "label": "label"}, task="text_classification")
-    made = service.compose(rig.user, ids, Recipe(how="lorahub", examples=20, evaluations=8), dataset_id=rig.dataset)
-    row = settled(rig, compositions, made.id)
-    assert row.state == "ready", row.error
-    assert row.result is not None and len(row.result["tries"]) == 8
-    adapter = adapters.get(rig.user, row.adapter_id)
-    assert [parent["id"] for parent in adapter.parents] == ids and adapter.composed["way"] == "LoraHub"
-    assert [parent["weight"] for parent in adapter.parents] == row.result["weights"]
-    assert adapter.metrics == row.result["comparison"][-1]["metrics"] and adapter.dataset_id == rig.dataset
-    assert sorted(path.name for path in (rig.folder / adapter.key).parent.iterdir()) == [
-        "adapter", "environment.json", "result.json", "spec.json"]
-    packed = service.export(rig.user, adapter.id, "zip")
-    path = rig.folder / settled(rig, exports, packed.id).path
-    with zipfile.ZipFile(path) as archive:
-        readme = next(name for name in archive.namelist() if name.endswith("README.md"))
-        assert "combined (LoraHub) of left (" in archive.read(readme).decode()
-    asked = service.ask(rig.user, {"adapters": [*ids, adapter.id], "rows": [{"text": "What is a city ?"}]})
-    answers = service.answer(rig.user, asked.id).result["answers"]
-    assert len(answers) == 3 and all(sum(one[0]["probabilities"].values()) == pytest.approx(1) for one in answers)
-    service.delete_adapter(rig.user, adapter.id)
-    assert not (rig.folder / "composed" / made.id).exists()
-
-
-def test_a_combination_is_cancelled_while_it_searches_and_leaves_nothing(rig: Rig) -> None:
-    from engine.recipe import Recipe
-    from studio import service
-
-    ids = [row.id for row in adapters.find(rig.user) if row.method == "lora"][:2]
-    made = service.compose(rig.user, ids, Recipe(how="lorahub", examples=100, evaluations=2000),
-                           dataset_id=rig.dataset)
-    until(lambda: compositions.get(rig.user, made.id).live.get("points"), 60, rig.tail)
-    live = compositions.get(rig.user, made.id).live
-    assert live["text"] == "Finding weights" and live["of"] == 2000 and len(live["weights"]) == 2
-    service.cancel_composition(rig.user, made.id)
-    row = settled(rig, compositions, made.id)
-    assert row.state == "cancelled" and row.adapter_id is None
-    assert not (rig.folder / "composed" / made.id).exists()
-
-
-def test_what_does_not_fit_is_refused_before_anything_is_queued(rig: Rig) -> None:
-    from engine.compose import NeedsExamples
-    from engine.parents import TooFew
-    from engine.recipe import Recipe
-    from studio import service
-    from studio.service.compositions import AdapterTwice
-
-    first, other = [row.id for row in adapters.find(rig.user) if row.method == "lora"][:2]
-    before = len(compositions.find(rig.user))
-    for ids, recipe, kind in (([first], Recipe(), TooFew), ([first, first], Recipe(), AdapterTwice),
-                              ([first, other], Recipe(how="lorahub"), NeedsExamples)):
-        with pytest.raises(kind):
-            service.compose(rig.user, ids, recipe)
-    assert len(compositions.find(rig.user)) == before
