@@ -1,4 +1,4 @@
-"""Exports: files made from an adapter, such as a zip or a merged model."""
+"""Exports: files made from an adapter, such as a zip, a merged model, or what was found by looking into it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from db.users import User
 
 
 @retried
-def create(user: User, adapter_id: str, kind: Literal["merge", "zip"]) -> Export:
+def create(user: User, adapter_id: str, kind: Literal["merge", "zip", "insight"]) -> Export:
     """Queue an export, or return the one of that adapter and kind that is under way or ready; raises NotFound."""
     with database().write() as session:
         rows.one(session, Adapter, user, adapter_id, lock=True)

@@ -252,7 +252,7 @@ class Adapter(Owned, Base):
 
 
 class Export(Owned, Base):
-    """A file made from an adapter. `kind`: merge or zip. `state`: queued, running, ready, failed, cancelled."""
+    """A file made from an adapter. `kind`: merge, zip, insight. `state`: queued, running, ready, failed, cancelled."""
 
     __tablename__ = "exports"
     noun, prefix = "export", "ex"

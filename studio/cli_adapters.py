@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from engine.errors import Refused
-from studio import cli_compose, cli_help
+from studio import cli_compose, cli_help, cli_insight
 from studio import cli_print as out
 from studio.cli_print import Json
 
@@ -177,3 +177,4 @@ def _answers(shown: dict[str, Any], names: list[str]) -> None:
 
 
 cli_compose.add_to(app)
+cli_insight.add_to(app)

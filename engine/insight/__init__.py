@@ -125,7 +125,9 @@ def _rows(attempt: Attempt) -> Iterable[dict[str, Any]]:
     parts = attempt.parts
     for row in (parts.eval.rows if parts.eval is not None else [])[:ROWS]:
         batch = parts.task.collate([row], parts.pad_id, packed=False)
-        yield parts.task.inputs(parts.model, to_device(batch, parts.device))
+        inputs = parts.task.inputs(parts.model, to_device(batch, parts.device))
+        # One row has no padding to hide, and attention for packed rows takes no mask.
+        yield {name: value for name, value in inputs.items() if name != "attention_mask"}
 
 
 def write(found: Insight, folder: Path) -> None:

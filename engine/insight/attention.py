@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from engine import attention as packed
 from engine.insight.places import Places
 from engine.insight.report import Lines, Section, Series, digits
 from engine.insight.store import Clock
@@ -90,6 +91,7 @@ def sections(model: Any, rows: Iterable[Mapping[str, Any]], places: Places, cloc
     if not found.names:
         return []
     measured = 0
+    packed.set_layout(None)
     with torch.inference_mode(), _measured(found):
         for row in rows:
             if clock.over:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from statistics import fmean
 
 from engine.breakdown import GROUPS, REST, group
-from engine.insight.report import Heat, Number, digits
+from engine.insight.report import Heat, digits
 from engine.shape import ModelShape, Module
 
 #: Column of what lies outside the blocks.
@@ -44,7 +44,7 @@ class Places:
         return _last_word(name), int(number[1]) if number else None
 
     def heat(self, title: str, values: Mapping[str, float | None], *, percent: bool = False,
-             say: Callable[[float], str] | None = None, high: Number = None) -> Heat:
+             say: Callable[[float], str] | None = None) -> Heat:
         """Return a map of kind by layer from one number for each module; where a cell has several, of their mean."""
         cells: dict[tuple[str, int | None], list[float]] = {}
         for name, value in values.items():
@@ -58,7 +58,7 @@ class Places:
         means = [[fmean(found) if (found := cells.get((kind, layer))) else None for layer in layers] for kind in rows]
         return Heat(title=title, rows=rows, columns=[OUTSIDE if layer is None else str(layer + 1) for layer in layers],
                     values=[[digits(value) for value in line] for line in means],
-                    texts=[["" if value is None else word(value) for value in line] for line in means], high=high)
+                    texts=[["" if value is None else word(value) for value in line] for line in means])
 
 
 def sorted_kinds(kinds: Iterable[str]) -> list[str]:

@@ -94,7 +94,7 @@ def _cosines(title: str, vectors: torch.Tensor) -> Heat:
     own = torch.nn.functional.normalize(vectors.float(), dim=1)
     values = (own @ own.T).tolist()
     names = [str(number + 1) for number in range(len(values))]
-    return Heat(title=title, rows=names, columns=names, x_title="virtual token", low=0, high=1,
+    return Heat(title=title, rows=names, columns=names, x_title="virtual token",
                 values=[rounded(line, 3) for line in values],
                 texts=[[f"cosine {value:.2f}" for value in line] for line in values])
 

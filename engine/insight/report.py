@@ -26,10 +26,7 @@ class Part(BaseModel):
 
 
 class Heat(Part):
-    """A number for each row and column, None where there is none; `texts` say it in words.
-
-    `low` and `high` are the ends of the colours where these are known beforehand, as for cosines.
-    """
+    """A number for each row and column, None where there is none; `texts` say it in words."""
 
     kind: Literal["heat"] = "heat"
     rows: list[str]
@@ -37,8 +34,6 @@ class Heat(Part):
     values: list[list[Number]]
     texts: list[list[str]] = []
     x_title: str = "layer"
-    low: Number = None
-    high: Number = None
 
 
 class Series(BaseModel):

@@ -14,6 +14,7 @@ from studio.api import (
     compositions,
     datasets,
     errors,
+    insights,
     limit,
     models,
     predictions,
@@ -22,7 +23,7 @@ from studio.api import (
 )
 from studio.api.deps import known_parameters
 
-PARTS = (datasets, models, runs, adapters, compositions, predictions, breakdown, advice, users)
+PARTS = (datasets, models, runs, adapters, insights, compositions, predictions, breakdown, advice, users)
 
 #: Everything under /api/v1.
 router = APIRouter()

@@ -10,7 +10,7 @@ from db import adapters, datasets, exports, runs
 from db.tables import Adapter, Export
 from db.users import User
 from engine import methods, starter, tasks
-from studio import cards, combine_result, combine_view, parts, service, session, shell
+from studio import cards, combine_result, combine_view, insight_view, parts, service, session, shell
 from studio.pages import Page
 from studio.text import ago, count, esc, metric, percent, plural, short, size
 
@@ -100,6 +100,7 @@ def _detail_part(problem: gr.HTML) -> None:
     state = shell.html(elem_id="adapter-exports")
     cancel = gr.Button("Cancel merging", elem_id="adapter-cancel", size="sm", visible=False)
     numbers = shell.html(elem_id="adapter-numbers")
+    insight_view.part("adapter-insight", "adapter")
     lineage = parts.kept("adapter-lineage")
     gone = shell.address("adapter-address")
     timer = gr.Timer(1, active=False)

@@ -9,7 +9,7 @@ import gradio as gr
 from db import runs
 from db.tables import Run
 from engine import methods
-from studio import cards, parts, run_view, service, session, shell
+from studio import cards, insight_view, parts, run_view, service, session, shell
 from studio.pages import Page
 from studio.text import ago, metric, plural, short
 
@@ -113,6 +113,7 @@ def _detail_part(problem: gr.HTML) -> None:
     live = shell.html(elem_id="run-live")
     figures = _curves()
     where = parts.chart("Where the trained parameters are", "run-where")
+    insight_view.part("run-insight", "run")
     facts = parts.kept("run-facts")
     gone = shell.address("run-address")
     seen, timer = gr.State(""), gr.Timer(SOON, active=False)

@@ -23,6 +23,8 @@ Results:
     export_file(user, export_id) -> Path / cancel_export(user, id) / delete_adapter(user, id)
     compose(user, adapter_ids, recipe, *, name, dataset_id) -> Composition    becomes an adapter
     cancel_composition(user, id)
+    learned(user, adapter_id, again=False) -> Learned          sections of figures and tables; worked out if need be
+    similar_prompts(user, adapter_id) -> list[dict]            soft prompts of the same base model, with cosines
     ask(user, request) -> Prediction                           the request as `Question` describes it
     answer(user, prediction_id, seconds) -> Prediction / stream(user, prediction_id) -> Iterator[dict] / stop_asking
 Waiting:
@@ -45,6 +47,7 @@ from studio.service.datasets import (
     retry_dataset,
     set_roles,
 )
+from studio.service.insight import Learned, learned, similar_prompts
 from studio.service.models import add_model, add_model_files, add_model_folder, cancel_model, delete_model
 from studio.service.predictions import Question, answer, ask, stop_asking, stream
 from studio.service.runs import (
@@ -62,8 +65,9 @@ from studio.service.runs import (
 from studio.service.waiting import settled
 
 __all__ = [
-    "SAMPLES", "Advised", "Check", "NoSuchRunFile", "Question", "add_dataset", "add_eval", "add_model",
+    "SAMPLES", "Advised", "Check", "Learned", "NoSuchRunFile", "Question", "add_dataset", "add_eval", "add_model",
     "add_model_files", "add_model_folder", "add_sample", "advise", "answer", "ask", "cancel_composition",
-    "cancel_dataset", "cancel_export", "cancel_model", "check", "compose", "delete_adapter",
-    "delete_dataset", "delete_model", "delete_run", "export", "export_file", "memory_there", "preview", "resume_run",
-    "retry_dataset", "run_file", "set_roles", "settled", "shape_of", "start_run", "stop_asking", "stop_run", "stream"]
+    "cancel_dataset", "cancel_export", "cancel_model", "check", "compose", "delete_adapter", "delete_dataset",
+    "delete_model", "delete_run", "export", "export_file", "learned", "memory_there", "preview", "resume_run",
+    "retry_dataset", "run_file", "set_roles", "settled", "shape_of", "similar_prompts", "start_run", "stop_asking",
+    "stop_run", "stream"]

@@ -1,4 +1,4 @@
-"""Makes files of adapters: a zip of the adapter, or of the whole merged model."""
+"""Makes files of adapters: a zip of the adapter or of the whole merged model, or what was found by looking into it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from db import adapters, datasets, exports, models
 from db.blobs import Blobs
 from db.errors import NotFound
 from db.settings import settings
+from engine import insight
 from worker import station
 from worker.app import app
 from worker.desk import Errand
 
 
 class MakeExport(Errand):
-    """Packs, or merges and packs, one adapter. The row's `path` is the file's key in the blob store."""
+    """Packs, merges and packs, or looks into one adapter. The row's `path` is the file's key in the blob store."""
 
     noun, repository, waiting, dropped = "export", exports, "queued", "cancelled"
 
@@ -28,6 +29,8 @@ class MakeExport(Errand):
     def order(self) -> dict[str, Any]:
         """Return the order for the child; raises NotFound when adapter or files are gone."""
         adapter = adapters.get(self.user, self.row.adapter_id)
+        if self.row.kind == "insight":
+            return self._look(adapter)
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", adapter.name).strip("-._") or "adapter"
         self.key = f"exports/{self.id}/{name}{'-merged' if self.row.kind == 'merge' else ''}.zip"
         facts: dict[str, Any] = {
@@ -48,6 +51,14 @@ class MakeExport(Errand):
         """Store why there is no file, and remove what there is of it."""
         shutil.rmtree(self.blobs.place(self.key).parent, ignore_errors=True)
         super().fail(error, cancelled)
+
+    def _look(self, adapter: Any) -> dict[str, Any]:
+        self.key = f"exports/{self.id}/{insight.FILE}"
+        spec = self._run_files(adapter.key).get("spec") or {}
+        return {"kind": "insight", "adapter": str(self.blobs.local(adapter.key)),
+                "out": str(self.blobs.place(self.key)), "model": adapter.model, "revision": adapter.model_revision,
+                "task": adapter.task, "labels": adapter.labels, "data_dir": str(settings().data_dir),
+                "method": spec.get("method"), "quantization": (spec.get("model") or {}).get("quantization")}
 
     def _about(self, adapter: Any) -> dict[str, Any]:
         """Return licence and dataset name as far as they are still known."""
