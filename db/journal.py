@@ -134,7 +134,8 @@ class Batch:
             case happened.RunSucceeded():
                 self.columns |= _FREE | {"state": "succeeded", "finished_at": now(), "error": None}
                 self._result(event.result)
-                self.published = event.result
+                # A test of learning rates ends with a suggestion, not with an adapter.
+                self.published = None if "rate_test" in event.result else event.result
             case happened.RunCancelled():
                 self.columns |= _FREE | {"state": "cancelled", "finished_at": now()}
                 self._result(event.result)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine import batches, breakdown, compatibility, environment, images, kernels, memory, models, precision
+from engine import batches, breakdown, compatibility, environment, images, kernels, memory, models, precision, rate_test
 from engine.errors import DataError, ModelError, NotEnough, SpecError
 from engine.events import RunPrepared
 from engine.loop import Loop
@@ -129,7 +129,7 @@ def _formats(attempt: Attempt, shape: ModelShape) -> precision.Formats:
 
 def _loop(attempt: Attempt, task: Task, loaded: Loaded, model: torch.nn.Module, formats: precision.Formats,
           train: Encoded, held: Encoded | None, length: int) -> Loop:
-    spec = attempt.spec
+    spec = rate_test.planned(attempt.spec) if attempt.spec.rate_test else attempt.spec
     training = spec.training
     learnable = sum(task.targets(row) > 0 for row in train.rows)
     if not learnable:
@@ -152,7 +152,7 @@ def _loop(attempt: Attempt, task: Task, loaded: Loaded, model: torch.nn.Module, 
         total_steps=batches.positions(training.epochs, plan.updates(learnable), training.max_steps), out=attempt.out,
         journal=attempt.journal, fingerprint=attempt.fingerprint,
         share=batches.Share(attempt.rank, attempt.world))
-    made = Loop(parts)
+    made = rate_test.Sweep(parts) if spec.rate_test else Loop(parts)
     attempt.parts = parts
     attempt.resolved = {"learning_rate": rate, "precision": formats.name, "columns": attempt.rows.columns,
                         "max_length": length,

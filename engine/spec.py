@@ -108,6 +108,20 @@ class Training(Part):
         return value
 
 
+class RateTest(Part):
+    """Instead of training: raise the learning rate from update to update, to see where the loss falls fastest."""
+
+    updates: int = Field(100, ge=20, le=500, description="Updates, each at a higher rate than the last.")
+    lowest: float = Field(1e-6, gt=0, le=1, description="Learning rate of the first update.")
+    highest: float = Field(1.0, gt=0, le=10, description="Learning rate of the last update.")
+
+    @model_validator(mode="after")
+    def _rises(self) -> RateTest:
+        if self.lowest >= self.highest:
+            raise ValueError("the highest learning rate must be above the lowest")
+        return self
+
+
 def _method(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
@@ -125,6 +139,9 @@ class RunSpec(Part):
     data: DataRef
     method: Annotated[SerializeAsAny[Method], BeforeValidator(_method)]
     training: Training = Training()
+    rate_test: RateTest | None = Field(
+        None, exclude_if=lambda value: value is None,
+        description="Test learning rates instead of training; what it trains is thrown away.")
 
     @model_validator(mode="after")
     def _options_belong_to_the_task(self) -> RunSpec:

@@ -126,13 +126,13 @@ def run(spec: RunSpec, out: Path, *, sources: Sources | None = None, resume: boo
             (out / "spec.json").write_text(spec.to_json(), encoding="utf-8")
         intake.gather(attempt)
         # torch, transformers and peft take seconds to import: only now is it worth it.
-        from engine import finish, prepare
+        from engine import finish, prepare, rate_test
 
         attempt.device = prepare.device(device)
         attempt.seconds["start"] = time.monotonic() - began - sum(attempt.seconds.values())
         attempt.loop = prepare.loop(attempt)
         attempt.loop.run()
-        done = finish.succeed(attempt)
+        done = rate_test.conclude(attempt) if spec.rate_test else finish.succeed(attempt)
         journal.write(RunSucceeded(done))
         return done
     except Stopped as stopped:
@@ -151,6 +151,10 @@ def run(spec: RunSpec, out: Path, *, sources: Sources | None = None, resume: boo
 
 def _stop(attempt: Attempt, mode: Mode) -> dict[str, Any]:
     """End a run that was asked to stop: with a checkpoint to resume from, with its adapter, or with nothing."""
+    if attempt.spec.rate_test:
+        from engine import rate_test
+
+        return rate_test.stop(attempt, mode)
     loop = attempt.loop
     step = loop.step if loop is not None else 0
     if mode == "interrupt":
@@ -192,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-resume", action="store_true", help="start anew even where a checkpoint lies in --out")
     options = parser.parse_args(arguments)
     try:
-        ended = run(specs.read(options.spec), options.out, resume=not options.no_resume, on_event=_print)
+        ended = run(specs.read(options.spec), options.out, resume=not options.no_resume, on_event=show)
     except StudioError as error:
         sys.stderr.write(json.dumps(error.as_dict(), ensure_ascii=False) + "\n")
         return error.exit_code
@@ -201,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return {"succeeded": 0, "failed": 1}.get(ended["state"], 3)
 
 
-def _print(event: Event) -> None:
+def show(event: Event) -> None:
     """Show an event as a line a person can follow."""
     from engine.events import Evaluated, StepsTrained
 
