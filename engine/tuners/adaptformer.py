@@ -111,7 +111,8 @@ class AdaptFormerModel(base.TunerModel):
     def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
         """Put the layers in, and make pairs of them."""
         super().inject_adapter(model, adapter_name, *args, **kwargs)
-        for first, last in self.peft_config[adapter_name].pairs:
+        config: Any = self.peft_config[adapter_name]
+        for first, last in config.pairs:
             inner, outer = model.get_submodule(first), model.get_submodule(last)
             if isinstance(inner, InLayer) and isinstance(outer, OutLayer):
                 outer.partner = (inner,)

@@ -65,7 +65,7 @@ class BitFitLayer(base.TunerLayer):
         change = changes[0] if len(changes) == 1 else torch.stack(changes).sum(0)
         if type(layer) is nn.Linear and not args and not kwargs:
             return F.linear(x, layer.weight, self._bias(layer, change))
-        if type(layer) is nn.LayerNorm and layer.weight is not None:
+        if type(layer) is nn.LayerNorm and layer.elementwise_affine:
             return F.layer_norm(x, layer.normalized_shape, layer.weight, self._bias(layer, change), layer.eps)
         found = layer(x, *args, **kwargs)
         return found + change.to(found.dtype)

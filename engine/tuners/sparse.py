@@ -52,9 +52,10 @@ class SparseLayer(base.TunerLayer):
 
         `noisy` is for tuners that compute otherwise while they learn.
         """
-        values = self.sparse_values[name]
+        values: torch.Tensor = self.sparse_values[name]
+        index: Any = self.sparse_index[name]
         size = sum(tensor.numel() for tensor in self.tensors().values())
-        return values.new_zeros(size).index_put((self.sparse_index[name].long(),), values)
+        return values.new_zeros(size).index_put((index.long(),), values)
 
     def parts(self, delta: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the changes of weight and bias in their shapes."""

@@ -1,4 +1,4 @@
-"""Methods on our own tuners, and layer tuning: on each kind of model what they learn is theirs, kept and loaded exactly."""
+"""Methods on our own tuners, and layer tuning: what they learn is counted, kept and loaded exactly on every model."""
 
 from __future__ import annotations
 
@@ -195,9 +195,9 @@ def plain(name: str) -> str:
     return name.removeprefix("base_model.model.").replace("base_layer.", "").replace("original_module.", "")
 
 
-def kept(names: dict[str, tuple[str, str, dict[str, Any]]] | None = None) -> list[str]:
+def kept() -> list[str]:
     """Return the cases that are saved as adapters."""
-    return [name for name, case in (names or CASES).items() if case[2]["name"] != "layers"]
+    return [name for name, case in CASES.items() if case[2]["name"] != "layers"]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -231,7 +231,7 @@ def test_adapters_live_side_by_side_on_one_base(name: str, learned: Callable[[st
     assert all(torch.equal(p, own[n]) for n, p in base.named_parameters())
 
 
-@pytest.mark.parametrize("name", [name for name in kept() if CASES[name][2]["name"] in ("bitfit", "ssf", "diff_pruning")])
+@pytest.mark.parametrize("name", [n for n in kept() if CASES[n][2]["name"] in ("bitfit", "ssf", "diff_pruning")])
 def test_merged_it_computes_the_same_and_unmerged_it_is_as_before(name: str, learned: Callable[[str], Learned]) -> None:
     case = learned(name)
     model = adapter.attach(case.load().model, adapter.read(case.folder), share=False, task_name=CASES[name][1])
