@@ -20,6 +20,7 @@ from engine import events as happened
 from engine import spec as specs
 from engine.control import Control
 from engine.events import Event
+from engine.roles import blocks
 from engine.spec import RunSpec
 from engine.train import run
 
@@ -169,6 +170,25 @@ def test_preview_optimizer_and_disk_count_alike(case: Case, tmp_path: Path) -> N
     method.conclude(model)
     method.save(model, tmp_path / "out")
     assert preview.parameters.stored == numbers_on_disk(tmp_path / "out")
+
+
+def test_nothing_below_the_first_trained_layer_keeps_activations(case: Case) -> None:
+    """Methods that can be told which blocks to change, told to change the last, leave the others without gradients."""
+    kind = methods.get(case.method["name"])
+    top = next((name for name in ("layers", "top") if name in kind.model_fields), None)
+    if top is None or case.method["name"] == "full":
+        pytest.skip("it changes every block, or none")
+    _, loaded, shape = attached(case)
+    method = kind.model_validate(case.method | {top: 1})
+    if reasons := method.obstacles(shape.for_task(case.task), case.task, None):
+        pytest.skip(" ".join(reasons))
+    below = dict(loaded.model.named_modules())[f"{blocks(loaded.model)[0].name}.0"]
+    model = method.attach(loaded.model, loaded.shape, loaded.heads)
+    seen: list[bool] = []
+    below.register_forward_hook(lambda module, args, out: seen.append(
+        (out[0] if isinstance(out, tuple) else out).requires_grad))
+    logits = model.train()(input_ids=torch.tensor([[5, 9, 17, 33]])).logits
+    assert logits.requires_grad and seen == [False]
 
 
 def test_interrupted_and_resumed_it_ends_with_the_same_bytes(case: Case, tmp_path: Path) -> None:
