@@ -24,7 +24,7 @@ def second(desktop, trained):
 def test_two_adapters_become_one_whose_weights_were_found_on_examples(desktop, trained, second):
     page = desktop.page
     page.goto(f"/adapters?adapter={trained.adapter}")
-    page.get_by_role("link", name="Combine", exact=True).last.click()
+    page.locator("#adapter-steps").get_by_role("link", name="Combine").click()
     page.wait_for_url(f"**/combine?adapters={trained.adapter}")
     expect(page.locator("#combine-verdict")).to_contain_text("two adapters")
     page.get_by_label("Adapters", exact=True).click()
