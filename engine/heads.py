@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -71,11 +72,31 @@ def losses(parts: tuple[Any, nn.Linear], inputs: dict[str, torch.Tensor], places
            targets: torch.Tensor) -> torch.Tensor:
     """Return the loss of each token at `places` of the flattened batch, (targets,), without gradients."""
     below, head = parts
-    hidden = below(**inputs, use_cache=False).last_hidden_state.flatten(0, 1)[places]
+    return chunked(head, below(**inputs, use_cache=False).last_hidden_state.flatten(0, 1)[places], targets)
+
+
+def chunked(head: nn.Linear, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the loss of each token, (targets,), from what the output layer is given, (targets, width)."""
     size = max(1, CHUNK_BYTES // (4 * head.weight.shape[0]))
     found = [F.cross_entropy(head(part).float(), wanted, reduction="none")
              for part, wanted in zip(hidden.split(size), targets.split(size), strict=True)]
     return torch.cat(found) if found else hidden.new_zeros(0, dtype=torch.float32)
+
+
+def given(head: nn.Module, run: Callable[[], Any]) -> torch.Tensor:
+    """Return what the output layer `head` is given while the model runs, (batch, tokens, width); no scores are made."""
+    seen: list[torch.Tensor] = []
+
+    def forward(hidden: torch.Tensor) -> torch.Tensor:
+        seen.append(hidden)
+        return hidden.new_zeros(1, 1, 1)
+
+    head.forward = forward
+    try:
+        run()
+    finally:
+        del head.forward
+    return seen[0]
 
 
 def summed_loss(parts: tuple[Any, nn.Linear], inputs: dict[str, torch.Tensor], places: torch.Tensor,

@@ -99,15 +99,57 @@ class Seq2Seq(Task):
 
     def loss(self, model: torch.nn.Module, batch: dict[str, Any]) -> torch.Tensor:
         """Return the cross entropy summed over the target tokens, each predicted from the right ones before it."""
-        return self.losses(model, batch).sum()
+        from engine import heads
+
+        head = getattr(model, "studio_output", (None,))[0]
+        if head is None:
+            return self.losses(model, batch).sum()
+        hidden, targets = self._before(model, head, batch)
+        return heads.ScoreLoss.apply(hidden, head.weight, head.bias, targets)
 
     def losses(self, model: torch.nn.Module, batch: dict[str, Any]) -> torch.Tensor:
         """Return the summed loss of each row's target, (batch)."""
         from torch.nn import functional as F
 
-        logits = model(**self.inputs(model, batch), use_cache=False).logits
-        return F.cross_entropy(logits.float().transpose(1, 2), batch["labels"], reduction="none",
-                               ignore_index=-100).sum(-1)
+        from engine import heads
+
+        head = getattr(model, "studio_output", (None,))[0]
+        if head is None:
+            logits = model(**self.inputs(model, batch), use_cache=False).logits
+            return F.cross_entropy(logits.float().transpose(1, 2), batch["labels"], reduction="none",
+                                   ignore_index=-100).sum(-1)
+        found = heads.chunked(head, *self._before(model, head, batch))
+        there = batch["labels"] != -100
+        return found.new_zeros(there.shape).masked_scatter(there, found).sum(-1)
+
+    def _before(self, model: torch.nn.Module, head: Any, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the output layer is given for each target, (targets, width), and the targets."""
+        from engine import heads
+
+        hidden = heads.given(head, lambda: model(**self.inputs(model, batch), use_cache=False))
+        there = batch["labels"] != -100
+        return hidden[there], batch["labels"][there]
+
+    def prepare_model(self, model: torch.nn.Module, batch: dict[str, Any]) -> None:
+        """Compute the loss without keeping scores, if that gives the loss the model's own scores give."""
+        import torch
+
+        base: Any = model
+        base = base.get_base_model() if hasattr(base, "get_base_model") else base
+        head = base.get_output_embeddings()
+        # In tuples: a module among the attributes would become a part of the model.
+        model.studio_output = (None,)  # type: ignore[assignment]
+        if type(head) is not torch.nn.Linear:
+            return
+        with torch.inference_mode():
+            usual = self.losses(model, batch)
+            model.studio_output = (head,)  # type: ignore[assignment]
+            try:
+                same = torch.allclose(self.losses(model, batch), usual, rtol=1e-3, atol=1e-3)
+            except (IndexError, RuntimeError):
+                same = False  # The decoder has more places than targets: a prompt of its own.
+            if not same:
+                model.studio_output = (None,)  # type: ignore[assignment]
 
     def probe(self, model: torch.nn.Module, batch: dict[str, Any]) -> torch.Tensor:
         """Return the mean loss of each row."""

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import puzzles
+import pyarrow as pa
 import pytest
 import torch
 import toys
 
 from engine import events as happened
-from engine import finish, tiny
+from engine import finish, methods, models, tiny
 from engine.attention import set_layout
 from engine.export import readme
 from engine.train import Control, Sources, run
@@ -138,3 +139,28 @@ def test_head_and_packing_give_the_scores_of_padded_rows(task: str, tmp_path: Pa
     padded = run(plan, tmp_path / "padded", sources=sources)
     assert (packed["resolved"]["packed"], padded["resolved"]["packed"]) == (True, False)
     assert packed["metrics"] == pytest.approx(padded["metrics"], rel=1e-3)
+
+
+@pytest.mark.parametrize("model", puzzles.MODELS["seq2seq"])
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_scores_that_are_not_kept_give_the_loss_and_gradients_of_the_model_s_own(model: str, method: str,
+                                                                                 sources: Sources) -> None:
+    task = puzzles.spec("seq2seq", model, Path("none"), method).make_task()
+    table = pa.table({"s": ["good day", "a", "xyz"], "t": ["well", "woe", "b"]})
+    loaded = models.load(tiny.folder(model, sources.data_dir), task, [], dtype="fp32")  # type: ignore[arg-type]
+    made = methods.get(method)().attach(loaded.model, loaded.shape, loaded.heads).eval()
+    rows = task.encode(table, {"source": "s", "target": "t"}, loaded.tokenizer, 32, []).rows
+    batch = task.collate(rows, 0)
+
+    def computed() -> tuple[torch.Tensor, list[torch.Tensor]]:
+        made.zero_grad()
+        loss = task.loss(made, batch)
+        loss.backward()
+        return loss.detach(), [p.grad.clone() for p in made.parameters() if p.grad is not None]
+
+    usual, gradients = computed()
+    task.prepare_model(made, batch)
+    assert made.studio_output[0] is loaded.model.get_output_embeddings()
+    loss, found = computed()
+    assert torch.allclose(loss, usual) and torch.allclose(task.losses(made, batch).sum(), usual)
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(found, gradients, strict=True))
