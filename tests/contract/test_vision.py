@@ -162,6 +162,27 @@ def test_prompts_stand_after_the_class_token_and_no_head_sees_them(model: str, p
         assert not torch.equal(model_(pixel_values=pixels).logits, before)
 
 
+def test_every_method_that_takes_images_trains_what_it_foresees(place: Path) -> None:
+    task = plan(place, {"name": "head"}).make_task()
+    path = tiny.folder("vit", place)
+    shape = models.inspect(path).for_task(task.name)
+    batch = {"pixel_values": torch.randn(4, 3, 32, 32)}
+    taken: set[str] = set()
+    for name, kind in methods.every().items():
+        method = kind.model_validate({"name": name})
+        if method.obstacles(shape, task.name, None):
+            continue
+        loaded = models.load(path, task, ["a", "b"], shape=models.inspect(path))
+        wrapped: Any = method.attach(loaded.model, loaded.shape, loaded.heads)
+        if method.needs_data:
+            method.initialise(wrapped, [batch])
+        wrapped.train()(**batch).logits.square().sum().backward()
+        learned = sum(p.numel() for p in wrapped.parameters() if p.requires_grad)
+        assert learned == method.trainable(loaded.shape) + loaded.shape.head_parameters(task.name, 2), name
+        taken.add(name)
+    assert {"lora", "head", "full", "bitfit", "ssf", "vpt"} <= taken
+
+
 # -- every method on images ------------------------------------------------------------------------------------------
 
 FRESH = """
