@@ -10,17 +10,18 @@ import torch
 
 @dataclass(frozen=True)
 class Insertion:
-    """`before` places in front of each text and `after` places behind its last token, padding after those.
+    """`before` places in front of each text's first token and `after` places behind its last, padding around those.
 
     `order` (batch, before + length + after) says for each place what stands there, as an index into the text's places,
-    then those before, then those after; `places` (batch, length) where each token of the text went. Both are None when
-    nothing comes after the text.
+    then those before, then those after; `places` (batch, length) where each token of the text went. All are None when
+    the texts begin their rows and nothing comes after them.
     """
 
     before: int
     after: int
     order: torch.Tensor | None
     places: torch.Tensor | None
+    starts: torch.Tensor | None
     ends: torch.Tensor | None
 
     @classmethod
@@ -32,19 +33,21 @@ class Insertion:
         """
         if mask is not None and mask.dim() != 2:
             raise ValueError("virtual tokens need a mask of shape (batch, length)")
-        if not after:
-            return cls(before, 0, None, None, None)
+        if not after and (mask is None or bool(mask[:, 0].all())):
+            return cls(before, 0, None, None, None, None)
         rows, length = like.shape[:2]
         places = torch.arange(length, device=like.device)
         real = torch.ones(rows, length, device=like.device, dtype=torch.long) if mask is None else (mask != 0).long()
-        ends = (real * (places + 1)).amax(1, keepdim=True)
+        starts, ends = real.argmax(1, keepdim=True), (real * (places + 1)).amax(1, keepdim=True)
         at = torch.arange(before + length + after, device=like.device).expand(rows, -1)
-        order = torch.where(at < before, length + at, torch.where(at < before + ends, at - before, torch.where(
-            at < before + ends + after, length + at - ends, at - before - after)))
+        order = torch.where(at < before + ends, at - before, torch.where(
+            at < before + ends + after, length + at - ends, at - before - after))
+        order = torch.where(at < starts, at, torch.where(at < starts + before, length + at - starts, order))
         moved = torch.where(places < ends, before + places, before + after + places)
-        if causal:
+        moved = torch.where(places < starts, places, moved)
+        if causal and after:
             moved = torch.where(places == ends - 1, before + ends + after - 1, moved)
-        return cls(before, after, order, moved, ends)
+        return cls(before, after, order, moved, starts, ends)
 
     def lay(self, text: torch.Tensor, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
         """Return (batch, before + length + after, ...) of what stands in the text and around it."""
@@ -75,19 +78,20 @@ class Insertion:
 
     def _positions(self, given: torch.Tensor) -> torch.Tensor:
         """Return positions (batch, longer): the virtual tokens take the first ones, the text follows."""
-        first = given.amin(1, keepdim=True)
-        before = first + torch.arange(self.before, device=given.device)
+        first = given.gather(1, self.starts) if self.starts is not None else given[:, :1]
         last = given.gather(1, self.ends - 1) if self.ends is not None else given[:, -1:]
+        before = first + torch.arange(self.before, device=given.device)
         after = last + self.before + 1 + torch.arange(self.after, device=given.device)
         return self.lay(given + self.before, before, after)
 
-    @staticmethod
-    def later(given: dict[str, Any], places: int) -> dict[str, Any]:
+    @classmethod
+    def later(cls, given: dict[str, Any], places: int) -> dict[str, Any]:
         """Return the arguments of a call that goes on from a cache which holds `places` virtual tokens already."""
         found = dict(given)
         mask = given.get("attention_mask")
         if mask is not None:
-            found["attention_mask"] = torch.cat([mask.new_ones(len(mask), places), mask], dim=1)
+            # All of them are seen, so it does not matter how many of them stand behind the text.
+            found["attention_mask"] = cls.of(mask, mask, places, 0, False).mask(mask)
         if given.get("position_ids") is not None:
             found["position_ids"] = given["position_ids"] + places
         return found
