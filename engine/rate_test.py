@@ -38,7 +38,7 @@ class Sweep(Loop):
         super().__init__(parts)
         test = parts.spec.rate_test
         assert test is not None
-        self.ladder = rates.ladder(test)
+        self.ladder = rates.ladder(test, parts.optimizer.peaks[0])
         self.losses: list[float] = []
         # Groups with rates of their own keep their ratio to the first.
         self.rate = lambda step: self.ladder[step] / parts.optimizer.peaks[0]
@@ -119,7 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("spec", type=Path, help="the run's spec.json")
     parser.add_argument("--out", type=Path, required=True, help="folder for the losses and the suggestion")
     for name, field in RateTest.model_fields.items():
-        parser.add_argument(f"--{name}", type=field.annotation, default=field.default, help=field.description)
+        parser.add_argument(f"--{name}", type=int if field.annotation is int else float, default=field.default,
+                            help=field.description)
     given = vars(parser.parse_args(arguments))
     try:
         document = specs.read(given["spec"]).model_dump(mode="json")

@@ -18,8 +18,10 @@ BLOWN_UP = 4.0
 SMOOTHING = 0.04
 #: Updates over which the loss's steepest fall is measured, as a share of all.
 SLOPE = 0.08
-#: The loss must fall by this share of its start before any rate is suggested.
-LEAST_FALL = 0.02
+#: The loss must fall by so many times what chance does to the smoothed loss before any rate is suggested.
+CERTAIN = 4.0
+#: Rates reach from the run's own divided by this to it times this, but to no more than MOST.
+REACH, MOST = 100.0, 10.0
 
 
 class Suggestion(BaseModel):
@@ -38,10 +40,13 @@ class Suggestion(BaseModel):
     why: str
 
 
-def ladder(test: RateTest) -> list[float]:
-    """Return the rate of each update: equal factors from the lowest to the highest."""
-    step = math.log(test.highest / test.lowest) / (test.updates - 1)
-    return [test.lowest * math.exp(step * number) for number in range(test.updates)]
+def ladder(test: RateTest, own: float) -> list[float]:
+    """Return the rate of each update: equal factors from the lowest to the highest, by default around the `own` one."""
+    lowest, highest = test.lowest or own / REACH, test.highest or min(own * REACH, MOST)
+    if lowest >= highest:
+        lowest, highest = (lowest, min(lowest * REACH, MOST)) if test.highest is None else (highest / REACH, highest)
+    step = math.log(highest / lowest) / (test.updates - 1)
+    return [lowest * math.exp(step * number) for number in range(test.updates)]
 
 
 def smooth(losses: Sequence[float], updates: int | None = None) -> list[float]:
@@ -78,8 +83,7 @@ def suggest(rates: Sequence[float], losses: Sequence[float], updates: int) -> Su
     bottom = int(values.argmin()) if count else 0
     lost = [place for place in range(bottom + 1, count) if values[place] >= values[0]]
     blow_up = rates[lost[0]] if lost else rates[count] if count < len(losses) else None
-    fall = float(values[0] - values[bottom]) / max(abs(float(values[0])), 1e-8) if count else 0.0
-    if bottom < 2 * half or fall < LEAST_FALL:
+    if bottom < 2 * half or values[0] - values[bottom] <= CERTAIN * _chance(losses, values, bottom, updates):
         return Suggestion(suggested=None, steepest=None, lowest=None, blow_up=blow_up, why=_nothing(blow_up))
     slopes = (values[2 * half:bottom + 1] - values[:bottom + 1 - 2 * half]) / (2 * half)
     steepest, lowest = rates[int(slopes.argmin()) + half], rates[bottom]
@@ -88,6 +92,13 @@ def suggest(rates: Sequence[float], losses: Sequence[float], updates: int) -> Su
     why = (f"The loss fell fastest at {steepest:.2g}." if chosen == steepest else
            f"The loss fell fastest at {steepest:.2g}, but that is too near {blow_up:.2g}, where it blew up.")
     return Suggestion(suggested=float(f"{chosen:.1e}"), steepest=steepest, lowest=lowest, blow_up=blow_up, why=why)
+
+
+def _chance(losses: Sequence[float], values: np.ndarray, bottom: int, updates: int) -> float:
+    """Return how far the smoothed loss is off by chance: the spread around it, over as many losses as it averages."""
+    spread = float(np.std(np.asarray(losses[:bottom + 1]) - values[:bottom + 1]))
+    averaged = 2 * math.sqrt(math.pi) * max(1.0, SMOOTHING * updates)
+    return max(spread / math.sqrt(averaged), 1e-3 * abs(float(values[0])))
 
 
 def _nothing(blow_up: float | None) -> str:

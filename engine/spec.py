@@ -112,12 +112,14 @@ class RateTest(Part):
     """Instead of training: raise the learning rate from update to update, to see where the loss falls fastest."""
 
     updates: int = Field(100, ge=20, le=500, description="Updates, each at a higher rate than the last.")
-    lowest: float = Field(1e-6, gt=0, le=1, description="Learning rate of the first update.")
-    highest: float = Field(1.0, gt=0, le=10, description="Learning rate of the last update.")
+    lowest: float | None = Field(None, gt=0, le=1, description="Learning rate of the first update; none for a "
+                                                               "hundredth of the run's own.")
+    highest: float | None = Field(None, gt=0, le=10, description="Learning rate of the last update; none for a hundred "
+                                                                 "times the run's own.")
 
     @model_validator(mode="after")
     def _rises(self) -> RateTest:
-        if self.lowest >= self.highest:
+        if self.lowest is not None and self.highest is not None and self.lowest >= self.highest:
             raise ValueError("the highest learning rate must be above the lowest")
         return self
 

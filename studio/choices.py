@@ -21,6 +21,9 @@ from studio.service.runs import READING, shape_of
 from studio.text import count, esc, plural, short, size
 
 Options = list[dict[str, Any]]
+#: Methods that are offered at once, where the task and base model allow them; the others stand behind "More methods".
+FIRST = ("lora", "full", "head", "layers", "bitfit", "adapter", "ia3", "prompt_tuning", "prefix_tuning", "p_tuning_v2",
+         "vpt", "adaptformer")
 
 
 @dataclass(frozen=True)
@@ -141,9 +144,11 @@ def methods_shown(now: Chosen) -> dict[str, Any]:
     for name, kind in methods.every().items():
         reasons = _obstacles(kind, shape, now.draft.task, quantization) if shape else []
         options.append({"value": name, "title": kind.card.title, "tag": kind.card.family,
-                        "text": kind.card.summary, "hint": kind.card.use_when, "disabled": " ".join(reasons),
-                        "caution": "" if reasons else cautions.get(name, "")})
-    return shell.choices(options, now.draft.method, label="Method", columns=2)
+                        "text": kind.card.summary, "disabled": " ".join(reasons),
+                        "caution": "" if reasons else cautions.get(name, ""),
+                        "more": name not in FIRST or bool(reasons and name != now.draft.method)})
+    options.sort(key=lambda option: bool(option["disabled"]))
+    return shell.choices(options, now.draft.method, label="Method", columns=2) | {"more": "More methods"}
 
 
 def dataset_note(now: Chosen) -> str:

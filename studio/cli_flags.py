@@ -95,7 +95,9 @@ def line(spec: RunSpec, name: str = "", program: str = "peft-studio") -> str:
         words += [flag, value] if value else []
     for role, column in spec.data.columns.items():
         words += ["--column", f"{role}={column}"]
-    words += ["--method", spec.method.name]
+    words += ["--method", spec.method.name, *(["--find-rate"] if spec.rate_test else [])]
+    for setting, value in (spec.rate_test.model_dump(exclude_defaults=True) if spec.rate_test else {}).items():
+        words += ["--set", f"rate_test.{setting}={value}"]
     task = spec.make_task()
     made = {"task": spec.task, "method": {"name": spec.method.name}}
     for owner, part in ((f"method.{spec.method.name}", spec.method), ("training", spec.training),

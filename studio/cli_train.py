@@ -43,6 +43,7 @@ FIXED: dict[str, tuple[Any, Any]] = {
     "follow": (Annotated[bool, typer.Option("--follow", help="Wait for the end; starts a worker if need be.")], False),
     "dry_run": (Annotated[bool, typer.Option("--dry-run", help="Only say what the run would be.")], False),
     "advise": (Annotated[bool, typer.Option("--advise", help="Only say which method and settings suit.")], False),
+    "find_rate": (Annotated[bool, typer.Option("--find-rate", help="Test learning rates instead of training.")], False),
     "json": (out.Json, False),
 }
 
@@ -114,6 +115,8 @@ def _document(given: dict[str, Any]) -> dict[str, Any]:
         part, _, name = path.partition(".")
         if not (base.get(part) or {}).get(name):
             raise SpecError(path, problem=f"{path} is missing", try_this=f"Add {flag}, or give a RunSpec that has it.")
+    if given["find_rate"]:
+        base.setdefault("rate_test", {})
     flags = {name.removeprefix("flag_"): value for name, value in given.items()
              if name.startswith("flag_") and value is not None}
     return cli_flags.document(base, flags, given["set_"] or [])
@@ -259,6 +262,7 @@ def _finish(row: Run | None, given: dict[str, Any]) -> None:
     else:
         result = shown["result"] or {}
         out.facts([("Run", row.id), ("State", row.state), ("Metrics", result.get("metrics")),
+                   ("Suggested learning rate", (result.get("rate_test") or {}).get("suggested")),
                    ("Trained parameters", row.trained_parameters),
                    ("Seconds", (result.get("seconds") or {}).get("total"))])
     if row.error:

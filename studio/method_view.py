@@ -34,4 +34,4 @@ def about(name: str) -> str:
     formula = f'<p class="ps-formula">{esc(card.formula)}</p>' if card.formula else ""
     return (f'<div class="ps-about-method"><figure class="ps-picture">{picture(name)}</figure><div>'
             f'<h3 class="ps-small-title">{esc(card.title)}</h3>{formula}'
-            f'<p class="ps-under">{source}</p><dl class="ps-advice">{rows}</dl></div></div>')
+            f'<p class="ps-under">{source}</p></div><dl class="ps-advice">{rows}</dl></div>')

@@ -14,7 +14,7 @@ from db.tables import Adapter, Run
 from db.users import User
 from engine import methods, tasks
 from engine.errors import StudioError
-from studio import cards, plots, preview, service
+from studio import cards, plots, preview, rate_view, service
 from studio.text import ago, count, duration, esc, metric, percent, short, size
 
 STAGES = {"load": "Loading the model", "prepare": "Preparing the data", "train": "Training",
@@ -54,7 +54,7 @@ def head(user: User, run: Run) -> str:
              f'{cards.badge(run.state)}</h2><p class="ps-muted">{about}</p></div>')
     error = cards.error(run.error) if run.error and run.state == "failed" else ""
     adapter = adapters.of_run(user, run.id)
-    return title + error + _next_steps(run, adapter)
+    return title + error + rate_view.result(run) + _next_steps(run, adapter)
 
 
 def _named(user: User, dataset_id: str | None) -> str:
@@ -126,7 +126,7 @@ def _time(run: Run) -> tuple[str, str, str]:
     return "Time", duration(time.time() - run.started_at), f"{duration(run.eta)} left" if run.eta else ""
 
 
-def figures(run: Run, curves: Mapping[str, Curve]) -> tuple[plots.Figure, ...]:
+def figures(run: Run, curves: dict[str, Curve]) -> tuple[plots.Figure, ...]:
     """Return loss, quality, learning rate, gradient norm, throughput and memory over the updates."""
     deciding = f"eval/{run.metric_name}"
     # Of one label a text, micro F1 is the accuracy again.
@@ -137,6 +137,7 @@ def figures(run: Run, curves: Mapping[str, Curve]) -> tuple[plots.Figure, ...]:
         _lines(curves, {"train/loss": "training", "eval/loss": "evaluation"}, "Loss", marks=("eval/loss",)),
         _lines(curves, {name: name[5:].replace("_", " ") for name in quality or ["eval/perplexity"]}, "Evaluation",
                marks=tuple(quality)),
+        rate_view.figure(run, curves) if run.spec.get("rate_test") else
         _lines(curves, {"train/learning_rate": "learning rate"}, "Learning rate"),
         _lines(curves, {"train/grad_norm": "gradient norm"}, "Gradient norm"),
         _lines(curves, {"train/examples_per_second": "examples a second"}, "Examples a second"),

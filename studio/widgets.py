@@ -53,8 +53,8 @@ def choice(options: Sequence[dict[str, Any]] = (), chosen: str | None = None, *,
            columns: int = 3, titled: bool = False) -> gr.HTML:
     """Return cards of which one can be chosen, by mouse or arrow keys; `.input` fires when a person chooses.
 
-    An option is {"value", "title", "text", "hint", "tag", "caution", "disabled" (the reason, or "")}. Set it with
-    `choices(...)`, read the chosen value with `chosen(value)`.
+    An option is {"value", "title", "text", "hint", "tag", "caution", "disabled" (the reason, or ""), "more" (behind a
+    button)}. Set it with `choices(...)`, read the chosen value with `chosen(value)`.
     """
     value = choices(options, chosen, label=label, columns=columns, titled=titled)
     return scripted("choice", value, elem_id=elem_id, label=label)

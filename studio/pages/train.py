@@ -9,9 +9,10 @@ import gradio as gr
 
 from db import runs
 from db.users import User
+from engine.advise import Advice
 from engine.errors import ModelError, StudioError
-from studio import advice_view, cards, choices, form, method_view, plots, preview, service, session, shell
-from studio.draft import USUAL, Draft, from_query, from_spec
+from studio import advice_view, cards, choices, form, method_view, plots, preview, rate_view, service, session, shell
+from studio.draft import USUAL, Draft, from_query
 from studio.pages import Page
 
 PAGE = Page("train", "Train", icon="M10.5 2.5 5 11h4.5l-1 6.5L15 8.5h-4.5z")
@@ -38,6 +39,7 @@ class Parts:
     notes: list[gr.HTML]
     shown: list[Any]
     apply: gr.Button
+    rate: list[Any]
 
     @property
     def inputs(self) -> list[Any]:
@@ -53,11 +55,14 @@ def build() -> None:
         with gr.Row(elem_classes=["ps-two"]):
             with gr.Column():
                 dataset, other, notes, task, model, method, settings, apply = _choices()
+                with shell.section("Learning rate", elem_id="train-rate"):
+                    rate = rate_view.components()
             with gr.Column(elem_classes=["ps-sticky"]):
                 shown, name, start = _card()
         go = shell.address("train-address")
         timer = gr.Timer(1.0, active=False)
-        parts = Parts(dataset, other, task, model, method, settings, notes, [*shown, start, apply, go, timer], apply)
+        parts = Parts(dataset, other, task, model, method, settings, notes, [*shown, start, apply, go, timer], apply,
+                      rate)
         _wire(parts, name, start, go, timer, card)
 
 
@@ -74,8 +79,8 @@ def _choices() -> tuple[Any, ...]:
         advice = shell.html(elem_id="train-advice")
         apply = gr.Button("Apply", elem_id="train-apply", size="sm", interactive=False)
     with shell.section("Method", elem_id="train-how"):
-        method = shell.choice(label="Method", elem_id="train-method", columns=2)
         about = shell.html(elem_id="train-about")
+        method = shell.choice(label="Method", elem_id="train-method", columns=2)
     with shell.section("Settings", elem_id="train-set"):
         settings = form.settings(Draft().groups(), elem_id=SETTINGS)
     return dataset, other, [data_note, model_note, advice, about], task, model, method, settings, apply
@@ -106,6 +111,11 @@ def _wire(parts: Parts, name: gr.Textbox, start: gr.Button, go: gr.HTML, timer: 
     shell.on([parts.eval.input, parts.model.input], _waited, parts.inputs, without_settings, card=card,
              trigger_mode="always_last")
     shell.on(parts.apply.click, _apply, parts.inputs, everything, card=card, trigger_mode="once")
+    run, _, _, _, find, stop, use, ticks = parts.rate
+    shell.on(find.click, _find_rate, parts.inputs, parts.rate, card=card, trigger_mode="once")
+    shell.on(stop.click, _stop_rate, [run], parts.rate, card=card)
+    shell.on(ticks.tick, _watch_rate, [run], parts.rate, card=card, trigger_mode="once", clears=False)
+    shell.on(use.click, _use_rate, [*parts.inputs, run], everything, card=card)
     shell.on(timer.tick, _waited, parts.inputs, without_settings, card=card)
     shell.on(start.click, _start, [*parts.inputs, name], [go], card=card, busy="minimal")
 
@@ -116,7 +126,7 @@ def _open(request: gr.Request) -> list[Any]:
     user = session.user(request)
     query = shell.queries(request)
     if run := query.get("from"):
-        return _everything(user, from_spec(runs.duplicate_spec(user, run)))
+        return _everything(user, rate_view.draft_of(user, run))
     return _everything(user, choices.completed(user, from_query(query)))
 
 
@@ -141,7 +151,8 @@ def _apply(*chosen: Any, request: gr.Request) -> list[Any]:
 
 
 def _set(*chosen: Any, request: gr.Request) -> list[Any]:
-    return _shown(session.user(request), _draft(chosen))
+    user, draft = session.user(request), _draft(chosen)
+    return _shown(user, draft, advice_view.advice_for(user, draft))
 
 
 def _start(*chosen: Any, request: gr.Request) -> str:
@@ -151,6 +162,31 @@ def _start(*chosen: Any, request: gr.Request) -> str:
         raise problems[0]
     row = service.start_run(user, draft.document(), name=str(chosen[-1] or ""))
     return f"/runs?run={row.id}"
+
+
+def _find_rate(*chosen: Any, request: gr.Request) -> list[Any]:
+    user, draft = session.user(request), _draft(chosen)
+    problems = _missing(draft)
+    if problems:
+        raise problems[0]
+    row = service.start_run(user, draft.document() | {"rate_test": {}}, name=f"Learning rates, {draft.method}")
+    return rate_view.values(user, row.id)
+
+
+def _watch_rate(run: str, request: gr.Request) -> list[Any]:
+    return rate_view.values(session.user(request), run)
+
+
+def _stop_rate(run: str, request: gr.Request) -> list[Any]:
+    user = session.user(request)
+    service.stop_run(user, run, "save")
+    return rate_view.values(user, run)
+
+
+def _use_rate(*chosen: Any, request: gr.Request) -> list[Any]:
+    user, draft = session.user(request), _draft(chosen[:-1])
+    rate = rate_view.suggested(runs.get(user, str(chosen[-1])))
+    return _everything(user, rate_view.with_rate(draft, rate) if rate is not None else draft)
 
 
 def _draft(chosen: tuple[Any, ...]) -> Draft:
@@ -172,18 +208,16 @@ def _everything(user: User, draft: Draft) -> list[Any]:
         choices.add_model(user, draft)
     except ModelError as problem:
         trouble = cards.error(problem)
-    now = choices.look(user, draft)
+    now, advice = choices.look(user, draft), advice_view.advice_for(user, draft)
     return [choices.datasets_shown(now), choices.evals_shown(now), choices.tasks_shown(now), choices.models_shown(now),
             choices.methods_shown(now), form.state(draft.groups(), draft.values, elem_id=SETTINGS),
             choices.dataset_note(now), trouble or choices.model_note(now),
-            advice_view.card(advice_view.advice_for(user, draft)), method_view.about(draft.method),
-            *_shown(user, draft)]
+            advice_view.card(advice), method_view.about(draft.method), *_shown(user, draft, advice)]
 
 
-def _shown(user: User, draft: Draft) -> list[Any]:
+def _shown(user: User, draft: Draft, advice: Advice | None) -> list[Any]:
     """Return the preview card, the buttons to start and to apply the advice, the address and the timer."""
     problems, found = _missing(draft), None
-    advice = advice_view.advice_for(user, draft)
     if not problems:
         try:
             found = service.check(user, draft.document())

@@ -23,9 +23,10 @@
 
   function choice(element, props, trigger, watch) {
     const name = `choice-${Math.random().toString(36).slice(2)}`;
+    let opened = false;
     draw(element, props, watch, (state) => {
       const focused = element.contains(document.activeElement) ? document.activeElement.value : null;
-      const cards = (state.options ?? []).map((option) => {
+      const card = (option) => {
         const input = make("input", {
           type: "radio", name, value: option.value, disabled: Boolean(option.disabled),
           onchange: () => {
@@ -41,10 +42,15 @@
           option.hint ? make("span", { class: "ps-option-text ps-option-hint" }, option.hint) : "",
           option.caution ? make("span", { class: "ps-option-why" }, option.caution) : "",
           option.disabled ? make("span", { class: "ps-option-why" }, option.disabled) : "");
-      });
+      };
+      const grid = (options) => make("div", { class: "ps-options", style: `--columns:${state.columns ?? 3}` }, ...options.map(card));
+      const all = state.options ?? [], rest = all.filter((option) => option.more);
+      /* what is chosen is never out of sight, and what was opened stays open */
+      const more = rest.length ? make("details", { class: "ps-more", open: opened || rest.some((option) => option.value === state.chosen),
+        ontoggle: () => { opened = more.open; } },
+        make("summary", {}, `${state.more ?? "More"} (${rest.length})`), grid(rest)) : "";
       element.replaceChildren(state.titled ? make("p", { class: "ps-label" }, state.label) : "", make("div", {
-        class: "ps-options", role: "radiogroup", "aria-label": state.label, style: `--columns:${state.columns ?? 3}`,
-      }, ...cards));
+        role: "radiogroup", "aria-label": state.label }, grid(all.filter((option) => !option.more)), more));
       if (focused !== null) element.querySelector(`input[value="${CSS.escape(focused)}"]`)?.focus();
     });
   }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
+import random
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ TEST = RateTest(updates=100, lowest=1e-6, highest=1.0)
 
 def curve(falls_at: float, blows_up_at: float | None, noise: float = 0.0) -> tuple[list[float], list[float]]:
     """Return rates and losses of a fall from 2 to 1 around one rate, and of a blow-up at another, till it is plain."""
-    ladder, losses = rates.ladder(TEST), []
+    ladder, losses = rates.ladder(TEST, 1e-3), []
     for place, rate in enumerate(ladder):
         loss = 2 - 1 / (1 + (falls_at / rate) ** 2) + noise * math.sin(7.7 * place)
         if blows_up_at is not None:
@@ -32,10 +34,27 @@ def curve(falls_at: float, blows_up_at: float | None, noise: float = 0.0) -> tup
 
 
 def test_rates_rise_by_equal_factors_from_the_lowest_to_the_highest() -> None:
-    ladder = rates.ladder(TEST)
-    factors = [after / before for before, after in zip(ladder, ladder[1:], strict=False)]
+    ladder = rates.ladder(TEST, 1e-3)
+    factors = [after / before for before, after in itertools.pairwise(ladder)]
     assert len(ladder) == 100 and ladder[0] == pytest.approx(1e-6) and ladder[-1] == pytest.approx(1.0)
     assert max(factors) == pytest.approx(min(factors))
+
+
+def test_rates_lie_around_the_runs_own_where_none_are_given() -> None:
+    ladder = rates.ladder(RateTest(), 2e-4)
+    assert ladder[0] == pytest.approx(2e-6) and ladder[-1] == pytest.approx(2e-2)
+    beyond = rates.ladder(RateTest(lowest=0.5), 1e-3)
+    assert beyond[0] < beyond[-1], "a lowest rate above the usual highest still makes a rising range"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_small_fall_counts_when_it_is_more_than_chance(seed: int) -> None:
+    ladder = rates.ladder(TEST, 1e-3)
+    chance = random.Random(seed)
+    jitter = [chance.gauss(0, 0.015) for _ in range(100)]
+    falls = [2 - 0.06 / (1 + (1e-3 / rate) ** 2) + off for rate, off in zip(ladder, jitter, strict=True)]
+    assert rates.suggest(ladder, falls, 100).suggested is not None
+    assert rates.suggest(ladder, [2 + 3 * off for off in jitter], 100).suggested is None
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.1])
@@ -64,7 +83,7 @@ def test_a_loss_that_is_no_number_ends_the_test_and_counts_as_blown_up() -> None
 
 @pytest.mark.parametrize("losses", [[2.0] * 100, [2.0 + place / 50 for place in range(100)], [math.nan], []])
 def test_nothing_is_suggested_where_the_loss_falls_nowhere(losses: list[float]) -> None:
-    found = rates.suggest(rates.ladder(TEST)[:len(losses)], losses, TEST.updates)
+    found = rates.suggest(rates.ladder(TEST, 1e-3)[:len(losses)], losses, TEST.updates)
     assert found.suggested is None and "try" in found.why
 
 
@@ -110,7 +129,7 @@ def test_a_test_tries_every_rate_and_keeps_nothing_but_its_losses(plan: dict[str
                       else None)
     found = ended["rate_test"]
     assert ended["state"] == "succeeded" and json.loads((tmp_path / "result.json").read_text())["rate_test"] == found
-    assert found["rates"] == pytest.approx(rates.ladder(spec.rate_test)[:len(found["rates"])])  # type: ignore[arg-type]
+    assert found["rates"] == pytest.approx(rates.ladder(spec.rate_test, 1e-3)[:len(found["rates"])])  # type: ignore[arg-type]
     assert [event.metrics["learning_rate"] for event in seen] == pytest.approx(found["rates"])
     assert [event.metrics["loss"] for event in seen] == pytest.approx(found["losses"])
     assert not any((tmp_path / name).exists() for name in ("adapter", "model", "checkpoints"))
