@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from docs import pictures
 from docs.drawings import DRAWINGS
 from engine import methods, tasks
+from engine.recipe import WAYS, Recipe
 from engine.spec import Training
 
 FOLDER = Path(__file__).parent
@@ -59,10 +60,22 @@ def task_page(name: str, kind: type[tasks.Task]) -> str:
             f"## Settings\n\nKeys of `data.options`.\n\n{settings_table(kind)}\n")
 
 
+def combining_page() -> str:
+    """Return the page on combining adapters."""
+    ways = "\n".join(f"| `{name}` | {way.title} | {way.summary} | {'yes' if way.equal_ranks else 'no'} | {way.paper} |"
+                     for name, way in WAYS.items())
+    return ("# Combine adapters\n\nAdapters of one base model and one task become a new adapter, without training: on "
+            "the page Combine, with `peft-studio adapters compose`, or `POST /api/v1/adapters/compose`. It can be "
+            "measured against its parts and their mean on the rows of a dataset.\n\n"
+            f"| Way | Title | What it does | Equal ranks | Source |\n|---|---|---|---|---|\n{ways}\n\n"
+            f"## Settings\n\n{settings_table(Recipe)}\n")
+
+
 def pages() -> dict[Path, str]:
     """Return every generated page by its path."""
     made = {FOLDER / "methods" / f"{name}.md": method_page(name, kind) for name, kind in methods.every().items()}
     made |= {FOLDER / "tasks" / f"{name}.md": task_page(name, kind) for name, kind in tasks.every().items()}
+    made[FOLDER / "combining.md"] = combining_page()
     made[FOLDER / "training.md"] = ("# Training settings\n\nThe `training` part of a RunSpec.\n\n"
                                     f"{settings_table(Training)}\n")
     return made | pictures.files()

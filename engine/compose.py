@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 #: The most rows a comparison is made on; more would only cost time.
 MOST_ROWS = 1000
-#: Shares of the progress bar: loading the base model, finding weights; comparing takes the rest.
-LOADING, SEARCHING = 0.1, 0.6
+#: Shares of the progress bar: loading the base model, then combining or finding weights; comparing takes the rest.
+LOADING, COMBINING, SEARCHING = 0.1, 0.5, 0.6
 #: Told the share done, what is being done, and facts to show meanwhile.
 Report = Callable[[float, str, dict[str, Any]], None]
 
@@ -65,7 +65,7 @@ def compose(folders: Sequence[Path], out: Path, recipe: Recipe, *, names: Sequen
     work = _Work(found, recipe, out, told, cancelled)
     try:
         if data is None or model_path is None:
-            made = work.write(recipe.weights_for(len(found)), out)
+            made = work.write(recipe.weights_for(len(found)), out, bar=(0.0, 1.0))
         else:
             made = work.measured(model_path, data, task_name)
         work.check()
@@ -95,15 +95,17 @@ class _Work:
         if self.cancelled():
             raise Cancelled("combining")
 
-    def write(self, weights: list[float], folder: Path, recipe: Recipe | None = None) -> Composed:
-        """Write the combination with these weights to `folder`."""
+    def write(self, weights: list[float], folder: Path, recipe: Recipe | None = None,
+              bar: tuple[float, float] | None = None) -> Composed:
+        """Write the combination with these weights to `folder`; `bar` is the part of the progress bar this fills."""
         import torch
 
         chosen = recipe or self.recipe
         random: Any = torch.random
         with torch.no_grad(), random.fork_rng(devices=[]):
             random.manual_seed(chosen.seed)
-            tensors, ranks = self._prompts(weights) if chosen.how == "average" else self._updates(weights, chosen)
+            tensors, ranks = self._prompts(weights) if chosen.how == "average" else self._updates(
+                weights, chosen, bar)
             heads = self._heads(weights, chosen)
         return composed.save(self.parents, tensors | heads, ranks, weights, chosen, folder)
 
@@ -122,7 +124,7 @@ class _Work:
         tries: list[Try] = []
         weights = (self._search(bench, few, tries) if self.recipe.searches
                    else self.recipe.weights_for(len(self.parents)))
-        made = self.write(weights, self.out)
+        made = self.write(weights, self.out, bar=None if tries else (LOADING, COMBINING))
         made.tries = [asdict(one) for one in tries]
         self._compare(bench, held, made)
         if tries:
@@ -169,7 +171,7 @@ class _Work:
         scored = [(parent.name, "part", parent.trained.folder, weight)
                   for parent, weight in zip(self.parents, made.weights, strict=True)]
         scored += [("Their mean", "mean", mean, None), ("Composed", "composed", self.out, None)]
-        began = SEARCHING if made.tries else LOADING
+        began = SEARCHING if made.tries else COMBINING
         for done, (name, kind, folder, weight) in enumerate(scored):
             self.check()
             self.report(began + (1 - began) * done / len(scored), "Comparing", {})
@@ -177,7 +179,8 @@ class _Work:
             made.comparison.append({"name": name, "kind": kind, "weight": weight, "metrics": metrics})
         made.metrics = made.comparison[-1]["metrics"]
 
-    def _updates(self, weights: list[float], recipe: Recipe) -> tuple[dict[str, torch.Tensor], dict[str, int]]:
+    def _updates(self, weights: list[float], recipe: Recipe,
+                 bar: tuple[float, float] | None) -> tuple[dict[str, torch.Tensor], dict[str, int]]:
         """Return the combined factors by their keys, and the rank of each module."""
         from engine.arithmetic import combine
 
@@ -185,8 +188,10 @@ class _Work:
         ranks: dict[str, int] = {}
         embedded = {match["module"] for file in self.files for key in file
                     if (match := FACTOR.match(key)) and "embedding" in match["factor"]}
-        for module, updates in self.layers.items():
+        for done, (module, updates) in enumerate(self.layers.items()):
             self.check()
+            if bar is not None:
+                self.report(bar[0] + (bar[1] - bar[0]) * done / len(self.layers), "Combining", {})
             largest = max(update.rank for _, update in updates)
             made = combine([update for _, update in updates], [weights[i] for i, _ in updates], recipe,
                            recipe.rank or largest)

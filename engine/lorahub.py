@@ -65,7 +65,10 @@ def search(loss: Callable[[list[float]], float], count: int, recipe: Recipe,
     cma = Search(found.best.weights, min(SPREAD, recipe.bound / 3), recipe.bound, recipe.seed)
     while len(found.tries) < recipe.evaluations:
         points = cma.ask()[:recipe.evaluations - len(found.tries)]
-        cma.tell(points, [attempt([round(float(value), 6) for value in point]) for point in points])
+        losses = [attempt([round(float(value), 6) for value in point]) for point in points]
+        # The last generation may be cut short: nothing is asked after it.
+        if len(points) == cma.size:
+            cma.tell(points, losses)
     return found
 
 

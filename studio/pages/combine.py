@@ -84,8 +84,9 @@ def _form_part() -> tuple[list[Any], gr.Textbox, gr.Button, gr.HTML]:
 def _open(request: gr.Request) -> tuple[Any, ...]:
     user, query = session.user(request), shell.queries(request)
     row = _row(user, query.get("composition", ""))
-    anew = "adapters" in query or row is None
-    draft = combine_view.from_query(user, query) if anew else combine_view.from_row(user, row)
+    # The address holds choices made since, if there are any.
+    draft = (combine_view.from_row(user, row) if row is not None and "adapters" not in query
+             else combine_view.from_query(user, query))
     some = bool(combine_view.bases(user))
     nothing = "" if some else cards.empty(
         "Two adapters are needed", "Train two LoRA adapters of one base model for one task, then combine them here.",

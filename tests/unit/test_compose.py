@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from engine import adapter, cma, compose, parents
+from engine import adapter, cma, compose, lorahub, parents
 from engine.composed import Composed
 from engine.errors import Cancelled, Refused, SpecError
 from engine.recipe import WAYS, Recipe, parse
@@ -262,6 +262,54 @@ def test_soft_prompts_of_one_shape_are_averaged_and_others_refused(shared: Path,
     assert "prompt tuning" in caught.value.what
 
 
+@pytest.mark.parametrize("name", ["prompt_tuning", "prefix_tuning"])
+def test_prompts_and_prefixes_of_our_own_tuners_are_averaged_and_measured(name: str, bert: Path,
+                                                                            tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    from engine import methods, models, tasks
+
+    folders: list[Path] = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        loaded = models.load(bert, tasks.get(made.CLASSIFY)(), LABELS, dtype="fp32")  # type: ignore[call-arg]
+        method: Any = methods.get(name).model_validate({"name": name})
+        model: Any = method.attach(loaded.model, loaded.shape, loaded.heads)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(torch.randn_like(parameter) * 0.1)
+        method.conclude(model)
+        folders.append(tmp_path / str(seed))
+        method.save(model, folders[-1])
+        loaded.tokenizer.save_pretrained(str(folders[-1]))  # type: ignore[union-attr]
+        made.write_facts(folders[-1], made.CLASSIFY, LABELS, {}, {"text": "text", "label": "label"}, bert)
+    made_ = compose.compose(folders, tmp_path / "mean", Recipe(how="average"), model_path=bert,
+                            data=compose.Data(questions()))
+    one, two, mean = (load_file(folder / "adapter_model.safetensors") for folder in (*folders, made_.folder))
+    assert any(word in key for key in mean for word in ("prompt", "prefix"))
+    for key, value in mean.items():
+        assert float((value - (one[key] + two[key]) / 2).abs().max()) < 1e-6
+    scores = [line["metrics"]["loss"] for line in made_.comparison]
+    assert scores[2] == scores[3] != scores[0] != scores[1]
+    assert not made_.notes[0].startswith("Its head") or "plain mean" in made_.notes[0]
+
+
+def test_lorahub_finds_weights_of_language_models_too(shared: Path, tmp_path: Path) -> None:
+    from engine.comparison import Rows
+
+    base = shared / "models" / "stories260k"
+    chats = [made.make(tmp_path / str(seed), base, made.CHAT, seed=seed, columns={"text": "text"})
+             for seed in (1, 2)]
+    table = pa.table({"text": [f"Once upon a time there were {n} little dogs who played all day." for n in range(40)]})
+    made_ = compose.compose(chats, tmp_path / "out", Recipe(how="lorahub", examples=4, evaluations=12), model_path=base,
+                            data=compose.Data(Rows(table, {"text": "text"})))
+    losses = {line["kind"]: line["metrics"]["loss"] for line in made_.comparison}
+    assert losses["composed"] < losses["part"] and made_.parameters["head"] == 0
+    assert "36 other rows" in " ".join(made_.notes)
+
+
 REFUSED: dict[str, tuple[type[Refused], str]] = {
     "base": (parents.DifferentBase, "cat"), "labels": (parents.DifferentLabels, "cat"),
     "task": (parents.DifferentTask, "cat"), "heads": (parents.DifferentHeads, "cat"),
@@ -394,6 +442,21 @@ def test_lorahub_without_rows_and_rows_with_other_labels_are_refused(bert: Path,
     with pytest.raises(LabelsUnknown, match="a!"):
         compose.compose(pair, tmp_path / "out", Recipe(how="cat"), model_path=bert,
                         data=compose.Data(Rows(strange, {"text": "text", "label": "label"})))
+
+
+@pytest.mark.parametrize("evaluations", [4, 5, 9, 11, 30])
+def test_a_search_tries_exactly_as_often_as_it_may_and_keeps_the_best(evaluations: int) -> None:
+    recipe = Recipe(how="lorahub", evaluations=evaluations, penalty=0.1, bound=0.5)
+
+    def loss(weights: list[float]) -> float:
+        return math.nan if weights[0] > 0.4 else (weights[0] - 0.3) ** 2 + (weights[1] + 2) ** 2 + weights[2] ** 2
+
+    found = lorahub.search(loss, 3, recipe)
+    assert len(found.tries) == evaluations
+    known = [one for one in found.tries if one.objective is not None]
+    assert found.best == min(known, key=lambda one: one.objective or 0)
+    assert all(abs(weight) <= 0.5 for one in found.tries for weight in one.weights)
+    assert found.tries == lorahub.search(loss, 3, recipe).tries
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
