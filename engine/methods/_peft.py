@@ -57,8 +57,8 @@ class PeftMethod(Method):
     transposed: ClassVar[bool] = True
     #: Storage formats of a frozen base on which it trains right.
     quantized: ClassVar[tuple[str, ...]] = ()
-    #: Learning rate of the task's head over that of the method; below 1 where the method's own is too large for a head.
-    head_share: ClassVar[float] = 1.0
+    #: The task's head learns no faster than this; set where the method's own rate is too large for a head.
+    head_most: ClassVar[float | None] = None
 
     @field_validator("targets", mode="before", check_fields=False)
     @classmethod
@@ -153,14 +153,14 @@ class PeftMethod(Method):
             return get_peft_model(model, config)
 
     def groups(self, model: torch.nn.Module, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
-        """Return one group, or two where the head learns at a rate of its own."""
-        if self.head_share == 1:
+        """Return one group, or two where the head must not learn as fast as the rest."""
+        if self.head_most is None:
             return super().groups(model, learning_rate, weight_decay)
         trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         own = [p for name, p in trained if ".modules_to_save." not in name]
         head = [p for name, p in trained if ".modules_to_save." in name]
         found = [{"params": own, "lr": learning_rate, "weight_decay": weight_decay}]
-        return [*found, {"params": head, "lr": learning_rate * self.head_share, "weight_decay": weight_decay}] \
+        return [*found, {"params": head, "lr": min(learning_rate, self.head_most), "weight_decay": weight_decay}] \
             if head else found
 
 

@@ -43,7 +43,7 @@ class C3a(PeftMethod):
         settings="The largest block that fits, and a learning rate of 0.1 to 0.3.",
         formula="ΔW = blocks circ(w) / d_in, one row w a block", mergeable=True)
     transposed: ClassVar[bool] = False
-    head_share: ClassVar[float] = 0.01
+    head_most: ClassVar[float | None] = 3e-3
 
     def block(self, modules: Sequence[Module]) -> int:
         """Return the block size asked for, or the largest up to 256 that divides every width."""
@@ -62,7 +62,7 @@ class C3a(PeftMethod):
         return None
 
     def learning_rate(self, shape: ModelShape, task: str) -> float:
-        """Return 0.1, a hundredth of it for the head: the paper and peft's benchmark use 0.1 to 0.3."""
+        """Return 0.1, the head excepted: the paper and peft's benchmark use 0.1 to 0.3."""
         return 0.1
 
     def config(self, modules: dict[str, Module]) -> Any:

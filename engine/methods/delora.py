@@ -14,10 +14,10 @@ class Delora(PeftMethod):
     """Learns normalised low-rank directions and one number a layer that says how far to go along them."""
 
     name: Literal["delora"] = "delora"
-    r: int = knob(8, ge=1, le=4096, scale="log2", slider=(1, 256), title="Rank",
+    r: int = knob(32, ge=1, le=4096, scale="log2", slider=(1, 256), title="Rank",
                   help="Rank of the update. Higher learns more and costs more.")
-    bound: int = knob(15, ge=1, le=1000, scale="log2", slider=(1, 64), title="First bound",
-                      help="How far a layer may move from its pretrained weights at first; it is learned too.")
+    bound: int = knob(4, ge=1, le=1000, scale="log2", slider=(1, 64), title="First bound",
+                      help="How far a layer may move at first: half the rank or less. It is learned too.")
     dropout: float = knob(0.0, ge=0, lt=1, step=0.05, slider=(0, 0.5), title="Dropout",
                           help="Share of the update's inputs dropped while training.")
     targets: Targets = targets_knob()
@@ -29,7 +29,7 @@ class Delora(PeftMethod):
         paper="Bini et al., 2025", url="https://arxiv.org/abs/2503.18225",
         use_when="LoRA's result swings with the learning rate, or long training makes it worse.",
         avoid_when="You want the most common format: LoRA is read everywhere.",
-        settings="Rank 8 to 32, bound 15, a learning rate up to ten times LoRA's.",
+        settings="Rank 32; bound 4 on small models, 15 on large ones; LoRA's learning rate.",
         formula="ΔW = (λ / r)·Σ b_i·a_iᵀ / (‖b_i‖·‖a_i‖) ⊙ ‖w‖, only A, B and λ are trained", mergeable=True)
     transposed: ClassVar[bool] = False
 

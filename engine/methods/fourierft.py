@@ -34,14 +34,14 @@ class Fourierft(PeftMethod):
         settings="1000 frequencies, scaling 150, a large learning rate.",
         formula="ΔW = s·Re(IFFT2(F)), F zero but for the learned frequencies", mergeable=True)
     quantized: ClassVar[tuple[str, ...]] = ("int8", "nf4")
-    head_share: ClassVar[float] = 0.1
+    head_most: ClassVar[float | None] = 3e-3
 
     def trained_in(self, module: Module) -> int:
         """Return the number of frequencies, at most the entries of the matrix."""
         return min(self.frequencies, module.d_in * module.d_out)
 
     def learning_rate(self, shape: ModelShape, task: str) -> float:
-        """Return the paper's 3e-3 for language models, and its 5e-2 for encoders, a tenth of it for the head.
+        """Return the paper's 3e-3 for language models, and its 5e-2 for encoders, the head excepted.
 
         One number moves a weight by scaling / width², so narrow encoders get less: the rate falls as width² does, to
         1e-3.
