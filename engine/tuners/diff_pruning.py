@@ -67,7 +67,7 @@ class DiffLayer(SparseLayer):
         if config.inference_mode:
             super().build(adapter_name, config)
             return
-        size = sum(tensor.numel() for tensor in self.tensors().values())
+        size = sum(self._sizes())
         self.diff_change[adapter_name] = nn.Parameter(torch.zeros(size))
         self.diff_gate[adapter_name] = nn.Parameter(torch.full((size,), START))
         if config.structured:
@@ -91,15 +91,14 @@ class DiffLayer(SparseLayer):
             return found
         group = self.diff_group[name]
         whole = Gate.apply(group, _logistic(group, generator) if noisy else None)
-        return found * whole.repeat_interleave(self._sizes(group))
+        return torch.cat([part * whole[i] for i, part in enumerate(found.split(self._sizes()))])
 
     def open(self, name: str) -> torch.Tensor:
         """Return how many numbers are expected to change, a scalar: the sum of each gate's chance to be open."""
         chances = torch.sigmoid(self.diff_gate[name])
         if name not in self.diff_group:
             return chances.sum()
-        sizes = [tensor.numel() for tensor in self.tensors().values()]
-        sums = torch.stack([part.sum() for part in chances.split(sizes)])
+        sums = torch.stack([part.sum() for part in chances.split(self._sizes())])
         return (sums * torch.sigmoid(self.diff_group[name])).sum()
 
     @torch.no_grad()
@@ -116,8 +115,8 @@ class DiffLayer(SparseLayer):
         index = torch.nonzero(self.diff_gate[name] > 0).flatten()
         self.put(name, index, self.delta(name)[index].clone())
 
-    def _sizes(self, like: torch.Tensor) -> torch.Tensor:
-        return torch.tensor([tensor.numel() for tensor in self.tensors().values()], device=like.device)
+    def _sizes(self) -> list[int]:
+        return [tensor.numel() for tensor in self.tensors().values()]
 
 
 def _logistic(like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
