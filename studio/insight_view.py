@@ -18,8 +18,10 @@ from studio.widgets import asset, drawn_by
 TITLE = "What was learned"
 #: Seconds between two looks while something is still to come.
 SOON = 2.0
-#: Columns of a map up to which its cells say their numbers, and pixels of a row of a wide map.
-SPOKEN, LINE, LEAST = 9, 26, 9
+#: Columns of a map up to which its cells say their numbers where there is room, and pixels of a row.
+SPOKEN, LINE = 12, 26
+#: Pixels of a square map and of its smallest row; share of the largest number from which letters are light on dark.
+SQUARE, LEAST, STRONG = 440, 7, 0.6
 Value = dict[str, Any]
 NOTHING: Value = {"sections": []}
 
@@ -57,7 +59,8 @@ def _look(user: User, query: str, id: str) -> tuple[Value, bool]:
     found = parts.found(lambda: service.learned(user, adapter_id))
     if found is None:
         return NOTHING, False
-    return shown(found, service.similar_prompts(user, adapter_id) if found.insight else []), found.working
+    similar = service.similar_prompts(user, adapter_id) if found.insight else []
+    return shown(found, similar, maps=query == "adapter"), found.working
 
 
 def _adapter(user: User, query: str, id: str) -> str | None:
@@ -71,7 +74,7 @@ def _adapter(user: User, query: str, id: str) -> str | None:
         return None
 
 
-def shown(found: Learned, similar: list[dict[str, Any]]) -> Value:
+def shown(found: Learned, similar: list[dict[str, Any]], *, maps: bool = True) -> Value:
     """Return the value of the component: a list of sections, or what is being waited for, or why there are none."""
     if found.insight is None:
         if found.working:
@@ -80,6 +83,10 @@ def shown(found: Learned, similar: list[dict[str, Any]]) -> Value:
         error = cards.error(found.error) if found.error else cards.note("This was not worked out.", "muted")
         return {"title": TITLE, "html": error, "again": "Try again", "sections": []}
     made = [section(one) for one in found.insight.sections]
+    if not maps:
+        # A run's page has the map of its trained parameters above.
+        made = [one | {"parts": [part for part in one["parts"] if "html" in part]} if one["name"] == "parameters"
+                else one for one in made]
     if similar:
         made.insert(-1, _similar(similar))
     notes = "".join(cards.note(note, "warn") for note in found.insight.notes)
@@ -90,7 +97,7 @@ def section(one: Section) -> Value:
     """Return one section as the component draws it."""
     facts = cards.facts([(name.replace("_", " ").removesuffix(" bytes"), _fact(name, value))
                          for name, value in one.facts.items() if value is not None], columns=True) if one.facts else ""
-    drawn = [{"title": each.title, "figure": _heat(each)} if isinstance(each, Heat) else
+    drawn = [{"title": each.title, "figure": _heat(each), "square": _square(each)} if isinstance(each, Heat) else
              {"title": each.title, "figure": _lines(each)} if isinstance(each, Lines) else
              {"title": each.title, "html": _table(each)} for each in one.parts]
     return {"name": one.name, "title": one.title, "how": one.how, "note": one.note, "html": facts, "parts": drawn}
@@ -103,19 +110,32 @@ def _fact(name: str, value: Cell) -> str:
 
 
 def _heat(one: Heat) -> plots.Figure:
-    wide = max(len(one.rows), len(one.columns)) > 2 * SPOKEN and one.rows == one.columns
-    height = 66 + (LEAST if wide else LINE) * len(one.rows)
+    row = min(LINE, max(LEAST, SQUARE // max(len(one.rows), 1)))
     made = plots.heat(one.rows, one.columns, one.values, label=one.title, texts=one.texts or None, x_title=one.x_title,
-                      height=height)
-    if made["data"] and one.texts and len(one.columns) <= SPOKEN:
-        # Plotly picks light or dark letters by the colour beneath them, where none is asked for.
-        made["data"][0] |= {"texttemplate": "%{text}", "textfont": {"size": 11}}
+                      height=66 + row * len(one.rows))
+    if one.texts and len(one.columns) <= SPOKEN and not _square(one):
+        made["layout"]["annotations"] = _spoken(one)
     return made
+
+
+def _spoken(one: Heat) -> list[dict[str, Any]]:
+    """Return the words of each cell as annotations, in letters that can be read on its colour."""
+    most = max((value for line in one.values for value in line if value is not None), default=0) or 1
+    # By number: a category called "2" would be taken for the third one.
+    return [{"x": column, "y": row, "text": text, "showarrow": False, "font": {
+                "size": 11, "color": "var(--ps-panel)" if (value or 0) / most > STRONG else "var(--ps-ink)"}}
+            for row, (line, texts) in enumerate(zip(one.values, one.texts, strict=True))
+            for column, (value, text) in enumerate(zip(line, texts, strict=True)) if value is not None]
+
+
+def _square(one: Heat) -> bool:
+    return one.rows == one.columns
 
 
 def _lines(one: Lines) -> plots.Figure:
     series = {line.name: (line.x, line.y) for line in one.series}
     made = plots.lines(series, label=one.title, x_title=one.x_title, y_title=one.y_title, marks=True)
+    made["layout"]["yaxis"] |= {"rangemode": "tozero"}
     if one.x_title == "layer":
         made["layout"]["xaxis"] |= {"dtick": max(1, round(max(len(line.x) for line in one.series) / 8))}
     return made

@@ -85,9 +85,9 @@ def sections(saved: Saved, places: Places, base: Base, clock: Clock) -> list[Sec
         notes.append(f"The base model's own {missing} of {len(found)} matrices were not measured, to save time.")
     made = [Section(
         name="update_size", title="How much each matrix changed",
-        how=("The length of the update over that of the matrix it changes (Frobenius norms): the brighter, the more "
-             "this layer was needed." if known else "The length of each update (its Frobenius norm): the brighter, the "
-             "more this layer was needed."),
+        how=("The length of the update over that of the matrix it changes (Frobenius norms): the stronger the "
+             "colour, the more this layer was needed." if known else "The length of each update (its Frobenius norm): "
+             "the stronger the colour, the more this layer was needed."),
         parts=[size, _table(found)], note=" ".join(notes)), _directions(found, places)]
     return made + ([_final_ranks(found, places)] if adaptive else []) + _dora(saved, places, base, clock)
 

@@ -9,6 +9,8 @@ from engine.methods.base import Method
 from engine.shape import ModelShape
 
 HEAD = "head"
+#: Tensors of an attention module that stand for one part of it.
+PARTS = {"prefix_key": "attention key", "prefix_value": "attention value"}
 
 
 def section(saved: Saved, places: Places, shape: ModelShape, method: Method | None, heads: list[str]) -> Section:
@@ -57,8 +59,8 @@ def _stored(saved: Saved, places: Places, heads: list[str]) -> dict[tuple[str, i
     own = _heads(saved, heads)
     for name, shape in saved.shapes.items():
         size = _size(shape)
-        place = (HEAD, None) if name in own else places.of(_module(plain(name), places))
-        counts = _add(counts, place, size)
+        kind, layer = (HEAD, None) if name in own else places.of(_module(plain(name), places))
+        counts = _add(counts, (PARTS.get(name.rpartition(".")[2], kind), layer), size)
     return counts
 
 

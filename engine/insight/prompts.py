@@ -84,8 +84,9 @@ def _alike(prompt: torch.Tensor, title: str) -> Section:
     rest = f"The first {DRAWN} of {len(prompt)} virtual tokens are drawn." if len(prompt) > DRAWN else ""
     return Section(
         name="prompt_similarity", title=f"How alike the virtual tokens are{title}",
-        how="The cosine between each two virtual tokens: bright pairs say the same, so that a shorter prompt would do; "
-            "dark ones have nothing in common.", parts=[_cosines("Cosine between virtual tokens", shown)], note=rest)
+        how="The cosine between each two virtual tokens: strongly coloured pairs say the same, so that a shorter "
+            "prompt would do; those without colour have nothing in common.",
+        parts=[_cosines("Cosine between virtual tokens", shown)], note=rest)
 
 
 def _cosines(title: str, vectors: torch.Tensor) -> Heat:

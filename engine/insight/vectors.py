@@ -33,15 +33,16 @@ def _scales(saved: Saved, places: Places) -> Section | None:
     shift = _means(saved, places, "ssf_shift", "Mean |shift|", lambda values: values.abs())
     return scale and Section(
         name="scale_shift", title="How outputs were scaled and shifted",
-        how="How far the learned scales are from 1 and the shifts from 0, on average over a layer's outputs: brighter "
-            "layers were changed more.", parts=[part for part in (scale, shift) if part])
+        how="How far the learned scales are from 1 and the shifts from 0, on average over a layer's outputs: the "
+            "stronger the colour, the more was changed.", parts=[part for part in (scale, shift) if part])
 
 
 def _ia3(saved: Saved, places: Places) -> Section | None:
     heat = _means(saved, places, "ia3_l", "Mean |scale − 1|", lambda values: (values - 1).abs())
     return heat and Section(
         name="scales", title="What was strengthened and weakened",
-        how="How far the learned scales are from 1, on average: brighter layers were strengthened or weakened more.",
+        how="How far the learned scales are from 1, on average: the stronger the colour, the more a layer was "
+            "strengthened or weakened.",
         parts=[heat])
 
 
@@ -57,7 +58,7 @@ def _bottlenecks(saved: Saved, places: Places) -> Section | None:
     return heat and Section(
         name="bottlenecks", title="How much each adapter adds",
         how="The length of the way up of each bottleneck (its Frobenius norm), which starts at or near zero: the "
-            "brighter, the more is added there.", parts=[heat])
+            "stronger the colour, the more is added there.", parts=[heat])
 
 
 def _steps(saved: Saved, places: Places) -> Section | None:
@@ -97,7 +98,7 @@ def _sparse(saved: Saved, places: Places) -> Section | None:
     return Section(
         name="sparsity", title="Which weights changed at all",
         how="The share of each matrix's numbers that differ from the base model's; all others are exactly as they "
-            "were, and dark matrices were left alone.",
+            "were, and matrices without colour were left alone.",
         parts=[places.heat("Share of changed numbers", shares, percent=True),
                Table(title=f"Every matrix ({len(rows)})", rows=rows, numeric=[1, 2, 3, 4],
                      columns=["Matrix", "Changed", "Of", "Sparsity", "Mean change"])],

@@ -11,8 +11,8 @@ from engine.insight.store import Base, Clock, Saved
 if TYPE_CHECKING:
     import torch
 
-HOW = ("The length of the change of each matrix over that of the matrix itself (Frobenius norms): the brighter, the "
-       "more this layer was needed.")
+HOW = ("The length of the change of each matrix over that of the matrix itself (Frobenius norms): the stronger "
+       "the colour, the more this layer was needed.")
 
 
 def of_model(saved: Saved, places: Places, base: Base, clock: Clock) -> list[Section]:

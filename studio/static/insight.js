@@ -5,10 +5,23 @@
   const make = (...made) => studio.make(...made);
   const ready = (text) => { const box = make("div"); box.innerHTML = text ?? ""; return box; };
 
+  /* pixels that a cell needs for its number, and those of the names beside a map */
+  const CELL = 50, NAMES = 150;
+  const waiting = [];
   const figure = (part) => {
     const place = make("div", { class: "ps-widget ps-figure-place" });
-    studio.figure(place, { value: part.figure }, () => {}, () => {});
-    return make("div", { class: "ps-chart ps-insight-part" }, make("h4", { class: "ps-insight-title" }, part.title), place);
+    waiting.push([place, part.figure]);
+    return make("div", { class: "ps-chart ps-insight-part" + (part.square ? " ps-insight-square" : "") },
+      make("h4", { class: "ps-insight-title" }, part.title), place);
+  };
+  /* how wide a figure is shows only once it stands on the page */
+  const drawFigures = () => {
+    for (const [place, value] of waiting.splice(0)) {
+      const words = value.layout?.annotations ?? [];
+      const room = !words.length || place.clientWidth - NAMES > CELL * (value.data[0]?.x?.length ?? 0);
+      const shown = room ? value : { ...value, layout: { ...value.layout, annotations: [] } };
+      studio.figure(place, { value: shown }, () => {}, () => {});
+    }
   };
   const table = (part) => {
     const box = ready(part.html);
@@ -39,6 +52,7 @@
       if (state.html) parts.push(ready(state.html));
       if (state.again) parts.push(make("button", { type: "button", class: "ps-button", onclick: () => trigger("click") }, state.again));
       element.replaceChildren(...parts, ...(state.sections ?? []).map(section));
+      drawFigures();
     };
     watch("value", paint);
     paint();
