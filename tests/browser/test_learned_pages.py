@@ -5,6 +5,11 @@ from __future__ import annotations
 from journey import LONG
 from playwright.sync_api import expect
 
+#: Where each of some elements is, in pixels.
+MIDDLES = """all => all.map((one) => {
+  const box = one.getBoundingClientRect();
+  return [Math.round(box.x + box.width / 2), Math.round(box.y)];
+})"""
 TITLES = ["How much each matrix changed", "How many directions were used", "Where the parameters are"]
 
 
@@ -18,8 +23,7 @@ def test_an_adapters_page_shows_what_was_learned_with_figures_that_say_their_num
     map_ = part.get_by_role("figure", name="‖ΔW‖ / ‖W‖")
     expect(map_.locator(".annotation-text")).to_have_count(36)
     # One number for each of six kinds of matrices in six layers, each on its own cell.
-    places = map_.locator(".annotation-text").evaluate_all(
-        "all => all.map(one => { const box = one.getBoundingClientRect(); return [Math.round(box.x + box.width / 2), Math.round(box.y)]; })")
+    places = map_.locator(".annotation-text").evaluate_all(MIDDLES)
     assert len({tuple(place) for place in places}) == 36 and len({place[1] for place in places}) == 6
     part.locator("summary", has_text="Every matrix (36)").click()
     expect(part.get_by_role("region", name="Every matrix (36)").locator("tbody tr")).to_have_count(36)
