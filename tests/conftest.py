@@ -20,10 +20,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if os.environ.get("STUDIO_REQUIRE_SHARED") and not present:
         raise pytest.UsageError(f"STUDIO_REQUIRE_SHARED is set, but {SHARED} is not there.")
     for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
         if "shared" in getattr(item, "fixturenames", ()):
             item.add_marker("shared")
         if item.get_closest_marker("shared") and not present:
             item.add_marker(pytest.mark.skip(reason=f"needs the models and data in {SHARED}"))
+
+
+def _group(item: pytest.Item) -> str:
+    """Return what a test is run together with, in one process: its file, or all tests of the pages."""
+    return "browser" if "browser" in item.path.parts else str(item.path)
 
 
 @pytest.fixture(scope="session")
