@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 #: A run of virtual tokens in a template: [P] or [P×3].
 RUN = re.compile(r"\[P(?:\s*[×x*]\s*(\d+))?\]")
 TEXT = "{text}"
+#: Virtual tokens a template may have.
+MOST = 1000
 #: Words are drawn from the first of the vocabulary, which are the most common ones (Lester et al., 2021).
 COMMON = 5000
 
@@ -69,8 +71,8 @@ def parse(template: str) -> Template:
                 parts.append(found.strip() if not parts and not sides else " " + found.strip())
         sides.append(parts)
     made = Template(*sides)
-    if not made.tokens:
-        raise ValueError("the template must contain virtual tokens, such as [P×3]")
+    if not 1 <= made.tokens <= MOST:
+        raise ValueError(f"the template must contain 1 to {MOST} virtual tokens, such as [P×3]")
     return made
 
 
@@ -133,7 +135,7 @@ def common(model: Any, count: int, special: Sequence[int]) -> torch.Tensor:
     known = torch.tensor([i for i in range(size) if i not in set(special)])
     drawn = known[torch.randint(len(known), (count,))] if count > len(known) else known[
         torch.randperm(len(known))[:count]]
-    return words.words(drawn.to(words.get_base_layer().weight.device)).float()
+    return words.words(drawn).float()
 
 
 def ids(tokenizer: Any, text: str) -> list[int]:

@@ -64,7 +64,7 @@ class PTuningV2(Method):
         return 5e-3
 
     @property
-    def start(self) -> str:
+    def origin(self) -> str:
         """The source prompts."""
         return self.start_from
 

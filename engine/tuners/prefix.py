@@ -6,7 +6,7 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -221,7 +221,7 @@ class PrefixModel(base.TunerModel):
             self.prefix_inner_weight[adapter_name], self.prefix_inner_bias[adapter_name] = inner.weight, inner.bias
         super()._create_and_replace(peft_config, adapter_name, target, target_name, parent, current_key)
         # In a tuple, so that it does not count as a part of the layer.
-        cast("PrefixLayer", getattr(parent, target_name)).trunk = (self,)
+        getattr(parent, target_name).trunk = (self,)
 
     def trunk(self, adapter_name: str) -> torch.Tensor:
         """Return what each attention's last layer gets, (tokens, hidden)."""
@@ -252,7 +252,8 @@ class PrefixModel(base.TunerModel):
             for layer in self.layers():
                 layer.keep(adapter_name, *layer.states(adapter_name))
         self._forget(adapter_name)
-        self.peft_config[adapter_name].hidden = self.peft_config[adapter_name].embedding = 0
+        config: Any = self.peft_config[adapter_name]
+        config.hidden = config.embedding = 0
         return True
 
     def delete_adapter(self, adapter_name: str) -> None:

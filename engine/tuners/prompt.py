@@ -98,12 +98,13 @@ class PromptLayer(base.TunerLayer):
         weight: torch.Tensor = self.get_base_layer().weight  # type: ignore[assignment]
         if weight.is_meta:
             return 0.02
-        return float(self.words(torch.arange(min(len(weight), 5000), device=weight.device)).float().std())
+        return float(self.words(torch.arange(min(len(weight), 5000))).float().std())
 
     def words(self, ids: torch.Tensor) -> torch.Tensor:
         """Return the embeddings of token ids as the model sees them."""
+        weight: Any = self.get_base_layer().weight
         with torch.no_grad():
-            return self.base_layer(ids).detach()
+            return self.base_layer(ids.to(weight.device)).detach()
 
     def vectors(self, adapter_name: str) -> torch.Tensor:
         """Return an adapter's virtual tokens, (members, tokens, width)."""
@@ -146,7 +147,7 @@ class PromptLayer(base.TunerLayer):
                 places.append(vectors[:, taken])
                 taken += 1
             else:
-                word = self.words(torch.tensor(token, device=vectors.device))
+                word = self.words(torch.tensor(token))
                 places.append(word.to(vectors.dtype).expand(len(vectors), -1))
         return torch.stack(places, dim=1)
 
@@ -192,7 +193,7 @@ class PromptModel(base.TunerModel):
             return False
         with torch.no_grad():
             self.layer.keep(adapter_name, self.layer.vectors(adapter_name))
-        config = self.peft_config[adapter_name]
+        config: Any = self.peft_config[adapter_name]
         config.encoder, config.hidden = "none", 0
         return True
 
