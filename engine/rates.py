@@ -18,8 +18,10 @@ BLOWN_UP = 4.0
 SMOOTHING = 0.04
 #: Updates over which the loss's steepest fall is measured, as a share of all.
 SLOPE = 0.08
+#: Per cent of the updates, at the lowest rates, whose mean loss is where the others start from.
+BEGINNING = 12
 #: The loss must fall by so many times what chance does to the smoothed loss before any rate is suggested.
-CERTAIN = 4.0
+CERTAIN = 6.0
 #: Rates reach from the run's own divided by this to it times this, but to no more than MOST.
 REACH, MOST = 100.0, 10.0
 
@@ -81,9 +83,10 @@ def suggest(rates: Sequence[float], losses: Sequence[float], updates: int) -> Su
     values = np.array(smooth(losses[:count], updates))
     half = max(1, round(SLOPE * updates / 2))
     bottom = int(values.argmin()) if count else 0
-    lost = [place for place in range(bottom + 1, count) if values[place] >= values[0]]
+    start = float(np.mean(losses[:min(count, BEGINNING * updates // 100)])) if count else 0.0
+    lost = [place for place in range(bottom + 1, count) if values[place] >= start]
     blow_up = rates[lost[0]] if lost else rates[count] if count < len(losses) else None
-    if bottom < 2 * half or values[0] - values[bottom] <= CERTAIN * _chance(losses, values, bottom, updates):
+    if bottom < 2 * half or start - values[bottom] <= CERTAIN * _chance(losses, values, bottom, updates):
         return Suggestion(suggested=None, steepest=None, lowest=None, blow_up=blow_up, why=_nothing(blow_up))
     slopes = (values[2 * half:bottom + 1] - values[:bottom + 1 - 2 * half]) / (2 * half)
     steepest, lowest = rates[int(slopes.argmin()) + half], rates[bottom]

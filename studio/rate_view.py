@@ -81,10 +81,15 @@ def figure(run: Run, curves: dict[str, Curve]) -> plots.Figure:
     made = plots.lines({"each update": (tried, losses), "smoothed": (tried, smoothed)},
                        label="Loss at each learning rate", x_title="learning rate", y_title="loss",
                        colours={"each update": 8, "smoothed": 0})
-    made["layout"]["xaxis"] |= {"type": "log", "exponentformat": "power"}
+    made["layout"]["xaxis"] |= {"type": "log", "exponentformat": "power", "dtick": 1}
+    if len(tried) > 1:
+        # The axis of the whole test from the start, so that the curve grows into it.
+        first, last = math.log10(tried[0]), math.log10(tried[-1])
+        made["layout"]["xaxis"]["range"] = [first, first + (last - first) / (len(tried) - 1) * (_updates(run) - 1)]
     if smoothed:
         # What comes after the blow-up would press the rest to the ground.
-        made["layout"]["yaxis"]["range"] = [min(0.0, min(smoothed)), 1.25 * max(smoothed[0], min(smoothed))]
+        low, fall = min(smoothed), max(smoothed[0] - min(smoothed), 0.02 * abs(smoothed[0]))
+        made["layout"]["yaxis"]["range"] = [max(0.0, low - 0.5 * fall), low + 2.5 * fall]
     if (best := suggested(run)) is not None:
         made["layout"]["shapes"] = [{"type": "line", "x0": best, "x1": best, "yref": "paper", "y0": 0, "y1": 1,
                                      "line": {"color": "var(--ps-accent)", "width": 2, "dash": "dash"}}]

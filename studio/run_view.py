@@ -54,7 +54,7 @@ def head(user: User, run: Run) -> str:
              f'{cards.badge(run.state)}</h2><p class="ps-muted">{about}</p></div>')
     error = cards.error(run.error) if run.error and run.state == "failed" else ""
     adapter = adapters.of_run(user, run.id)
-    return title + error + rate_view.result(run) + _next_steps(run, adapter)
+    return title + error + (rate_view.result(run) or _next_steps(run, adapter))
 
 
 def _named(user: User, dataset_id: str | None) -> str:

@@ -119,8 +119,11 @@ class PeftMethod(Method):
         reasons = self._missing_blocks(shape)
         modules = self.chosen(shape)
         if not modules:
-            named = self.targets if isinstance(self.targets, str) else ", ".join(self.targets)
-            reasons.append(f"No linear layer of this model is one of: {named}.")
+            # Methods that choose by the part a layer plays have no targets of their own.
+            targets = getattr(self, "targets", None)
+            named = targets if isinstance(targets, str) else ", ".join(targets or ())
+            reasons.append(f"No linear layer of this model is one of: {named}." if named
+                           else f"This model has none of the layers that {self.card.title} changes.")
         if not self.transposed and any(m.transposed for m in modules):
             reasons.append(f"{self.card.title} cannot change layers whose weights are stored transposed, as this "
                            "model's are.")
