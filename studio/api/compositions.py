@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from db import compositions
-from engine.recipe import Recipe
+from engine.recipe import MOST, Recipe
 from studio import records, service
 from studio.api.deps import Me
 
@@ -18,7 +18,7 @@ router = APIRouter(tags=["adapters"])
 class Combination(Recipe):
     """Which adapters are combined and how; a `dataset` compares the result with its parts, and LoraHub learns there."""
 
-    adapters: list[str] = Field(description="Ids of two or more adapters of one base model.")
+    adapters: list[str] = Field(max_length=MOST, description="Ids of two or more adapters of one base model.")
     name: str = Field("", description="Name of the new adapter.")
     dataset: str | None = Field(None, description="Id of a dataset to find weights on and to compare on.")
 

@@ -24,11 +24,13 @@ class Compose(Errand):
         self.blobs = Blobs()
         self.key = f"composed/{id}/adapter"
         self.points: list[list[float]] = []
+        #: The first parent, whose base model and task are the result's; it may be deleted meanwhile.
+        self.first: Any = None
 
     def order(self) -> dict[str, Any]:
         """Return the order for the child; raises NotFound when an adapter, its files or the dataset are gone."""
         chosen = [adapters.get(self.user, parent["id"]) for parent in self.row.parents]
-        first = chosen[0]
+        self.first = first = chosen[0]
         return {"kind": "compose", "out": str(self.blobs.place(self.key)), "recipe": self.row.recipe,
                 "adapters": [{"name": row.name, "folder": str(self.blobs.local(row.key))} for row in chosen],
                 "model": first.model, "revision": first.model_revision, "task": first.task, "data": self._data(),
@@ -45,7 +47,7 @@ class Compose(Errand):
         """Store files, adapter and result."""
         folder = self.key.rpartition("/")[0]
         self.blobs.put(self.blobs.place(folder), folder)
-        first = adapters.get(self.user, self.row.parents[0]["id"])
+        first = self.first
         parents = [parent | {"weight": weight}
                    for parent, weight in zip(self.row.parents, result["weights"], strict=True)]
         recipe = Recipe.model_validate(self.row.recipe)
