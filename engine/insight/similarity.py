@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,16 @@ def between(first: Path, other: Path) -> Similarity | None:
         sum(_cosine(*pair) for pair in pairs) / len(pairs), 4))
 
 
+def rank(target: Path, sources: Sequence[Path]) -> list[tuple[Path, float]]:
+    """Return the sources with the cosine of their mean vectors to the target's, the likest first.
+
+    A short run on the target's data makes the target; the likest source is the one to start from (SPoT, Vu et al.,
+    2022). Prompts of another kind or width are left out.
+    """
+    found = [(source, alike.averaged) for source in sources if (alike := between(target, source)) is not None]
+    return sorted(found, key=lambda item: -item[1])
+
+
 def _keys(folder: Path) -> list[str]:
     path = folder / "adapter_model.safetensors"
     return [name for name in weights.header(path) if name.rpartition(".")[2] in WORDS] if path.is_file() else []
@@ -59,7 +70,9 @@ def _vectors(folder: Path) -> dict[str, np.ndarray]:
     from safetensors import safe_open
 
     with safe_open(str(folder / "adapter_model.safetensors"), framework="np") as file:  # pyright: ignore[reportGeneralTypeIssues]
-        return {name: np.asarray(file.get_tensor(name), dtype=np.float32) for name in _keys(folder)}
+        found = {name: np.asarray(file.get_tensor(name), dtype=np.float32) for name in _keys(folder)}
+    # Those of an ensemble lie in one tensor: (members, vectors, width).
+    return {name: part.reshape(-1, part.shape[-1]) for name, part in found.items()}
 
 
 def _cosine(mine: np.ndarray, theirs: np.ndarray) -> float:

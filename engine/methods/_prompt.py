@@ -153,17 +153,3 @@ def stored(folder: Path) -> torch.Tensor:
     if not found:
         raise NotAPrompt("method.start_from", folder=folder.name)
     return found[0].float().view(-1, *found[0].shape[-2:])
-
-
-def rank(target: Path, sources: Sequence[Path]) -> list[tuple[Path, float]]:
-    """Return the sources by likeness to the target, the likest first: the cosine of their averaged virtual tokens.
-
-    A short run of prompt tuning on the target's data makes the target (SPoT, Vu et al., 2022). Prompts of another width
-    belong to other models and are left out. Raises NotAPrompt.
-    """
-    from torch.nn import functional as F
-
-    own = stored(target).mean((0, 1))
-    means = [(source, stored(source).mean((0, 1))) for source in sources]
-    found = [(source, float(F.cosine_similarity(own, mean, dim=0))) for source, mean in means if len(mean) == len(own)]
-    return sorted(found, key=lambda item: -item[1])

@@ -17,6 +17,7 @@ import toys
 from test_counts import document, numbers_on_disk
 
 from engine import attention, breakdown, models, spec, tasks, tiny
+from engine.insight import similarity
 from engine.methods import _prompt
 from engine.shape import ModelShape
 
@@ -395,7 +396,7 @@ def test_sources_are_ranked_by_how_alike_their_prompts_are(root: Path, tmp_path:
         torch.manual_seed(seed)
         layer.keep("default", torch.randn(2, 32) + (0.1 if name == "near" else 0.0))
         made.method.save(made.model, tmp_path / name)
-    ranked = _prompt.rank(tmp_path / "target", [tmp_path / "far", tmp_path / "near"])
+    ranked = similarity.rank(tmp_path / "target", [tmp_path / "far", tmp_path / "near"])
     assert [path.name for path, _ in ranked] == ["near", "far"]
     assert ranked[0][1] > 0.9 > ranked[1][1]
 

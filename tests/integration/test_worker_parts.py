@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from db.errors import NotFound
 from db.leases import Claimed
 from db.settings import Settings
 from db.users import User
@@ -96,3 +98,31 @@ def test_files_reach_a_remote_store_before_a_row_points_at_them(tmp_path: Path) 
     assert not [name for name in blobs.fs.find(blobs.root) if ".tmp" in name]
     made._store_files(RunFailed({}, seq=2))
     assert blobs.exists(f"{made.key}/checkpoints/step-00000001/state.json"), "a failed run may be resumed elsewhere"
+
+
+def test_a_run_starts_from_an_adapter_of_its_owner_and_from_no_path(tmp_path: Path,
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def get(user: User, id: str) -> Any:
+        asked.append((user.id, id))
+        if id != "ad_aaaaaaaaaa":
+            raise NotFound(id, noun="adapter", id=id)
+        return SimpleNamespace(key="runs/run_b/adapter")
+
+    monkeypatch.setattr(attempt.adapters, "get", get)
+    found: list[str | None] = []
+    for wanted in ("", "ad_aaaaaaaaaa", "/etc"):
+        claimed = Claimed("run_aaaaaaaaaa", 1, 0.0, User("us_1", "one"), "run",
+                          {"method": {"name": "prompt_tuning", "start_from": wanted}}, 1, None, None, None)
+        nursery: Any = None
+        made = attempt.Attempt(claimed, nursery, Settings(data_dir=tmp_path), Timing())
+        (made._blobs.place("runs/run_b/adapter")).mkdir(parents=True, exist_ok=True)
+        if wanted == "/etc":
+            with pytest.raises(attempt.SourceMissing):
+                made._start()
+        else:
+            found.append(made._start())
+    assert found[0] is None
+    assert found[1] is not None and found[1].endswith("runs/run_b/adapter")
+    assert asked == [("us_1", "ad_aaaaaaaaaa"), ("us_1", "/etc")]
