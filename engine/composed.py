@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 #: Files of the first adapter that are written anew or belong to it alone.
 OWN_FILES = ("adapter_config.json", "adapter_model.safetensors", "studio.json", "README.md")
 #: Settings of a LoRA configuration that tell how training began or which layers it chose; they mean nothing here.
-FORGOTTEN = ("exclude_modules", "layers_to_transform", "layers_pattern", "eva_config", "corda_config", "lora_ga_config")
+FORGOTTEN = ("exclude_modules", "layers_to_transform", "layers_pattern", "eva_config", "corda_config", "lora_ga_config",
+             "velora_config")
 
 
 @dataclass

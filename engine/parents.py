@@ -25,7 +25,7 @@ SPECIAL = {
     "target_parameters": "it changes parameters outside layers", "layer_replication": "it repeats layers of the base",
     "alora_invocation_tokens": "it acts on part of the text only", "use_qalora": "it pools its inputs",
     "use_bdlora": "its factors are block-diagonal", "arrow_config": "it routes between adapters",
-    "monteclora_config": "its factors are random"}
+    "monteclora_config": "its factors are random", "kasa_config": "it learns a diagonal between its factors"}
 #: What the key of a soft prompt's or prefix's tensor contains.
 PROMPT_WORDS = ("prompt", "prefix")
 
@@ -198,6 +198,9 @@ def _fits_way(parent: Parent, recipe: Recipe) -> None:
         problem = "it also changes biases"
     if not problem and adapter.rewrites_base(parent.trained.folder):
         problem = "its start rewrote the base weights"
+    odd = [key for key in parent.heads if ".lora_" in key]
+    if not problem and odd:
+        problem = f"it has more than two factors: {_plain(odd[0])}"
     if not problem and not parent.ranks:
         problem = "it updates no layer"
     if problem:

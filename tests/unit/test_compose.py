@@ -316,7 +316,8 @@ REFUSED: dict[str, tuple[type[Refused], str]] = {
     "dora": (parents.NotComposable, "cat"), "ia3": (parents.NotLora, "cat"), "ranks": (parents.DifferentRanks, "ties"),
     "hub ranks": (parents.DifferentRanks, "lorahub"), "pissa": (parents.NotComposable, "cat"),
     "bias": (parents.NotComposable, "cat"), "prompt": (parents.NotPrompt, "average"),
-    "whole model": (parents.NotComposable, "cat"), "alone": (parents.TooFew, "cat")}
+    "third factor": (parents.NotComposable, "cat"), "whole model": (parents.NotComposable, "cat"),
+    "alone": (parents.TooFew, "cat")}
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -337,11 +338,16 @@ def test_what_does_not_fit_together_is_refused_by_name(case: str, bert: Path, pa
     changes: dict[str, dict[str, Any]] = {"base": {"model_id": "org/another"}, "labels": {"labels": ["a", "b", "d"]},
                                           "task": {"options": {"problem": "multi_label"}}}
     (other / "studio.json").write_text(json.dumps(facts | changes.get(case, {})))
-    if case == "heads":
+    if case in ("heads", "third factor"):
         from safetensors.torch import load_file, save_file
 
         file = other / "adapter_model.safetensors"
-        save_file({key: value for key, value in load_file(file).items() if "classifier.bias" not in key}, file)
+        tensors = load_file(file)
+        if case == "heads":
+            del tensors["base_model.model.classifier.bias"]
+        else:
+            tensors[f"{LAYER}.lora_diag"] = tensors[f"{LAYER}.lora_A.weight"][:, 0].contiguous()
+        save_file(tensors, file)
     folders = {"alone": [pair[0]], "whole model": [pair[0], bert]}.get(case, [pair[0], other])
     with pytest.raises(kind) as caught:
         combine(folders, tmp_path / "out", how)
