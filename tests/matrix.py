@@ -283,6 +283,13 @@ def _reasons(record: dict[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
+def keep(record: dict[str, Any]) -> None:
+    """Write the record and its page, methods in the order of their cards."""
+    ordered = {name: record[name] for name in methods.every() if name in record}
+    compatibility.write(ordered)
+    PAGE.write_text(page(ordered), encoding="utf-8")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the matrix; return 1 when a cell failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -301,12 +308,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             states = [what.state for what in found.values()]
             print(f"{time.monotonic() - started:6.0f} s  {method:18} " + ", ".join(
                 f"{states.count(state)} {state}" for state in ("works", "refused", "fails")), flush=True)
+            keep(record)
             for cell, what in found.items():
                 if what.state == "fails":
                     print(f"          {cell.architecture} {cell.task} {cell.storage}: {what.reason}", flush=True)
-    record = {name: record[name] for name in methods.every() if name in record}
-    compatibility.write(record)
-    PAGE.write_text(page(record), encoding="utf-8")
     return int(any(what.state == "fails" for by_type in record.values() for by_task in by_type.values()
                    for storages in by_task.values() for what in storages.values()))
 
