@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -65,7 +66,7 @@ def draft_of(user: User, run_id: str) -> Draft:
 def with_rate(draft: Draft, rate: float) -> Draft:
     """Return the draft with another learning rate."""
     training = dict(draft.values.get("training", {})) | {"learning_rate": rate}
-    return Draft(**vars(draft) | {"values": dict(draft.values) | {"training": training}})
+    return replace(draft, values=dict(draft.values) | {"training": training})
 
 
 def figure(run: Run, curves: dict[str, Curve]) -> plots.Figure:
@@ -74,10 +75,10 @@ def figure(run: Run, curves: dict[str, Curve]) -> plots.Figure:
     if loss is None or rate is None:
         return plots.blank("Loss at each learning rate", "The first updates are on their way.")
     at = dict(zip(rate.steps, rate.last, strict=True))
-    known = [(at[step], value) for step, value in zip(loss.steps, loss.last, strict=True)
-             if value is not None and at.get(step) is not None]
+    known = [(tried_at, value) for step, value in zip(loss.steps, loss.last, strict=True)
+             if value is not None and (tried_at := at.get(step)) is not None]
     tried, losses = [point[0] for point in known], [point[1] for point in known]
-    smoothed = rates.smooth([float(value) for value in losses], _updates(run))
+    smoothed = rates.smooth(losses, _updates(run))
     made = plots.lines({"each update": (tried, losses), "smoothed": (tried, smoothed)},
                        label="Loss at each learning rate", x_title="learning rate", y_title="loss",
                        colours={"each update": 8, "smoothed": 0})
