@@ -42,11 +42,11 @@ def adapter(id: str, user: Me) -> Response:
 
 @router.get("/exports/{id}")
 def export(id: str, user: Me) -> Response:
-    """Download a file made from an adapter: its zip, or the merged model's."""
+    """Download a file made from an adapter: its zip, the merged model's, or what was found by looking into it."""
     path = service.export_file(user, id)
     made = exports.get(user, id)
-    kind = "" if made.kind == "zip" else " merged"
-    return attachment(path, f"{adapters.get(user, made.adapter_id).name}{kind}.zip")
+    ending = {"zip": ".zip", "merge": " merged.zip"}.get(made.kind, f" {path.name}")
+    return attachment(path, f"{adapters.get(user, made.adapter_id).name}{ending}")
 
 
 @router.get("/runs/{id}/{name}")

@@ -134,7 +134,8 @@ def _square(one: Heat) -> bool:
 
 def _lines(one: Lines) -> plots.Figure:
     series = {line.name: (line.x, line.y) for line in one.series}
-    made = plots.lines(series, label=one.title, x_title=one.x_title, y_title=one.y_title, marks=True)
+    made = plots.lines(series, label=one.title, x_title=one.x_title, y_title=one.y_title, marks=True,
+                       height=270 + 14 * len(series))
     made["layout"]["yaxis"] |= {"rangemode": "tozero"}
     if one.x_title == "layer":
         made["layout"]["xaxis"] |= {"dtick": max(1, round(max(len(line.x) for line in one.series) / 8))}

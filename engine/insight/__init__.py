@@ -72,7 +72,8 @@ def _makers(saved: Saved, places: Places, base: Base, clock: Clock, shape: Model
     if saved.config:
         yield lambda: kept(lowrank.sections(saved, places, base, clock))
         yield lambda: kept(vectors.sections(saved, places, base, clock))
-        yield lambda: kept(prompts.sections(saved, places, *_vocabulary(saved, base, shape, folder), clock))
+        scale = math.sqrt(shape.hidden) if shape.model_type.startswith("gemma") else 1.0
+        yield lambda: kept(prompts.sections(saved, places, *_vocabulary(saved, base, shape, folder), clock, scale))
         if saved.has("prefix_key") and model is not None:
             yield lambda: _attention(model, rows, places, clock)
         if not made and model is not None:
@@ -99,9 +100,6 @@ def _vocabulary(saved: Saved, base: Base, shape: ModelShape,
     tables = [m for m in shape.modules if m.kind == "embedding" and shape.vocab and m.parameters >= shape.vocab]
     table = max(tables, key=lambda m: m.parameters, default=None)
     words = base.tensor(f"{table.name}.weight") if table is not None else None
-    if words is not None and shape.model_type.startswith("gemma"):
-        # Gemma scales its word vectors before they enter the first block, where the prompt stands beside them.
-        words = words.float() * math.sqrt(words.shape[1])
     return words, prompts.words_of(models.tokenizer_of(folder))
 
 

@@ -32,9 +32,10 @@ class Mass:
         if name is None or given.key is None:
             return
         sums = self.sums.setdefault(name, [0.0, 0.0])
+        told = kwargs.get("is_causal")
+        causal = bool(getattr(module, "is_causal", True) if told is None else told)
         share = mass(query, key, given.key, mask, scaling=kwargs.get("scaling"),
-                     causal=tuner._causal(module, kwargs) and query.shape[2] > 1,
-                     bias=kwargs.get("position_bias"))
+                     causal=causal and query.shape[2] > 1, bias=kwargs.get("position_bias"))
         sums[0] += float(share.sum())
         sums[1] += share.numel()
 
@@ -51,7 +52,7 @@ def mass(query: torch.Tensor, key: torch.Tensor, front: torch.Tensor, mask: torc
     Fewer key heads than query heads are shared by groups of these.
     """
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    ahead = tuner._by_head(front, key)
+    ahead = front.view(len(front), key.shape[1], key.shape[3]).transpose(0, 1)[None]
     groups = query.shape[1] // key.shape[1]
     ahead, key = (part.repeat_interleave(groups, dim=1).float() for part in (ahead, key))
     query = query.float() * scale

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from engine.insight.places import Places, sorted_kinds
 from engine.insight.report import Lines, Section, Series, Table, digits, rounded
-from engine.insight.store import Base, Clock, Saved
+from engine.insight.store import Base, Clock, Saved, norm
 
 if TYPE_CHECKING:
     import torch
@@ -106,8 +106,6 @@ def updates(saved: Saved, base: Base, clock: Clock) -> tuple[list[Update], int]:
 
 
 def _update(saved: Saved, base: Base, clock: Clock, module: str, name: str, down_name: str) -> Update | None:
-    import torch
-
     other = name.replace(down_name, down_name.replace("_A", "_B"))
     if other not in saved.shapes:
         return None
@@ -121,8 +119,7 @@ def _update(saved: Saved, base: Base, clock: Clock, module: str, name: str, down
     # A convolution's factors are (r, in, h, w) and (out, r, 1, 1).
     singular = spectrum(down.flatten(1), up.flatten(1), scale)
     weight = None if clock.late else base.tensor(f"{module}.weight")
-    norm = float(torch.linalg.vector_norm(weight.float())) if weight is not None else None
-    return Update(module, rank, tuple(float(value) for value in singular), norm)
+    return Update(module, rank, tuple(float(value) for value in singular), norm(weight) if weight is not None else None)
 
 
 def _scale(saved: Saved, module: str, rank: int) -> float:

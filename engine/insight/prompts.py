@@ -24,14 +24,17 @@ INPUT_PROMPTS = ("prompt_tokens", "prompt_embeddings")
 Words = Callable[[list[int]], list[str]]
 
 
-def sections(saved: Saved, places: Places, vocabulary: torch.Tensor | None, words: Words | None,
-             clock: Clock) -> list[Section]:
-    """Return the sections of an adapter that is a soft prompt, visual prompts or a prefix; none for others."""
+def sections(saved: Saved, places: Places, vocabulary: torch.Tensor | None, words: Words | None, clock: Clock,
+             scale: float = 1.0) -> list[Section]:
+    """Return the sections of an adapter that is a soft prompt, visual prompts or a prefix; none for others.
+
+    `scale` is what the model multiplies the vectors of its vocabulary by before the prompt stands beside them.
+    """
     found: list[Section] = []
     for name, prompt in prompts(saved).items():
         title = f" ({name})" if name else ""
         if vocabulary is not None and words is not None and vocabulary.shape[1] == prompt.shape[1] and not clock.over:
-            found.append(_words(prompt, vocabulary, words, title))
+            found.append(_words(prompt, vocabulary, words, title, scale))
         found.append(_alike(prompt, title))
     return found + _visual(saved, places) + _prefix(saved, places)
 
@@ -61,9 +64,9 @@ def nearest(prompt: torch.Tensor, vocabulary: torch.Tensor, count: int = NEAREST
     return (1 - best).clamp(min=0), ids
 
 
-def _words(prompt: torch.Tensor, vocabulary: torch.Tensor, words: Words, title: str) -> Section:
+def _words(prompt: torch.Tensor, vocabulary: torch.Tensor, words: Words, title: str, scale: float) -> Section:
     distances, ids = nearest(prompt, vocabulary)
-    usual = vocabulary[::max(1, len(vocabulary) // 2000)].float().norm(dim=1).mean()
+    usual = vocabulary[::max(1, len(vocabulary) // 2000)].float().norm(dim=1).mean() * scale
     rows: list[list[Cell]] = []
     for number, (near, known) in enumerate(zip(distances.tolist(), ids.tolist(), strict=True)):
         named = words(known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from engine import weights
 if TYPE_CHECKING:
     import torch
 
+#: Numbers of a tensor looked at together, which bounds the memory that a large one takes.
+PART = 1 << 24
 _PREFIX = "base_model.model."
 #: Words that stand between a module's name and the name of its parameter.
 _OWN_WORDS = re.compile(r"\.(modules_to_save|base_layer|original_module)(?:\.default)?(?=\.|$)")
@@ -134,6 +137,20 @@ class Base:
         layer = layer.get_base_layer() if hasattr(layer, "get_base_layer") else layer
         found = getattr(layer, parameter, None)
         return None if found is None else found.detach()
+
+
+def norm(tensor: torch.Tensor, before: torch.Tensor | None = None) -> float:
+    """Return the Frobenius norm of a tensor, or of its difference from `before`; in float32, a part at a time."""
+    import torch
+
+    total = 0.0
+    flat, old = tensor.reshape(-1), None if before is None else before.reshape(-1)
+    for start in range(0, flat.numel(), PART):
+        part = flat[start:start + PART].float()
+        if old is not None:
+            part = part - old[start:start + PART].float()
+        total += float(torch.linalg.vector_norm(part)) ** 2
+    return math.sqrt(total)
 
 
 def plain(name: str) -> str:

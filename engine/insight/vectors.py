@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from engine.insight.places import Places
 from engine.insight.report import Heat, Lines, Section, Series, Table, rounded
-from engine.insight.store import Base, Clock, Saved
+from engine.insight.store import Base, Clock, Saved, norm
 
 if TYPE_CHECKING:
     import torch
@@ -47,14 +47,9 @@ def _ia3(saved: Saved, places: Places) -> Section | None:
 
 
 def _bottlenecks(saved: Saved, places: Places) -> Section | None:
-    import torch
-
-    def norm(values: torch.Tensor) -> torch.Tensor:
-        return torch.linalg.vector_norm(values)
-
     # The two methods of this kind never meet in one file.
     word = next((word for word in ("bottleneck_up", "adaptformer_up") if saved.has(word)), None)
-    heat = _means(saved, places, word, "‖W_up‖", norm) if word else None
+    heat = _means(saved, places, word, "‖W_up‖", lambda values: values.norm()) if word else None
     return heat and Section(
         name="bottlenecks", title="How much each adapter adds",
         how="The length of the way up of each bottleneck (its Frobenius norm), which starts at or near zero: the "
@@ -107,15 +102,12 @@ def _sparse(saved: Saved, places: Places) -> Section | None:
 
 def _norms(saved: Saved, places: Places, base: Base, clock: Clock) -> Section | None:
     """Return the change of norm layers that were trained whole, as LN tuning saves them."""
-    import torch
-
     changes: dict[str, float | None] = {}
     for parameter in ("ln_tuning_layers", "ln_tuning_layers.default"):
         for module, name in saved.named(parameter):
             before = None if clock.over else base.tensor(f"{module}.weight", saved.shapes[name])
             if before is not None:
-                change = saved.tensor(name).float() - before.float()
-                changes[module] = float(torch.linalg.vector_norm(change) / torch.linalg.vector_norm(before.float()))
+                changes[module] = norm(saved.tensor(name), before) / max(norm(before), 1e-12)
     if not changes:
         return None
     return Section(

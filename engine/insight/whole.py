@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.insight.places import Places
 from engine.insight.report import Section
-from engine.insight.store import Base, Clock, Saved
+from engine.insight.store import Base, Clock, Saved, norm
 
 if TYPE_CHECKING:
     import torch
@@ -73,10 +73,7 @@ def _merged(layer: Any, weight: torch.Tensor) -> float | None:
 
 
 def _relative(before: torch.Tensor, after: torch.Tensor) -> float:
-    import torch
-
-    old = before.float()
-    return float(torch.linalg.vector_norm(after.float() - old) / torch.linalg.vector_norm(old).clamp_min(1e-12))
+    return norm(after, before) / max(norm(before), 1e-12)
 
 
 def _section(places: Places, changes: dict[str, float | None], skipped: int) -> list[Section]:

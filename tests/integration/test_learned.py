@@ -95,6 +95,8 @@ def test_what_a_run_did_not_write_a_worker_works_out_the_same(rig: Rig, web: Tes
         # The file that was worked out is gone with its row; what an older version wrote is asked for anew.
         made = next(one for one in exports.find(rig.user, adapter_id=lora.id) if one.kind == "insight")
         path = rig.folder / str(made.path)
+        taken = web.get(f"/download/exports/{made.id}")
+        assert taken.json() == json.loads(path.read_text()) and "insight.json" in taken.headers["content-disposition"]
         path.write_text(path.read_text().replace(f'"version":{insight.VERSION}', '"version":0'))
         assert service.learned(rig.user, lora.id).working
         assert until(lambda: service.learned(rig.user, lora.id).insight, 60, rig.tail) == found.model_copy(
