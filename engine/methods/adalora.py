@@ -71,12 +71,17 @@ class Adalora(PeftMethod):
     quantized: ClassVar[tuple[str, ...]] = ("nf4",)
 
     @model_validator(mode="after")
-    def _there_is_something_to_take_away(self) -> Adalora:
-        if self.init_r <= self.r:
-            raise ValueError(f"the first rank ({self.init_r}) must be larger than the final one ({self.r})")
+    def _ranks_have_time_to_fall(self) -> Adalora:
         if self.warmup + self.settled >= 1:
             raise ValueError("no updates are left in which ranks could fall: lower warmup or settled")
         return self
+
+    def obstacles(self, shape: ModelShape, task: str, quantization: str | None) -> list[str]:
+        """Add that there must be something to take away."""
+        reasons = super().obstacles(shape, task, quantization)
+        if self.init_r <= self.r:
+            reasons.append(f"The first rank ({self.init_r}) must be larger than the final one ({self.r}).")
+        return reasons
 
     def trained_in(self, module: Module) -> int:
         """Return r₀·(d_in + d_out + 1). All of it is saved: what was taken away are rows whose value is zero."""
