@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import model_validator
-
 from engine.knobs import knob
 from engine.methods._peft import (
     Layers,
@@ -70,17 +68,13 @@ class Adalora(PeftMethod):
         formula="ΔW = (α / r₀)·P·Λ·Q, PᵀP ≈ QQᵀ ≈ I, small entries of Λ are set to zero", mergeable=True)
     quantized: ClassVar[tuple[str, ...]] = ("nf4",)
 
-    @model_validator(mode="after")
-    def _ranks_have_time_to_fall(self) -> Adalora:
-        if self.warmup + self.settled >= 1:
-            raise ValueError("no updates are left in which ranks could fall: lower warmup or settled")
-        return self
-
     def obstacles(self, shape: ModelShape, task: str, quantization: str | None) -> list[str]:
-        """Add that there must be something to take away."""
+        """Add that there must be something to take away, and time for it."""
         reasons = super().obstacles(shape, task, quantization)
         if self.init_r <= self.r:
             reasons.append(f"The first rank ({self.init_r}) must be larger than the final one ({self.r}).")
+        if self.warmup + self.settled >= 1:
+            reasons.append("No updates are left in which ranks could fall: lower the share before or after.")
         return reasons
 
     def trained_in(self, module: Module) -> int:
