@@ -3,73 +3,82 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
-from bench.report import ROOT
+from bench.fidelity.comparison import Claim, Comparison, Effort
 
-PAGE = ROOT / "docs" / "fidelity.md"
-Scores = dict[tuple[str, str, str], list[float]]
+HEAD = """# Do the papers' findings hold here?
 
-
-@dataclass(frozen=True)
-class Claim:
-    """`better` scores at least `margin` points above `worse` (below zero: at most that much under it)."""
-
-    better: str
-    worse: str
-    margin: float
-    paper: str
+Mean and standard deviation over seeds, in points. In a comparison every method had the same rows, updates and effort:
+learning rates around its own default were tried on rows of their own, and the best was taken. A claim holds where one
+mean lies above the other as claimed; the lead, in points, is in brackets. Made by `python -m bench.fidelity`.
+"""
+#: Scores (0 to 1), one a seed, by model, dataset and method.
+Scores = Mapping[tuple[str, str, str], Sequence[float]]
 
 
-CLAIMS = (
-    Claim("bitfit b_q", "head", 0, "BitFit, table 3"), Claim("bitfit", "bitfit b_q", 0, "BitFit, table 3"),
-    Claim("bitfit", "random uniform", 0, "BitFit, table 3"), Claim("bitfit", "random rows", 0, "BitFit, table 3"),
-    Claim("bitfit", "full", -2, "BitFit, table 1"), Claim("lora", "full", -2, "LoRA, table 2"),
-    Claim("adapter", "full", -2, "Houlsby et al., table 1"),
-    Claim("p_tuning_v2", "prompt_tuning", 5, "P-tuning v2, table 2"))
+def render(found: Iterable[tuple[Comparison, Scores]]) -> str:
+    """Return the page; comparisons without scores are left out."""
+    return "\n".join([HEAD, *(line for comparison, scores in found if scores for line in _section(comparison, scores))])
 
 
-def write(scores: Scores, methods: Sequence[str], metrics: dict[str, str]) -> None:
-    """Write the page from scores (0 to 1) by model, dataset and method, one a seed."""
-    lines = ["# Do the papers' findings hold here?", "",
-             "Mean and standard deviation over seeds, in points. Every method had the same rows, updates and effort: "
-             "three learning rates tried on rows of their own, the best taken. Made by `python -m bench.fidelity`.", ""]
+def _section(comparison: Comparison, scores: Scores) -> list[str]:
+    lines = [f"## {comparison.title}", "", comparison.about, "", _effort(comparison.effort), ""]
     for model in dict.fromkeys(model for model, _, _ in scores):
-        sources = list(dict.fromkeys(source for name, source, _ in scores if name == model))
-        lines += [f"## {model}", "", "| Method | " + " | ".join(f"{s} ({metrics[s]})" for s in sources) + " | mean |",
-                  "|---" * (len(sources) + 2) + "|"]
-        for method in methods:
-            cells = [scores.get((model, source, method)) for source in sources]
-            known = [statistics.mean(cell) for cell in cells if cell]
-            mean = f"{100 * statistics.mean(known):.1f}" if len(known) == len(sources) else ""
-            lines.append(f"| {method} | " + " | ".join(map(_cell, cells)) + f" | {mean} |")
-        lines += ["", "| Claim | " + " | ".join(sources) + " |", "|---" * (len(sources) + 1) + "|"]
-        for claim in CLAIMS:
-            found = [_holds(claim, scores, model, source) for source in sources]
-            lines.append(f"| {_words(claim)} | " + " | ".join(found) + " |")
-        lines.append("")
-    PAGE.write_text("\n".join(lines), encoding="utf-8")
+        metrics = {source.name: source.metric for source in comparison.sources
+                   if any(key[:2] == (model, source.name) for key in scores)}
+        lines += [f"### {Path(model).name}", "", *_table(comparison, scores, model, metrics), "",
+                  *_claims(comparison, scores, model, list(metrics)), ""]
+    return lines
 
 
-def _cell(values: list[float] | None) -> str:
+def _effort(effort: Effort) -> str:
+    *most, last = [f"{factor:.2g}" for factor in effort.factors]
+    factors = f"{', '.join(most)} and {last}" if most else last
+    return (f"At most {effort.train:,} rows to learn from and {effort.test:,} to be scored on; epochs: "
+            f"{effort.epochs}, batch size: {effort.batch}, learning rates: {factors} times the default, seeds: "
+            f"{len(effort.seeds)}.")
+
+
+def _table(comparison: Comparison, scores: Scores, model: str, metrics: Mapping[str, str]) -> list[str]:
+    several = len(metrics) > 1
+    heads = ["Method", *(f"{name} ({metric})" for name, metric in metrics.items()), *(["mean"] if several else [])]
+    rows = [heads, ["---"] * len(heads)]
+    for method in comparison.methods:
+        cells = [scores.get((model, source, method)) for source in metrics]
+        known = [statistics.mean(cell) for cell in cells if cell]
+        mean = f"{100 * statistics.mean(known):.1f}" if len(known) == len(cells) else ""
+        rows.append([method, *map(_cell, cells), *([mean] if several else [])])
+    return [f"| {' | '.join(row)} |" for row in rows]
+
+
+def _cell(values: Sequence[float] | None) -> str:
     if not values:
         return ""
-    spread = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{100 * statistics.mean(values):.1f} ± {100 * spread:.1f}"
+    spread = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{100 * statistics.mean(values):.1f}{spread}"
 
 
-def _words(claim: Claim) -> str:
-    if claim.margin < 0:
-        return f"{claim.better} within {-claim.margin:g} points of {claim.worse} ({claim.paper})"
-    more = f" by {claim.margin:g} points" if claim.margin else ""
-    return f"{claim.better} above {claim.worse}{more} ({claim.paper})"
+def _claims(comparison: Comparison, scores: Scores, model: str, sources: Sequence[str]) -> list[str]:
+    """Return the table of claims, and below it why those that do not hold do not, where that is known."""
+    lines = ["| Claim | " + " | ".join(sources) + " |", "|---" * (len(sources) + 1) + "|"]
+    reasons: list[str] = []
+    for claim in comparison.claims:
+        cells: list[str] = []
+        for source in sources:
+            lead = _lead(claim, scores, model, source)
+            holds = lead is not None and claim.holds(lead)
+            cells.append("" if lead is None else f"{'holds' if holds else '**does not hold**'} ({lead:+.1f})")
+            if lead is not None and not holds and source in claim.reasons:
+                reasons.append(f"- {claim.words()}, {source}: {claim.reasons[source]}")
+        lines.append(f"| {claim.words()} | " + " | ".join(cells) + " |")
+    return lines + (["", "Why some do not hold:", "", *reasons] if reasons else [])
 
 
-def _holds(claim: Claim, scores: Scores, model: str, source: str) -> str:
-    """Return whether a claim holds on a dataset, and by how many points the one leads the other."""
-    both = [scores.get((model, source, name)) for name in (claim.better, claim.worse)]
-    if not both[0] or not both[1]:
-        return ""
-    lead = 100 * (statistics.mean(both[0]) - statistics.mean(both[1]))
-    return f"{'holds' if lead >= claim.margin else '**no**'} ({lead:+.1f})"
+def _lead(claim: Claim, scores: Scores, model: str, source: str) -> float | None:
+    """Return by how many points the one leads the other; None while either is missing."""
+    better, worse = (scores.get((model, source, name)) for name in (claim.better, claim.worse))
+    if not better or not worse:
+        return None
+    return 100 * (statistics.mean(better) - statistics.mean(worse))

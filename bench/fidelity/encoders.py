@@ -1,0 +1,74 @@
+"""Sentences sorted by encoders: BitFit's comparisons, LoRA and adapters beside full, deep prompts beside shallow."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.fidelity.comparison import Claim, Comparison, Effort, Row, Source
+
+Tables = tuple[list[Row], list[Row], list[Row]]
+
+
+def _rows(path: Path, names: Sequence[str], *, header: bool) -> list[Row]:
+    lines = path.read_text(encoding="utf-8").splitlines()[int(header):]
+    found = [dict(zip(names, line.split("\t"), strict=False)) for line in lines if line.count("\t") >= len(names) - 1]
+    return [{name: row[name] for name in ("text", "text_pair", "label") if name in row} for row in found]
+
+
+def _sst2(folder: Path) -> Tables:
+    train, tune, test = (_rows(folder / name, ("text", "label"), header=True)
+                         for name in ("train.tsv", "dev.tsv", "test.tsv"))
+    # The train file holds phrases too; sentences of some length are what the test file has.
+    return [row for row in train if len(row["text"].split()) > 4], tune, test
+
+
+def _cola(folder: Path) -> Tables:
+    names = ("source", "label", "mark", "text")
+    train, tune, test = (_rows(folder / name, names, header=False) for name in ("train.tsv", "val.tsv", "dev.tsv"))
+    return train, tune, test
+
+
+def _rte(folder: Path) -> Tables:
+    names = ("index", "text", "text_pair", "label")
+    train, tune, test = (_rows(folder / name, names, header=header)
+                         for name, header in (("train.tsv", True), ("val.tsv", False), ("dev.tsv", True)))
+    return train, tune, test
+
+
+def _trec6(folder: Path) -> Tables:
+    def read(name: str) -> list[Row]:
+        lines = (folder / name).read_text(encoding="latin-1").splitlines()
+        return [{"text": line.partition(" ")[2], "label": line.partition(":")[0]} for line in lines]
+
+    train = read("train.txt")
+    random.Random(0).shuffle(train)
+    return train[500:], train[:500], read("test.txt")
+
+
+ONE = {"text": "text", "label": "label"}
+PAIR = ONE | {"text_pair": "text_pair"}
+
+ENCODERS = Comparison(
+    name="encoders", title="Classifying sentences with encoders", task="text_classification",
+    about="Small encoders and four datasets. `b_q` trains the biases of the queries alone, `b_m2` those of the MLP's "
+          "first layer; the random controls train as many numbers as BitFit, taken anywhere in the model.",
+    models=("starter/minilm-l6", "distilbert-base-cased"),
+    sources=(Source("sst2", "accuracy", _sst2, ONE, 64), Source("cola", "matthews_correlation", _cola, ONE, 48),
+             Source("rte", "accuracy", _rte, PAIR, 128), Source("trec6", "accuracy", _trec6, ONE, 48)),
+    methods={
+        "full": {"name": "full"}, "head": {"name": "head"}, "bitfit": {"name": "bitfit"},
+        "bitfit b_q": {"name": "bitfit", "biases": "query"},
+        "bitfit b_m2": {"name": "bitfit", "biases": "intermediate"},
+        "random uniform": {"name": "bitfit", "control": "random_uniform"},
+        "random rows": {"name": "bitfit", "control": "random_rows"},
+        "lora": {"name": "lora"}, "adapter": {"name": "adapter"}, "p_tuning_v2": {"name": "p_tuning_v2"},
+        "prompt_tuning": {"name": "prompt_tuning"}},
+    effort=Effort(train=2000, tune=1000, test=2000, epochs=5, batch=16),
+    claims=(
+        Claim("bitfit b_q", "head", "BitFit, table 3"), Claim("bitfit", "bitfit b_q", "BitFit, table 3"),
+        Claim("bitfit", "random uniform", "BitFit, table 3"), Claim("bitfit", "random rows", "BitFit, table 3"),
+        Claim("bitfit", "full", "BitFit, table 1", -2), Claim("lora", "full", "LoRA, table 2", -2),
+        Claim("adapter", "full", "Houlsby et al., table 1", -2),
+        Claim("p_tuning_v2", "prompt_tuning", "P-tuning v2, table 2", 5)))
