@@ -42,10 +42,11 @@ def sections(saved: Saved, places: Places, vocabulary: torch.Tensor | None, word
 def prompts(saved: Saved) -> dict[str, torch.Tensor]:
     """Return the soft prompts at the input, (virtual tokens, width) in float32: one is called "", more by number."""
     name = next((name for name in saved.shapes if name.rpartition(".")[2] in INPUT_PROMPTS), None)
-    if name is None or len(saved.shapes[name]) != 2:
+    if name is None:
         return {}
     members = int(saved.config.get("members") or 1)
-    parts = saved.tensor(name).float().chunk(members)
+    # An ensemble is saved as (members, tokens, width), or one prompt after the other.
+    parts = saved.tensor(name).float().flatten(0, -2).chunk(members)
     return {"": parts[0]} if members == 1 else {f"prompt {number}": part for number, part in enumerate(parts, start=1)}
 
 
@@ -146,7 +147,10 @@ def _prefix(saved: Saved, places: Places) -> list[Section]:
 
 def words_of(tokenizer: Any) -> Words:
     """Return what turns token ids into words that can be told apart, a space at their beginning shown as one."""
-    def words(ids: list[int]) -> list[str]:
-        return [repr(text)[1:-1] if (text := tokenizer.decode([one])).strip() else str(
-            tokenizer.convert_ids_to_tokens(one)) for one in ids]
-    return words
+    def word(one: int) -> str:
+        text = tokenizer.decode([one])
+        # Parts of a character and blanks say nothing; the tokenizer's own name for them does.
+        plain = bool(text.strip()) and "\ufffd" not in text
+        return repr(text)[1:-1] if plain else str(tokenizer.convert_ids_to_tokens(one))
+
+    return lambda ids: [word(one) for one in ids]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from engine.insight.places import Places
-from engine.insight.report import Heat, Lines, Section, Series, Table, rounded
+from engine.insight.report import Cell, Heat, Lines, Section, Series, Table, rounded
 from engine.insight.store import Base, Clock, Saved, norm
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def sections(saved: Saved, places: Places, base: Base, clock: Clock) -> list[Section]:
     """Return a section for each kind of vector the adapter holds."""
     found = [make(saved, places) for make in (_biases, _scales, _ia3, _bottlenecks, _steps, _sparse)]
-    found.append(_norms(saved, places, base, clock))
+    found += [_norms(saved, places, base, clock), _tokens(saved, base)]
     return [one for one in found if one is not None]
 
 
@@ -114,6 +114,27 @@ def _norms(saved: Saved, places: Places, base: Base, clock: Clock) -> Section | 
         name="norm_change", title="How much each norm layer changed",
         how="The length of the change of a norm layer's weights over that of the weights it started from.",
         parts=[places.heat("‖Δw‖ / ‖w‖", changes, percent=True)])
+
+
+def _tokens(saved: Saved, base: Base) -> Section | None:
+    """Return how far the vectors of single tokens moved; they are saved as what they became."""
+    from engine import models, weights
+    from engine.insight.prompts import words_of
+
+    ids = saved.config.get("token_indices")
+    module, name = next(saved.named("trainable_tokens_delta"), ("", ""))
+    table = base.tensor(f"{module}.weight") if name and isinstance(ids, list) else None
+    if table is None or not isinstance(ids, list) or len(ids) != saved.shapes[name][0]:
+        return None
+    before, after = table[ids].float(), saved.tensor(name).float()
+    words = words_of(models.tokenizer_of(saved.folder))(ids) if weights.has_tokenizer(saved.folder) else map(str, ids)
+    shares = (after - before).norm(dim=1) / before.norm(dim=1).clamp_min(1e-12)
+    rows: list[list[Cell]] = [[word, number, share] for word, number, share in
+                              zip(words, ids, rounded(shares), strict=True)]
+    return Section(
+        name="tokens", title="How far each token moved",
+        how="The length of the change of a token's vector over that of the vector it started from.",
+        parts=[Table(title="Tokens", columns=["Token", "Number", "Change"], rows=rows, numeric=[1, 2], open=True)])
 
 
 def _means(saved: Saved, places: Places, parameter: str, title: str,

@@ -186,6 +186,17 @@ def test_diff_pruning_tells_the_share_of_changed_numbers_of_each_matrix(tmp_path
     assert cell(heat(section), "MLP down", "2") == 0
 
 
+def test_single_tokens_tell_how_far_they_moved_from_their_words(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    name, table = "embeddings.word_embeddings", torch.randn(VOCAB, WIDTH)
+    moved = torch.stack([table[7] * 1.5, table[3]])
+    folder = adapter(tmp_path / "adapter", {f"{name}.trainable_tokens_delta": moved}, token_indices=[7, 3],
+                     peft_type="TRAINABLE_TOKENS")
+    found = insight.describe(folder, shape(), base=base(tmp_path / "base", {f"{name}.weight": table}))
+    part = next(part for part in named(found, "tokens").parts if isinstance(part, Table))
+    assert [row[1] for row in part.rows] == [7, 3] and [row[2] for row in part.rows] == pytest.approx([0.5, 0.0])
+
+
 def test_bottlenecks_tell_their_way_up_and_the_scale_they_found(tmp_path: Path) -> None:
     name = "encoder.layer.0.output.dense"
     folder = adapter(tmp_path / "adapter", {f"{name}.adaptformer_up": torch.full((WIDTH, 2), 0.5),
@@ -257,8 +268,8 @@ def test_the_words_of_a_prompt_and_its_likeness_to_itself_are_told(shared: Path,
     words = load_file(model_path / "model.safetensors")
     table = next(value for name, value in words.items() if name.endswith("word_embeddings.weight"))
     chosen = tokenizer.convert_tokens_to_ids(["film", "great", "film", "bad"])
-    folder = adapter(tmp_path / "adapter", {"bert.embeddings.word_embeddings.prompt_tokens": table[chosen]},
-                     peft_type="PROMPT", members=2)
+    folder = adapter(tmp_path / "adapter", {"bert.embeddings.word_embeddings.prompt_tokens":
+                                            table[chosen].unflatten(0, (2, 2))}, peft_type="PROMPT", members=2)
     tokenizer.save_pretrained(folder)
     found = insight.describe(folder, models.inspect(model_path), base=model_path)
     near = [part for section in found.sections if section.name == "nearest_words" for part in section.parts]
