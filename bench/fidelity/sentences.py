@@ -44,8 +44,8 @@ def bleu(trained: Trained) -> float:
     said = [player.chat("trained", [{"role": "user", "content": row["prompt"]}], max_new_tokens=LONGEST)["text"].strip()
             for row in rows]
     known = [row["references"].splitlines() for row in rows]
-    # One list for each reference's number; a restaurant with fewer has None there.
-    streams = [[refs[i] if i < len(refs) else None for refs in known] for i in range(max(map(len, known)))]
+    # One list for each reference's number; a restaurant with fewer has an empty text there, which is passed over.
+    streams = [[refs[i] if i < len(refs) else "" for refs in known] for i in range(max(map(len, known)))]
     return sacrebleu.corpus_bleu(said, streams).score / 100
 
 
@@ -62,7 +62,7 @@ SENTENCES = Comparison(
         "embedding only": {"name": "prefix_tuning", "place": "embedding", "reparameterize": False},
         "lora": {"name": "lora"}, "full": {"name": "full"}},
     # Few rows a batch: prefixes start far from anything useful and need many updates.
-    effort=Effort(train=600, tune=30, test=100, epochs=2, batch=4),
+    effort=Effort(train=1200, tune=30, test=100, epochs=2, batch=4),
     claims=(Claim("prefix", "infix", "Prefix-tuning, table 4"),
             Claim("infix", "embedding only", "Prefix-tuning, table 4"),
             Claim("prefix", "embedding only", "Prefix-tuning, table 4")),
