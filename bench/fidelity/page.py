@@ -49,7 +49,8 @@ def _table(comparison: Comparison, scores: Scores, model: str, metrics: Mapping[
         cells = [scores.get((model, source, method)) for source in metrics]
         known = [statistics.mean(cell) for cell in cells if cell]
         mean = f"{100 * statistics.mean(known):.1f}" if len(known) == len(cells) else ""
-        rows.append([method, *map(_cell, cells), *([mean] if several else [])])
+        if known:
+            rows.append([method, *map(_cell, cells), *([mean] if several else [])])
     return [f"| {' | '.join(row)} |" for row in rows]
 
 
@@ -72,7 +73,8 @@ def _claims(comparison: Comparison, scores: Scores, model: str, sources: Sequenc
             cells.append("" if lead is None else f"{'holds' if holds else '**does not hold**'} ({lead:+.1f})")
             if lead is not None and not holds and source in claim.reasons:
                 reasons.append(f"- {claim.words()}, {source}: {claim.reasons[source]}")
-        lines.append(f"| {claim.words()} | " + " | ".join(cells) + " |")
+        if any(cells):
+            lines.append(f"| {claim.words()} | " + " | ".join(cells) + " |")
     return lines + (["", "Why some do not hold:", "", *reasons] if reasons else [])
 
 
