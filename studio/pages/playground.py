@@ -176,7 +176,7 @@ def _classify_part(base: gr.HTML, chosen: gr.Dropdown, beside: gr.Checkbox, prob
         shell.safely(_classify, outputs=3, card=problem), inputs, [*outputs, problem], show_progress="hidden",
         api_visibility="private")
     shell.on([stop.click], _stop, [asking], [stop], card=problem)
-    shell.on([base.input, chosen.change], _forget, [asking], outputs, card=problem, cancels=[asked, picked])
+    shell.on([base.input, chosen.input], _forget, [asking], outputs, card=problem, cancels=[asked, picked])
     return [examples, pair]
 
 
@@ -233,7 +233,7 @@ def _chat_part(base: gr.HTML, chosen: gr.Dropdown, beside: gr.Checkbox, problem:
     outputs = [talk, history, asking, text, send, stop]
     said = shell.on([send.click, text.submit], _chat, inputs, outputs, card=problem)
     shell.on([stop.click], _stop, [asking], [stop], card=problem)
-    shell.on([clear.click, base.input, chosen.change, beside.input], _clear, [asking],
+    shell.on([clear.click, base.input, chosen.input, beside.input], _clear, [asking],
              [talk, history, asking, send, stop], card=problem, cancels=[said])
     shell.on([examples.input], _fill_message, [examples], [text], card=problem)
     return [examples]

@@ -142,6 +142,12 @@ def test_every_event_of_every_page_is_private(fresh: None) -> None:
     assert demo.fns and all(fn.api_visibility == "private" for fn in demo.fns.values())
 
 
+def test_only_what_a_person_does_takes_back_what_was_asked(fresh: None) -> None:
+    stopping = [fn for fn in draw().fns.values() if fn.cancels]
+    assert stopping
+    assert {event for fn in stopping for _, event in fn.targets} <= {"click", "input", "submit"}
+
+
 def test_health_readiness_and_metrics_answer(client: TestClient) -> None:
     assert client.get("/healthz").text == "ok\n"
     assert client.get("/readyz").json() == {"ready": True, "problems": []}
