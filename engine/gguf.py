@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,10 +39,48 @@ class GgufUnsupported(ModelError):
     try_this = "Use a safetensors version of the model."
 
 
+class BrokenGguf(ModelError):
+    """The GGUF file '{file}' cannot be read: it is damaged, cut short, or of an unknown version."""
+
+    kind = "gguf_broken"
+    try_this = "Copy or download the file again."
+
+
+class SeveralGguf(ModelError):
+    """There are several GGUF files ({files}), each a model of its own."""
+
+    kind = "gguf_several"
+    try_this = "Keep one .gguf file, and add the others as models of their own."
+
+
 def is_gguf(path: Path) -> bool:
     """Return whether a file begins as a GGUF file does."""
     with path.open("rb") as file:
         return file.read(4) == MAGIC
+
+
+def the_one(paths: Sequence[Path]) -> Path | None:
+    """Return the GGUF file that a model's files consist of; None where there are safetensors, or no GGUF file.
+
+    Raises SeveralGguf, and NotGguf for another file of that name.
+    """
+    found = sorted(path for path in paths if path.suffix.lower() == ".gguf")
+    if not found or any(path.suffix.lower() == ".safetensors" for path in paths):
+        return None
+    if len(found) > 1:
+        raise SeveralGguf(found[1].name, files=", ".join(path.name for path in found[:8]))
+    if not is_gguf(found[0]):
+        raise NotGguf(found[0].name, file=found[0].name)
+    return found[0]
+
+
+def settled(folder: Path, *, progress: Progress | None = None, cancelled: Callable[[], bool] | None = None) -> Path:
+    """Return `folder`; where its weights are one GGUF file, the converted model has taken the file's place by then.
+
+    Raises SeveralGguf and what `converted` raises; the folder is as it was then.
+    """
+    source = the_one(list(folder.iterdir())) if folder.is_dir() else None
+    return converted(source, folder, progress=progress, cancelled=cancelled) if source else folder
 
 
 def converted(source: Path, target: Path, *, progress: Progress | None = None,
@@ -50,7 +88,7 @@ def converted(source: Path, target: Path, *, progress: Progress | None = None,
     """Return `target`, a model directory with the contents of the GGUF file `source`, converting once.
 
     Weights become bfloat16 safetensors; tokenizer and chat template are kept. The folder appears whole or not at all.
-    Raises NotGguf, GgufUnsupported or Cancelled.
+    Raises NotGguf, BrokenGguf, GgufUnsupported or Cancelled.
     """
     facts = {"version": VERSION, "file": source.name, "bytes": source.stat().st_size, "sha256": weights.sha256(source)}
     if _made_from(target, facts):
@@ -142,12 +180,16 @@ def _stop_if(cancelled: Callable[[], bool], source: Path) -> None:
 
 
 def _metadata(source: Path) -> dict[str, str]:
-    """Return the short text fields of a GGUF file's header."""
+    """Return the short text fields of a GGUF file's header; raises BrokenGguf unless all its tensors are there."""
     from gguf import GGUFReader, GGUFValueType
 
-    reader = GGUFReader(source)
-    return {name: str(field.contents()) for name, field in reader.fields.items()
-            if field.types == [GGUFValueType.STRING]}
+    try:
+        reader = GGUFReader(source)
+        return {name: str(field.contents()) for name, field in reader.fields.items()
+                if field.types == [GGUFValueType.STRING]}
+    except (ValueError, LookupError, TypeError, ArithmeticError, MemoryError) as error:
+        # The reader maps the file and trusts its counts: what is missing shows as slices that are too short.
+        raise BrokenGguf(str(source), file=source.name) from error
 
 
 def _tokenizer(place: dict[str, Any], metadata: dict[str, str], context: int) -> PreTrainedTokenizerBase:

@@ -92,7 +92,10 @@ def locate(model_id: str, *, revision: str | None = None, data_dir: Path | None 
     if kind == "starter":
         return _starter(model_id, folder, progress, stop)
     if kind == "local":
-        return _directory(folder / "models" / "local" / checked_name(name), model_id, "local")
+        from engine import gguf
+
+        path = gguf.settled(folder / "models" / "local" / checked_name(name), progress=progress, cancelled=stop)
+        return _directory(path, model_id, "local")
     if kind == "tiny":
         from engine import tiny
 

@@ -14,8 +14,9 @@ from db.settings import settings
 from db.tables import Model
 from db.users import LOCAL as LOCAL_USER
 from db.users import User
-from engine import starter
+from engine import gguf, starter
 from engine.errors import ModelError, NotEnough
+from engine.uploads import TwiceNamed
 from engine.weights import PICKLES, NoWeights, PickleWeights
 from worker import client
 
@@ -92,9 +93,12 @@ def add_model_files(user: User, name: str, files: Sequence[tuple[str, Path]], *,
                     title: str = "") -> Model:
     """Add a local model of uploaded (file name, path) pairs; `move` takes the files away from where they are.
 
-    Raises BadModelName, NameTaken, NoWeights, PickleWeights, NotEnough.
+    A worker converts a GGUF file. Raises BadModelName, NameTaken, NoWeights, PickleWeights, NotGguf, SeveralGguf,
+    TwiceNamed, NotEnough.
     """
     names = [PurePosixPath(told.replace("\\", "/")).name for told, _ in files]
+    if twice := next((one for one in names if names.count(one) > 1), None):
+        raise TwiceNamed(twice, file=twice)
     if not any(n.lower().endswith((".safetensors", ".gguf")) for n in names):
         _refuse_pickles(names)
         raise NoWeights(", ".join(names[:8]), try_this=ADVICE)
@@ -105,6 +109,7 @@ def add_model_files(user: User, name: str, files: Sequence[tuple[str, Path]], *,
         for told, (_, path) in zip(names, files, strict=True):
             if told.lower().endswith(KEPT):
                 (shutil.move if move else shutil.copy2)(path, partial / told)
+        gguf.the_one(list(partial.iterdir()))
         partial.chmod(0o755)
         partial.replace(place)
     finally:
@@ -115,7 +120,8 @@ def add_model_files(user: User, name: str, files: Sequence[tuple[str, Path]], *,
 def add_model_folder(user: User, folder: Path, *, name: str = "", title: str = "") -> Model:
     """Add a folder of this machine as a local model; its files are linked where the disk allows, else copied.
 
-    Raises NotYours, NoSuchFolder, BadModelName, NameTaken, NoWeights, PickleWeights, NotEnough.
+    A worker converts a GGUF file. Raises NotYours, NoSuchFolder, BadModelName, NameTaken, NoWeights, PickleWeights,
+    NotGguf, SeveralGguf, NotEnough.
     """
     if user.role != "admin":
         raise NotYours(str(folder))
@@ -135,6 +141,7 @@ def add_model_folder(user: User, folder: Path, *, name: str = "", title: str = "
         for path in found:
             if path.name.lower().endswith(KEPT):
                 _link(path.resolve(), partial / path.name)
+        gguf.the_one(list(partial.iterdir()))
         partial.chmod(0o755)
         partial.replace(place)
     finally:

@@ -72,6 +72,29 @@ def test_what_is_no_gguf_is_refused(tmp_path: Path) -> None:
     with pytest.raises(gguf.NotGguf):
         models.adopt([false], "mine", tmp_path)
     false.write_bytes(b"GGUF" + b"\0" * 100)
-    with pytest.raises(gguf.GgufUnsupported):
+    with pytest.raises(gguf.BrokenGguf):
         models.adopt([false], "mine", tmp_path)
     assert list((tmp_path / "models" / "local").iterdir()) == []
+
+
+@pytest.mark.parametrize("kept", [10, 5_000, 3_000_000, 50_000_000])
+def test_a_file_that_was_cut_short_is_refused_as_broken_and_kept(made: models.Located, tmp_path: Path,
+                                                                 kept: int) -> None:
+    whole = starter.file(starter.get("starter/smollm2-135m"))
+    folder = tmp_path / "models" / "local" / "mine"
+    folder.mkdir(parents=True)
+    with whole.open("rb") as file:
+        (folder / "cut.gguf").write_bytes(file.read(kept))
+    with pytest.raises(gguf.BrokenGguf):
+        models.locate("local/mine", data_dir=tmp_path)
+    assert [path.name for path in folder.iterdir()] == ["cut.gguf"]
+    assert [path.name for path in folder.parent.iterdir()] == ["mine"]
+
+
+def test_several_gguf_files_are_no_one_model(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "local" / "mine"
+    folder.mkdir(parents=True)
+    for name in ("a.gguf", "b.gguf"):
+        (folder / name).write_bytes(b"GGUF")
+    with pytest.raises(gguf.SeveralGguf, match=r"a\.gguf, b\.gguf"):
+        models.locate("local/mine", data_dir=tmp_path)

@@ -15,8 +15,9 @@ def carry_out(order: dict[str, Any], line: Line) -> dict[str, Any]:
     """Return what to store with the model named by `order` (ref, revision, data_dir). Raises ModelError, Cancelled."""
     from engine import models
 
+    doing = "Converting" if order["ref"].startswith("local/") else "Fetching"
     found = models.locate(order["ref"], revision=order.get("revision"), data_dir=Path(order["data_dir"]),
-                          progress=lambda part: line.progress(FINDING * part, "Fetching"), cancelled=line.cancelled)
+                          progress=lambda part: line.progress(FINDING * part, doing), cancelled=line.cancelled)
     line.progress(FINDING, "Measuring")
     shape = models.inspect(found.path)
     line.progress(1.0, "Done")
