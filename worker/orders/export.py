@@ -20,11 +20,13 @@ def carry_out(order: dict[str, Any], line: Line) -> dict[str, Any]:
 
     out, start = Path(order["out"]), 0.0
     out.parent.mkdir(parents=True, exist_ok=True)
-    folder, merged = Path(order["adapter"]), out.parent / "merged"
+    folder, merged, facts = Path(order["adapter"]), out.parent / "merged", dict(order["facts"])
     try:
         if order["what"] == "merge":
             folder, start = _merge(order, merged, line), MERGING
-        package.zip_adapter(folder, out, facts=order["facts"], cancelled=line.cancelled,
+            # Unpacked beside the adapter, the whole model must not be mixed up with it.
+            facts["name"] = f"{facts.get('name') or 'model'}-merged"
+        package.zip_adapter(folder, out, facts=facts, cancelled=line.cancelled,
                             progress=lambda part: line.progress(start + (1 - start) * part, "Packing"))
     finally:
         shutil.rmtree(merged, ignore_errors=True)
