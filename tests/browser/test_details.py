@@ -91,7 +91,7 @@ def test_a_file_to_evaluate_on_stands_under_the_one_it_evaluates(desktop, tmp_pa
     expect(page.locator("#dataset-numbers")).to_contain_text("Also in training", timeout=LONG)
     expect(page.locator("#dataset-findings")).to_contain_text("The evaluation file repeats inputs")
     expect(page.get_by_role("link", name="Train on it anyway")).to_be_visible()
-    page.get_by_role("link", name="learn (evaluation)").click()
+    page.get_by_role("link", name="learn (evaluation)").first.click()
     expect(page.locator("#dataset-head")).to_contain_text("Evaluates learn")
 
 
@@ -151,10 +151,20 @@ def test_an_adapter_is_merged_and_comes_as_one_file(desktop, trained):
 def test_pages_draw_even_when_their_scripts_arrive_last(desktop):
     page = desktop.page
     held: list[Route] = []
-    page.route(re.compile(r"/static-studio/(studio|parts)\.js"), lambda route: held.append(route))
+    released = False
+
+    def hold(route: Route) -> None:
+        if released:
+            route.continue_()
+        else:
+            held.append(route)
+
+    page.route(re.compile(r"/static-studio/(studio|parts)\.js"), hold)
     page.goto("/compare", wait_until="commit")
     expect(page.get_by_text("Horizontal axis")).to_be_visible(timeout=60_000)
-    page.unroute_all(behavior="wait")
+    released = True
+    for route in held:
+        route.continue_()
     expect(page.locator(PAGES["/compare"]).first).to_be_visible(timeout=60_000)
     expect(page.locator("#compare-metric select")).to_be_visible()
     assert held
