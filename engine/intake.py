@@ -93,6 +93,8 @@ def _rows(attempt: Attempt, task: Task) -> Rows:
     train = read.read(attempt.sources.train or Path(data.train))
     held = read.read(attempt.sources.eval or Path(data.eval)) if data.eval else None
     columns = dict(data.columns) or dict(roles.guess(train).columns)
+    if not columns:
+        validate.raise_first_error(validate.unrecognised(train))
     findings = task.check(train, columns, held)
     validate.raise_first_error(findings)
     for finding in findings:

@@ -76,7 +76,8 @@ def _task(row: Dataset) -> str:
 def _noticed(row: Dataset) -> list[Mapping[str, Any]]:
     """Return what was noticed while reading and counting, each once; a file without rows is not counted at all."""
     seen: dict[str, Mapping[str, Any]] = {}
-    if row.state == "ready" and not row.rows:
+    counted = {found.get("kind") for found in (row.stats or {}).get("findings") or row.findings}
+    if row.state == "ready" and not row.rows and "no_rows" not in counted:
         seen["no rows"] = {"kind": "no_rows", "level": "error", "what": "This file has no rows.", "where": row.filename,
                            "try_this": "Add rows beneath the header, or upload another file."}
     for found in [*row.findings, *((row.stats or {}).get("findings") or [])]:

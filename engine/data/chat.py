@@ -46,9 +46,21 @@ def normalise(value: Any) -> tuple[list[dict[str, str | None]] | None, str]:
         text = next((message[key] for key in _TEXT_KEYS if key in message), None)
         if role is not None and not isinstance(role, str):
             return None, f"the role of message {place} is not text"
+        if (strange := _no_text(text)):
+            return None, f"the content of message {place} is {strange}, not text"
         found.append({"role": None if role is None else ROLES.get(role.strip().lower(), role.strip()),
                       "content": _text(text)})
     return found, ""
+
+
+def _no_text(value: Any) -> str:
+    """Return what a content is when it is neither text nor parts of which some are text, else ""."""
+    if value is None or isinstance(value, str):
+        return ""
+    if isinstance(value, list):
+        spoken = any(isinstance(part.get("text") if isinstance(part, dict) else part, str) for part in value)
+        return "" if spoken or not value else "a list without text"
+    return "an object" if isinstance(value, dict) else "true or false" if isinstance(value, bool) else "a number"
 
 
 def _text(value: Any) -> str | None:
@@ -58,4 +70,4 @@ def _text(value: Any) -> str | None:
     if isinstance(value, list):
         parts = [part.get("text") if isinstance(part, dict) else part for part in value]
         return "\n".join(part for part in parts if isinstance(part, str))
-    return str(value)
+    return None

@@ -115,7 +115,7 @@ def _image_profile(name: str, rows: int) -> Profile:
 
 
 def _profile(name: str, values: Sequence[Any], kind: pa.DataType | None = None) -> Profile:
-    given = [value for value in values if value is not None and value != ""]
+    given = [value for value in values if value is not None and not (isinstance(value, str) and not value.strip())]
     shape: Literal["messages", "list", "text", "empty"] = "text" if given else "empty"
     if (kind is not None and cells.is_messages(pa.nulls(0, kind))) or any(is_messages(value) for value in given[:50]):
         shape = "messages"

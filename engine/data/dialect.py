@@ -13,18 +13,20 @@ from engine.data.source import Source
 DELIMITERS = (",", "\t", ";", "|")
 #: Stands for the delimiter of a file with one column, where no character separates anything.
 LONE = "\x1f"
-_NAME = re.compile(r"^[\w .\-/#()\[\]:&%?*+@$]{1,48}$")
+_NAME = re.compile(r"^[\w .\-/#()\[\]:&%?*+@$=<>'~^{}°]{1,48}$")
 _NUMBER = re.compile(r"^\s*[-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][-+]?\d+)?\s*$")
 _SAMPLE_ROWS = 400
+#: Rows from which on a value that comes only once is telling.
+MANY = 10
 #: Characters looked at to tell whether quotes enclose the cells of a single column.
 _LONE_SAMPLE = 8 << 20
 _CELL = re.compile(r'"([^"]*(?:""[^"]*)*)"(?=\n|\Z)|([^"\n][^\n]*)|\n+')
 
 
-def detect(text: str, whole: bool, sample: bytes = b"") -> Source:
+def detect(text: str, whole: bool, sample: bytes = b"", *, header: bool | None = None) -> Source:
     """Return format, delimiter, quote, header and columns of a text; `whole` tells that nothing follows it.
 
-    `sample` may hold a longer stretch of the file, to judge quotes by.
+    `sample` may hold a longer stretch of the file, to judge quotes by; `header` is what a person has said of it.
     """
     delimiter, quote, spaced = _delimiter(text, whole)
     if not (delimiter and quote) and _is_quoted_column(text, whole, sample):
@@ -35,7 +37,7 @@ def detect(text: str, whole: bool, sample: bytes = b"") -> Source:
     escape = "\\" if quote and re.search(r'\\"(?!\s*(?:[,;|\t\n]|$))', text) and '""' not in text else ""
     if escape:
         rows = rows_of(text, delimiter, quote, whole=whole, limit=_SAMPLE_ROWS, spaced=spaced, escape=escape)
-    header = has_header(rows)
+    header = has_header(rows) if header is None else header
     width = Counter(len(row) for row in rows[1:] or rows).most_common(1)[0][0]
     first = rows[0] if header else [""] * width
     return Source(format="tsv" if delimiter == "\t" else "csv", delimiter=delimiter, quote=quote, escape=escape,
@@ -78,13 +80,20 @@ def column_names(first: list[str], lone: str = "") -> list[str]:
 
 
 def has_header(rows: list[list[str]]) -> bool:
-    """Tell whether the first row holds names: short, distinct, wordy cells unlike those below them."""
+    """Tell whether the first row holds names: short, distinct, wordy cells unlike those below them.
+
+    Two well-known names that no row below repeats are enough, whatever stands beside them.
+    """
     if not rows:
         return False
     first = [cell.strip() for cell in rows[0]]
     body = rows[1:]
     names = [cell for cell in first if cell]
-    if not names or any(_NUMBER.match(cell) for cell in names):
+    if not names:
+        return False
+    if _surely_named(first, body):
+        return True
+    if any(_NUMBER.match(cell) for cell in names):
         return False
     known = sum(1 for cell in names if known_names.plain(cell) in known_names.KNOWN)
     if not all(_NAME.match(cell) and len(cell.split()) <= 5 for cell in names):
@@ -93,7 +102,32 @@ def has_header(rows: list[list[str]]) -> bool:
         return True
     if len(rows) == 1 or max(map(len, rows)) == 1:
         return known > 0 and not _seen_below(first, body)
-    return not _seen_below(first, body) and _unlike(first, body)
+    return not _seen_below(first, body) and (_unlike(first, body) or _apart(first, body))
+
+
+def _surely_named(first: list[str], body: list[list[str]]) -> bool:
+    """Tell whether two cells or more, and half of them, are well-known names that do not occur below."""
+    known = [cell if known_names.plain(cell) in known_names.KNOWN else "" for cell in first]
+    count = sum(1 for cell in known if cell)
+    short = all(len(cell) <= 48 and len(cell.split()) <= 5 for cell in first)
+    return short and count >= 2 and 2 * count >= len(first) and len(set(first)) == len(first) \
+        and not _seen_below(known, body)
+
+
+def _apart(first: list[str], body: list[list[str]]) -> bool:
+    """Tell whether the first row stands apart: shorter than the rows, and no class of a column of few classes.
+
+    In a file without names the first row's class would come again, as nearly all others do.
+    """
+    widths = [sum(len(cell.strip()) for cell in row) for row in body]
+    if len(body) < MANY or len(set(first)) < len(first) or sum(map(len, first)) >= sum(widths) / len(widths):
+        return False
+    for place in range(len(first)):
+        counts = Counter(row[place].strip() for row in body if len(row) > place and row[place].strip())
+        once = sum(1 for count in counts.values() if count == 1)
+        if counts and 2 * len(counts) <= counts.total() and once <= 0.1 * counts.total():
+            return True
+    return False
 
 
 def _seen_below(first: list[str], body: list[list[str]]) -> bool:

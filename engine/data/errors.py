@@ -114,6 +114,13 @@ class NoRecords(DataError):
     try_this = "Use an array of objects, one object a line, or columns of equal length."
 
 
+class NotRows(DataError):
+    """This JSON holds {what}, not rows."""
+
+    kind = "not_rows"
+    try_this = "Use an array of objects, one object a line, or columns of equal length."
+
+
 class UnequalColumns(DataError):
     """The columns differ in length: {lengths}."""
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from engine.findings import Finding, Level
+
+#: What is said of a conversation without messages.
+EMPTY = "The conversation is empty"
 
 
 def error(kind: str, what: str, where: str, try_this: str) -> Finding:
@@ -35,6 +39,24 @@ def some(level: Level, kind: str, what: str, rows: list[int], count: int, try_th
     places = [f"row {first}" for first in named[:1]] + [f"column {name}" for name in (column,) if name]
     return Finding(kind=kind, level=level, what=text, where=", ".join(places), try_this=try_this, rows=rows,
                    count=count)
+
+
+def beyond(reading: Sequence[Mapping[str, Any]], counted: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what counting found beyond what reading has said: a conversation that cannot be read is empty as well."""
+    lost = next((one for one in reading if one["kind"] == "messages_malformed"), None)
+    if lost is None:
+        return list(counted)
+    kept: list[dict[str, Any]] = []
+    for one in counted:
+        more = one.get("count", 0) - lost["count"]
+        if one["kind"] != "conversation_empty" or not one["what"].startswith(EMPTY):
+            kept.append(one)
+        elif more > 0:
+            rows = [row for row in one["rows"] if row not in lost["rows"]]
+            column = one["where"].partition("column ")[2]
+            told = some("error", one["kind"], EMPTY, rows or one["rows"], more, one["try_this"], column)
+            kept.append(told.model_dump(mode="json"))
+    return kept
 
 
 def in_eval(findings: Sequence[Finding]) -> list[Finding]:

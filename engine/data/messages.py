@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from engine.data import cells, chat
 from engine.data.compute import pc
-from engine.data.findings import error, some
+from engine.data.findings import EMPTY, error, some
 from engine.findings import Finding, Level
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -23,7 +23,7 @@ def conversations(table: pa.Table, column: str) -> list[Finding]:
     turns = _Turns(cells.whole(table.column(column)), column)
     unanswered = turns.unanswered()
     found = [
-        some("error", "conversation_empty", "The conversation is empty", *_rows(turns.empty),
+        some("error", "conversation_empty", EMPTY, *_rows(turns.empty),
              "Remove these rows.", column),
         turns.told("error", "role_unknown", f"A message has {turns.strange()}", turns.role < 0,
                    "Use system, user, assistant or tool."),

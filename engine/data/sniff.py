@@ -10,7 +10,7 @@ import zlib
 from pathlib import Path
 
 from engine.data import conll, dialect, image_folder, magic
-from engine.data.errors import BinaryFile, FileEmpty, GzipBroken, ParquetBroken
+from engine.data.errors import BinaryFile, FileEmpty, GzipBroken, NotRows, ParquetBroken
 from engine.data.source import Source
 from engine.data.stream import BOMS, open_raw
 
@@ -22,8 +22,11 @@ _CONTROL = bytes([*range(1, 7), *range(14, 32)])
 _LABELLED = re.compile(r"[A-Za-z][\w-]{0,30}:[\w-]{1,40}[ \t]+\S")
 
 
-def sniff(path: Path) -> Source:
-    """Return how to read a file, or a folder of images; raises DataError (FileEmpty, NotATable, BinaryFile ...)."""
+def sniff(path: Path, *, header: bool | None = None) -> Source:
+    """Return how to read a file, or a folder of images; raises DataError (FileEmpty, NotATable, BinaryFile ...).
+
+    `header` says whether the first row of delimited text holds names; None looks at the rows to tell.
+    """
     if path.is_dir():
         return Source(format="images", columns=image_folder.COLUMNS)
     with open_raw(path) as file:
@@ -49,7 +52,8 @@ def sniff(path: Path) -> Source:
     if not text.strip():
         raise FileEmpty(path.name)
     whole = len(sample) <= len(head)
-    found = _text_source(text, whole, sample.removeprefix(bom) if encoding in ("utf-8", "latin-1", "cp1252") else b"")
+    found = _text_source(text, whole, sample.removeprefix(bom) if encoding in ("utf-8", "latin-1", "cp1252") else b"",
+                         path.name, header)
     return found.model_copy(update={"compression": compression, "encoding": encoding})
 
 
@@ -139,7 +143,7 @@ def _parquet(path: Path, compression: str | None) -> Source:
     return source.model_copy(update={"columns": columnar.names(path, source)})
 
 
-def _text_source(text: str, whole: bool, sample: bytes) -> Source:
+def _text_source(text: str, whole: bool, sample: bytes, name: str, header: bool | None) -> Source:
     start = text.lstrip("\ufeff \t\r\n")
     newline = "cr" if "\r" in text and "\n" not in text else "lf"
     body = (text.replace("\r", "\n") if newline == "cr" else text.replace("\r\n", "\n"))
@@ -148,13 +152,26 @@ def _text_source(text: str, whole: bool, sample: bytes) -> Source:
     tagged = conll.columns(complete)
     if tagged:
         return Source(format="conll", newline=newline, columns=tagged)
+    if whole and len(complete) == 1:
+        _refuse_single(start, name)
     if start[:1] == "[" and re.match(r"\[\s*(?:[\[{\]]|\"|-?\d|null|true|false)", start) and not _is_csv_like(start):
         return Source(format="json", header=True)
     if start[:1] == "{":
         return Source(format="jsonl" if _one_object_a_line(start, whole) else "json", header=True)
     if len(complete) >= 1 and _is_labelled(complete):
         return Source(format="labelled", newline=newline, columns=["label", "fine_label", "text"])
-    return dialect.detect(body, whole, sample).model_copy(update={"newline": newline})
+    return dialect.detect(body, whole, sample, header=header).model_copy(update={"newline": newline})
+
+
+def _refuse_single(start: str, name: str) -> None:
+    """Raise NotRows for a file that is one JSON number, truth value or null."""
+    try:
+        value = json.loads(start)
+    except (ValueError, RecursionError):
+        return
+    if value is None or isinstance(value, bool | int | float):
+        what = "null" if value is None else "true or false" if isinstance(value, bool) else "a number"
+        raise NotRows(name, what=what)
 
 
 def _is_csv_like(start: str) -> bool:

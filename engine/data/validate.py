@@ -14,7 +14,7 @@ from engine.data.messages import conversations
 from engine.findings import Finding
 
 __all__ = ["classification", "columns_there", "conversations", "images", "language", "raise_first_error", "table_size",
-           "texts"]
+           "texts", "unrecognised"]
 
 
 def raise_first_error(findings: Iterable[Finding], name: str = "") -> None:
@@ -116,7 +116,7 @@ def table_size(table: pa.Table, eval_table: pa.Table | None = None) -> list[Find
     """Return an error for no rows, or for a single row that cannot be split, and a warning for very few."""
     rows = table.num_rows
     if rows == 0:
-        return [error("no_rows", "There are no rows to train on.", "", "Check the file: it holds a header at most.")]
+        return [error("no_rows", "There are no rows.", "", "Add rows beneath the header, or choose another file.")]
     if eval_table is not None and eval_table.num_rows == 0:
         return [error("no_rows", "The evaluation file has no rows.", "",
                       "Choose another, or let a share be kept aside.")]
@@ -127,6 +127,18 @@ def table_size(table: pa.Table, eval_table: pa.Table | None = None) -> list[Find
         return [warning("few_rows", f"There are only {rows} rows; a model learns little from so few.", "",
                         "Go on for a trial, or add rows.")]
     return []
+
+
+def unrecognised(table: pa.Table) -> list[Finding]:
+    """Return why no column could be given a part: there are no rows, columns without a text, or nothing known."""
+    if not table.num_rows:
+        return table_size(table)
+    hollow = [name for name in table.column_names if cells.is_text(table.column(name))
+              and pc.all(cells.blank(cells.strings(table.column(name)))).as_py()]
+    return [*(error("text_empty", f"The column '{name}' is empty in every row.", name,
+                    "Fill it, or map another column.") for name in hollow),
+            error("columns_not_recognised", "No column of texts was found.", "",
+                  "Check the file, or say which column plays which part.")]
 
 
 def texts(table: pa.Table, column: str, *, few: bool = False) -> list[Finding]:
@@ -193,7 +205,7 @@ def _spread(names: dict[str, int], column: str, rows: int) -> list[Finding]:
                              "that there is none.", column, "Go on if it is a class of its own."))
     single = [name for name, count in names.items() if count == 1]
     if single and rows > 2:
-        found.append(warning("label_rare", f"{len(single)} labels have a single row: {_listed(single[:5])}.", column,
+        found.append(warning("label_rare", f"{_counted(single)} a single row: {_listed(single[:5])}.", column,
                              "They are trained on but cannot be evaluated; add rows or join them with others."))
     most = next(iter(names))
     if len(names) > 1 and rows >= 20 and names[most] > 0.95 * rows:
@@ -254,6 +266,10 @@ def _eval_labels(table: pa.Table, eval_table: pa.Table, column: str, problem: st
     rows = sorted({int(row) + 1 for row in parents.filter(unseen).to_pylist()})
     return [some("error", "label_unseen", f"The evaluation file has labels that training lacks ({_listed(names[:5])})",
                  rows[:cells.SHOWN], len(rows), "Add training rows with these labels, or remove the rows.", column)]
+
+
+def _counted(labels: list[str]) -> str:
+    return "1 label has" if len(labels) == 1 else f"{len(labels)} labels have"
 
 
 def _ordered(findings: list[Finding]) -> list[Finding]:

@@ -82,6 +82,13 @@ def test_a_file_nothing_was_recognised_in_is_not_offered_for_training(client: Te
     assert any("column" in obstacle.what for obstacle in checked.obstacles)
 
 
+@pytest.mark.parametrize(("content", "said"), [
+    ("text,label\n", ["There are no rows."]),
+    ("text,label\n" + ",a\n  ,b\n" * 9, ["The column 'text' is empty in every row.", "No column of texts was found."])])
+def test_a_file_without_anything_to_read_is_named_as_such(tmp_path: Path, content: str, said: list[str]) -> None:
+    assert [finding["what"] for finding in read(tmp_path, content)["findings"]] == said
+
+
 @pytest.mark.usefixtures("fresh")
 def test_a_dataset_that_failed_is_not_offered_for_training_unless_it_is_chosen() -> None:
     user = users.local()

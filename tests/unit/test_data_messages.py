@@ -10,9 +10,10 @@ import pytest
 
 from engine.data import columns, read, validate
 from engine.data.errors import from_finding
-from engine.data.findings import some
+from engine.data.findings import beyond, some
 from engine.findings import Finding
 from studio import cards
+from worker.orders.inspect_dataset import plain
 
 GOOD = [[{"role": "user", "content": f"question {i}"}, {"role": "assistant", "content": "answer"}] for i in range(9)]
 
@@ -43,6 +44,29 @@ def test_a_cell_that_is_no_conversation_is_an_error_that_names_its_row(tmp_path:
     assert (finding.level, finding.rows) == ("error", [4])
     assert finding.what.startswith("Row 4: ") and said in finding.what
     assert "`role` and `content`" in finding.try_this
+
+
+@pytest.mark.parametrize(("content", "said"), [
+    ({"x": 1}, "an object"), (7, "a number"), (True, "true or false"), ([{"type": "image"}], "a list without text")])
+def test_content_that_is_not_text_is_named_by_row_and_message(tmp_path: Path, content: Any, said: str) -> None:
+    cell = [*turns("user"), {"role": "assistant", "content": content}]
+    finding = found(tmp_path, *GOOD[:3], cell, *GOOD[4:])["messages_malformed"]
+    assert (finding.level, finding.rows) == ("error", [4])
+    assert finding.what == f"Row 4: the content of message 2 is {said}, not text (column 'messages')."
+
+
+def test_parts_of_a_content_that_are_text_are_kept(tmp_path: Path) -> None:
+    cell = [*turns("user"), {"role": "assistant", "content": [{"type": "text", "text": "Yes."}]}]
+    assert "messages_malformed" not in found(tmp_path, *GOOD, cell)
+
+
+def test_a_row_that_cannot_be_read_is_not_called_empty_as_well(tmp_path: Path) -> None:
+    every = found(tmp_path, *GOOD[:3], "just a text", *GOOD[4:], [])
+    reading = [plain(every["messages_malformed"])]
+    (told,) = beyond(reading, [plain(every["conversation_empty"])])
+    assert (told["rows"], told["count"], told["what"]) == ([10], 1, "The conversation is empty in row 10.")
+    every = found(tmp_path, *GOOD[:3], "just a text", *GOOD[4:])
+    assert beyond(reading, [plain(every["conversation_empty"]), {"kind": "few_rows"}]) == [{"kind": "few_rows"}]
 
 
 @pytest.mark.parametrize(("cell", "said"), [

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.data import read
-from engine.data.errors import Cancelled
+from engine.data.errors import Cancelled, NotRows
 from engine.data.source import Source
 
 ROWS = [("Grüße, aus \"Köln\"", "a"), ("two\nlines", "b"), ("plain", "007"), ("tab\there", "1.0"), ("", "NA")] * 4
@@ -93,6 +93,46 @@ def test_headers_are_told_from_rows(tmp_path: Path, content: str, columns: list[
     path.write_text(content)
     assert read.sniff(path).columns == columns
     assert read.read(path).column_names == columns
+
+
+CELLS = [(f"my parcel number {i} has not come yet", ("delay", "refund", "praise")[i % 3], ("mail", "phone")[i % 2])
+         for i in range(40)]
+
+
+@pytest.mark.parametrize("names", [
+    ("text", "label", "id=5"), ("text", "label", "2024"), ("Message body", "Customer intent", "Channel"),
+    ("What they wrote", "Why <1>", "Where from")], ids=lambda names: names[-1])
+def test_odd_names_are_still_a_header(tmp_path: Path, names: tuple[str, ...]) -> None:
+    path = tmp_path / "odd.csv"
+    path.write_text("\n".join(map(",".join, [names, *CELLS])))
+    table = read.read(path)
+    assert (table.num_rows, table.column_names) == (40, list(names))
+
+
+@pytest.mark.parametrize("first", [("great film", "praise", "mail"), ("why", "refund", "phone"),
+                                   ("my parcel number 77 has not come at all", "odd", "letter")], ids=" ".join)
+def test_a_first_row_like_the_others_is_no_header(tmp_path: Path, first: tuple[str, ...]) -> None:
+    path = tmp_path / "bare.csv"
+    path.write_text("\n".join(map(",".join, [first, *CELLS])))
+    assert read.read(path).num_rows == 41
+
+
+@pytest.mark.parametrize(("said", "columns"), [(True, ["why", "refund", "phone"]),
+                                               (False, ["column_1", "column_2", "column_3"])])
+def test_a_person_can_say_whether_the_first_row_is_a_header(tmp_path: Path, said: bool, columns: list[str]) -> None:
+    path = tmp_path / "said.csv"
+    path.write_text("\n".join(map(",".join, [("why", "refund", "phone"), *CELLS])))
+    table = read.read(path, read.sniff(path, header=said))
+    assert (table.column_names, table.num_rows) == (columns, 41 - said)
+
+
+@pytest.mark.parametrize(("content", "held"), [("42", "a number"), (" true\n", "true or false"), ("null", "null")])
+def test_json_without_rows_is_named_as_what_it_holds(tmp_path: Path, content: str, held: str) -> None:
+    path = tmp_path / "one.json"
+    path.write_text(content)
+    with pytest.raises(NotRows) as raised:
+        read.sniff(path)
+    assert raised.value.what == f"This JSON holds {held}, not rows."
 
 
 @pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL], ids=["needed", "all"])

@@ -47,7 +47,8 @@ class InspectDataset(Errand):
         parquet = self.blobs.local(row.parquet_key) if read_already else self.blobs.place(self.key)
         return {"kind": "inspect_dataset", "original": original, "parquet": str(parquet),
                 "source": row.source, "task": roles.task, "columns": roles.columns, "options": roles.options,
-                "evaluates": row.eval_of_id is not None, "eval_parquet": self.evaluation,
+                "reading": self._noticed_reading(), "evaluates": row.eval_of_id is not None,
+                "eval_parquet": self.evaluation,
                 "model": self.extra.get("model"), "max_length": self.extra.get("max_length")}
 
     def cancelled(self) -> bool:
@@ -63,7 +64,7 @@ class InspectDataset(Errand):
         if self.row.parquet_key is None:
             values["parquet_key"] = self.blobs.put(self.blobs.place(self.key), self.key)
         else:
-            values["findings"] = [one for one in self.row.findings if one.get("reading")] + values["findings"]
+            values["findings"] = self._noticed_reading() + values["findings"]
         self.update(state="ready", progress=1.0, error=None, cancel=False, **values)
         self._ring_for_the_other()
 
@@ -105,6 +106,10 @@ class InspectDataset(Errand):
             return self.row
         parent = datasets.get(self.user, self.row.eval_of_id)
         return parent if parent.columns else self.row
+
+    def _noticed_reading(self) -> list[dict[str, Any]]:
+        """Return what was noticed while the file was read, which counting cannot see."""
+        return [one for one in self.row.findings if one.get("reading")]
 
     def _eval_rows(self) -> str | None:
         beside = datasets.find(self.user, eval_of_id=self.id, states=["ready"], limit=1)

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from engine import tasks
+from engine.data.findings import beyond
 from engine.errors import StudioError
 from engine.findings import Finding
 from worker.line import Line
@@ -23,9 +24,9 @@ def carry_out(order: dict[str, Any], line: Line) -> dict[str, Any]:
     """Return what to store with the dataset.
 
     `order`: original (path, None when the parquet file is there already), parquet (path), and what is known so far:
-    source, task, columns, options, eval_parquet, model and max_length (for lengths in tokens), and whether the dataset
-    `evaluates` another. Findings of reading carry `reading`: counting again cannot see them. Raises DataError,
-    Cancelled.
+    source, task, columns, options, eval_parquet, model and max_length (for lengths in tokens), whether the dataset
+    `evaluates` another, and what was noticed while `reading` it. Findings of reading carry `reading`: counting again
+    cannot see them. Raises DataError, Cancelled.
     """
     import pyarrow.parquet as pq
 
@@ -46,6 +47,7 @@ def carry_out(order: dict[str, Any], line: Line) -> dict[str, Any]:
     options = order.get("options") or (guess.options if task_name == guess.task else {})
     stats, more = _count(order, table, task_name, chosen, options, line)
     line.progress(1.0, "Done")
+    more = beyond(findings if order["original"] is not None else order.get("reading") or [], more)
     return outcome | {"guess": plain(guess), "task": task_name, "columns": dict(chosen), "options": options,
                       "findings": findings + more, "stats": stats}
 
@@ -55,11 +57,10 @@ def _count(order: dict[str, Any], table: Any, task_name: str, chosen: dict[str, 
     """Return statistics and findings; a column choice that does not fit yet is a finding, not a failure."""
     import pyarrow.parquet as pq
 
-    from engine.data import stats
+    from engine.data import stats, validate
 
-    if not task_name or not chosen:
-        return None, [Finding(level="error", kind="columns_not_recognised", what="No column of texts was found.",
-                              try_this="Check the file, or say which column plays which part.").model_dump(mode="json")]
+    if not table.num_rows or not task_name or not chosen:
+        return None, [plain(finding) for finding in validate.unrecognised(table)]
     evaluation = pq.read_table(order["eval_parquet"], memory_map=True) if order.get("eval_parquet") else None
     # Images have no length in tokens.
     tokenizer = _tokenizer(order.get("model"), line) if tasks.get(task_name).reads == "text" else None
