@@ -56,15 +56,16 @@ class Advice(BaseModel):
 
 
 def advise(task: str, shape: ModelShape, *, examples: int, tokens: int = 0, labels: int = 2,
-           available: int | None = None, device: str = "cpu", longest: int = 0, counted: bool = True) -> Advice:
+           available: int | None = None, device: str = "cpu", longest: int = 0, counted: bool = True,
+           quantizer: bool = True) -> Advice:
     """Return what to choose for `examples` rows that hold `tokens` tokens to be learned (0: unknown).
 
     `available` is memory in bytes on `device`, `longest` the tokens that nearly all rows fit into (0: unknown);
-    `counted` is False where these were only estimated.
+    `counted` is False where these were only estimated, `quantizer` where a base cannot be loaded in 4 or 8 bits.
     """
     own = shape.for_task(task)
     made = _Adviser(task, own, examples, tokens, labels, device)
-    made.counted = counted
+    made.counted, made.quantizer = counted, quantizer
     method = made.method()
     training = made.training(method, longest)
     model = made.model(method, training, available)
@@ -78,7 +79,7 @@ class _Adviser:
     def __init__(self, task: str, shape: ModelShape, examples: int, tokens: int, labels: int, device: str) -> None:
         self.task, self.shape, self.examples, self.tokens = task, shape, examples, tokens
         self.labels, self.device = labels, device
-        self.counted = True
+        self.counted = self.quantizer = True
         self.reasons: list[Reason] = []
         self.warnings: list[str] = []
 
@@ -150,6 +151,10 @@ class _Adviser:
             return {}
         for quantization, spared in ((None, False), (None, True), ("int8", True), ("nf4", True)):
             tried = training | ({"gradient_checkpointing": True} if spared else {})
+            if quantization and not self.quantizer:
+                self.warnings.append("This base model does not fit the memory here. In 4 bits it might: pip install "
+                                     "bitsandbytes. Or choose a smaller one.")
+                return {}
             plan = self._plan(method, tried, quantization)
             if plan.method.obstacles(self.shape, self.task, quantization):
                 break

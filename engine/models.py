@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["STARTERS", "Loaded", "Located", "Starter", "adopt", "data_folder", "inspect", "load", "locate"]
 
+#: The package that loads base models in 4 or 8 bits; the studio works without it.
+QUANTIZER = "bitsandbytes"
 Origin = Literal["starter", "local", "hub", "directory", "tiny"]
 
 
@@ -188,6 +191,11 @@ def load(path: Path, task: Task, labels: Sequence[str], *, dtype: str | torch.dt
     for name in heads:
         _keep_float32(model.get_submodule(name))
     return Loaded(model, tokenizer, heads, shape.for_task(task.name))
+
+
+def quantizer_installed() -> bool:
+    """Return whether base models can be loaded in 4 or 8 bits here; the package is looked for, not imported."""
+    return importlib.util.find_spec(QUANTIZER) is not None
 
 
 def tokenizer_of(path: Path) -> PreTrainedTokenizerBase:

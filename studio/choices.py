@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 from db import datasets, models
 from db.errors import NotFound
@@ -12,15 +12,19 @@ from db.users import User
 from engine import compatibility, methods, starter, tasks
 from engine.advise import worst_choices
 from engine.errors import StudioError
+from engine.models import NoQuantizer
 from engine.registry import name_of
 from engine.shape import ModelShape
+from engine.spec import Quantization
 from engine.starter import STARTERS
-from studio import cards, service, shell
+from studio import cards, form, service, shell
 from studio.draft import SPLIT, USUAL, Draft
 from studio.service.runs import READING, shape_of
 from studio.text import count, esc, plural, short, size
 
 Options = list[dict[str, Any]]
+#: Id of the settings on the Train page.
+SETTINGS = "train-settings"
 #: Methods that are offered at once, where the task and base model allow them; the others stand behind "More methods".
 FIRST = ("lora", "full", "head", "layers", "bitfit", "adapter", "ia3", "prompt_tuning", "prefix_tuning", "p_tuning_v2",
          "vpt", "adaptformer")
@@ -149,6 +153,16 @@ def methods_shown(now: Chosen) -> dict[str, Any]:
                         "more": name not in FIRST or bool(reasons and name != now.draft.method)})
     options.sort(key=lambda option: bool(option["disabled"]))
     return shell.choices(options, now.draft.method, label="Method", columns=2) | {"more": "More methods"}
+
+
+def settings_shown(user: User, draft: Draft) -> dict[str, Any]:
+    """Return the settings' value; what no worker can do is disabled and says why."""
+    groups = draft.groups()
+    if not service.quantizer_there(user):
+        missing = NoQuantizer("model.quantization")
+        off = {"quantization": dict.fromkeys(get_args(Quantization), f"{missing.what} {missing.try_this}")}
+        groups = [replace(group, off=off) if group.key == "model" else group for group in groups]
+    return form.state(groups, draft.values, elem_id=SETTINGS)
 
 
 def dataset_note(now: Chosen) -> str:

@@ -6,6 +6,7 @@ fires on each change; `values(value)` is {"training": {"epochs": 3, …}}, ready
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import types
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,12 +28,16 @@ LONGEST = 10_000
 
 @dataclass(frozen=True)
 class Group:
-    """A model whose fields stand together under `title`; their values are kept under `key`."""
+    """A model whose fields stand together under `title`; their values are kept under `key`.
+
+    `off` tells of a field which of its words cannot be chosen here, and why.
+    """
 
     key: str
     title: str
     model: type[BaseModel]
     skip: tuple[str, ...] = ("name",)
+    off: Mapping[str, Mapping[Any, str]] = dataclasses.field(default_factory=dict)
 
 
 def settings(groups: Sequence[Group], values: Values | None = None, *, elem_id: str) -> gr.HTML:
@@ -43,7 +48,8 @@ def settings(groups: Sequence[Group], values: Values | None = None, *, elem_id: 
 def state(groups: Sequence[Group], values: Values | None = None, *, elem_id: str) -> dict[str, Any]:
     """Return the value of a `settings` component: what to show, and defaults overlaid with `values`."""
     given = values or {}
-    shown = [{"key": g.key, "title": g.title, "fields": fields(g.model, g.skip)} for g in groups]
+    shown = [{"key": g.key, "title": g.title, "fields": _without(fields(g.model, g.skip), g.off)}
+             for g in groups]
     return {"id": elem_id, "groups": [g for g in shown if g["fields"]],
             "values": {g.key: defaults(g.model, g.skip) | _known(g, given.get(g.key, {})) for g in groups}}
 
@@ -73,6 +79,15 @@ def fields(model: type[BaseModel], skip: Iterable[str] = ("name",)) -> list[dict
     own = [name for name in model.model_fields if name not in set(skip)]
     own.sort(key=lambda name: name not in model.__annotations__)
     return [field(name, model.model_fields[name]) for name in own]
+
+
+def _without(made: list[dict[str, Any]], off: Mapping[str, Mapping[Any, str]]) -> list[dict[str, Any]]:
+    """Return controls with the reason beside each word that cannot be chosen."""
+    for control in made:
+        reasons = off.get(control["name"], {})
+        control["options"] = [option | ({"disabled": reasons[option["value"]]} if option["value"] in reasons else {})
+                              for option in control["options"]]
+    return made
 
 
 def title(name: str, info: FieldInfo) -> str:

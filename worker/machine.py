@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-PACKAGES = ("peft-studio", "torch", "transformers", "peft", "accelerate", "celery", "sqlalchemy")
+PACKAGES = ("peft-studio", "torch", "transformers", "peft", "accelerate", "celery", "sqlalchemy", "bitsandbytes")
 
 
 @dataclass(frozen=True)

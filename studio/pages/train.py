@@ -16,7 +16,6 @@ from studio.draft import USUAL, Draft, from_query
 from studio.pages import Page
 
 PAGE = Page("train", "Train", icon="M10.5 2.5 5 11h4.5l-1 6.5L15 8.5h-4.5z")
-SETTINGS = "train-settings"
 
 
 class NothingChosen(StudioError):
@@ -82,7 +81,7 @@ def _choices() -> tuple[Any, ...]:
         about = shell.html(elem_id="train-about")
         method = shell.choice(label="Method", elem_id="train-method", columns=2)
     with shell.section("Settings", elem_id="train-set"):
-        settings = form.settings(Draft().groups(), elem_id=SETTINGS)
+        settings = form.settings(Draft().groups(), elem_id=choices.SETTINGS)
     return dataset, other, [data_note, model_note, advice, about], task, model, method, settings, apply
 
 
@@ -210,7 +209,7 @@ def _everything(user: User, draft: Draft) -> list[Any]:
         trouble = cards.error(problem)
     now, advice = choices.look(user, draft), advice_view.advice_for(user, draft)
     return [choices.datasets_shown(now), choices.evals_shown(now), choices.tasks_shown(now), choices.models_shown(now),
-            choices.methods_shown(now), form.state(draft.groups(), draft.values, elem_id=SETTINGS),
+            choices.methods_shown(now), choices.settings_shown(user, draft),
             choices.dataset_note(now), trouble or choices.model_note(now),
             advice_view.card(advice), method_view.about(draft.method), *_shown(user, draft, advice)]
 

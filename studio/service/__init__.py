@@ -14,7 +14,7 @@ Adding (files go to the blob store, then a row, then the worker is told):
 Runs:
     check(user, document) -> Check                             everything that stands in the way, and the breakdown
     advise(user, document) -> Advised                          method and settings to choose, each with its reason
-    shape_of(model) -> ModelShape / memory_there(user) -> (bytes, device class)
+    shape_of(model) -> ModelShape / memory_there(user) -> (bytes, device class) / quantizer_there(user) -> bool
     start_run(user, document, *, name, wait) -> Run            raises the first obstacle
     stop_run(user, id, mode) / resume_run(user, id) / delete_run(user, id)
     run_file(user, id, "spec.json") -> Path                    a file of the newest attempt
@@ -47,6 +47,7 @@ from studio.service.datasets import (
     retry_dataset,
     set_roles,
 )
+from studio.service.fleet import memory_there, quantizer_there
 from studio.service.insight import Learned, learned, similar_prompts
 from studio.service.models import add_model, add_model_files, add_model_folder, cancel_model, delete_model
 from studio.service.predictions import Question, answer, ask, stop_asking, stream
@@ -55,7 +56,6 @@ from studio.service.runs import (
     NoSuchRunFile,
     check,
     delete_run,
-    memory_there,
     resume_run,
     run_file,
     shape_of,
@@ -68,6 +68,6 @@ __all__ = [
     "SAMPLES", "Advised", "Check", "Learned", "NoSuchRunFile", "Question", "add_dataset", "add_eval", "add_model",
     "add_model_files", "add_model_folder", "add_sample", "advise", "answer", "ask", "cancel_composition",
     "cancel_dataset", "cancel_export", "cancel_model", "check", "compose", "delete_adapter", "delete_dataset",
-    "delete_model", "delete_run", "export", "export_file", "learned", "memory_there", "preview", "resume_run",
-    "retry_dataset", "run_file", "set_roles", "settled", "shape_of", "similar_prompts", "start_run", "stop_asking",
-    "stop_run", "stream"]
+    "delete_model", "delete_run", "export", "export_file", "learned", "memory_there", "preview", "quantizer_there",
+    "resume_run", "retry_dataset", "run_file", "set_roles", "settled", "shape_of", "similar_prompts", "start_run",
+    "stop_asking", "stop_run", "stream"]

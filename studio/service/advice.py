@@ -13,8 +13,10 @@ from engine import advise as rules
 from engine import spec as specs
 from engine.advise import Advice
 from engine.errors import NotEnough
+from engine.models import NoQuantizer
 from engine.shape import ModelShape
-from studio.service.runs import Check, MethodObstacle, check, labels_of, memory_there, shape_of, training_rows
+from studio.service.fleet import memory_there, quantizer_there
+from studio.service.runs import Check, MethodObstacle, check, labels_of, shape_of, training_rows
 
 #: Characters of a token where lengths in tokens were not counted; English has four to five.
 CHARACTERS = 4
@@ -43,7 +45,7 @@ def advise(user: User, document: Mapping[str, Any]) -> Advised:
     found = check(user, {name: given[name] for name in ("task", "model", "data") if name in given}
                   | {"method": {"name": "lora"}})
     for problem in found.obstacles:
-        if not isinstance(problem, MethodObstacle | NotEnough):
+        if not isinstance(problem, MethodObstacle | NotEnough | NoQuantizer):
             raise problem
     assert found.dataset is not None and found.model is not None
     made = _advice(user, found, found.dataset, shape_of(found.model))
@@ -66,7 +68,8 @@ def _advice(user: User, found: Check, dataset: Dataset, shape: ModelShape) -> Ad
     # Tokens are what is learned where text is written; a label is one word, however long its text.
     learned = 0 if shape.task_heads.get(spec.task) else round(rows * mean)
     return rules.advise(spec.task, shape, examples=rows, tokens=learned, labels=labels_of(spec, dataset),
-                        available=there[0], device=there[1], longest=longest, counted=counted)
+                        available=there[0], device=there[1], longest=longest, counted=counted,
+                        quantizer=quantizer_there(user))
 
 
 def lengths(dataset: Dataset) -> tuple[float, int, bool]:

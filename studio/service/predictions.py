@@ -14,6 +14,7 @@ from db.tables import Prediction
 from db.users import User
 from engine import tasks
 from engine.errors import Refused, SpecError
+from studio.service.fleet import quantization_obstacle
 from studio.service.waiting import settled
 from worker import client
 
@@ -125,6 +126,8 @@ def ask(user: User, question: Question | dict[str, Any]) -> Prediction:
     wanted = {"classify": "rows", "chat": "messages"}[kind.playground]
     if getattr(asked, wanted) is None:
         raise WrongQuestion(wanted, task=task, wanted=wanted)
+    if missing := quantization_obstacle(user, asked.quantization):
+        raise missing
     if not chosen:
         _added(user, model, asked.revision)
     request: dict[str, Any] = {

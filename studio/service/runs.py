@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from db import datasets, models, runs, workers
+from db import datasets, models, runs
 from db.blobs import Blobs
 from db.errors import Conflict, NotFound
 from db.tables import Dataset, Model, Run
@@ -21,6 +21,7 @@ from engine.errors import DataError, ModelError, NotEnough, Refused, StudioError
 from engine.shape import ModelShape
 from engine.spec import RunSpec
 from studio.service.datasets import DatasetNotReady, check_columns
+from studio.service.fleet import memory_there, quantization_obstacle
 from studio.service.models import add_model
 from studio.service.waiting import settled
 from worker import client
@@ -116,6 +117,8 @@ def check(user: User, document: RunSpec | Mapping[str, Any]) -> Check:
     dataset, other, spec = _data(user, spec, obstacles)
     model = models.by_ref(user, spec.model.id, spec.model.revision)
     shape = _shape(spec, model, obstacles)
+    if missing := quantization_obstacle(user, spec.model.quantization):
+        obstacles.append(missing)
     labels = labels_of(spec, dataset)
     found = None
     if shape is not None and not _impossible(spec, shape, obstacles):
@@ -177,17 +180,6 @@ def run_file(user: User, id: str, name: str) -> Path:
         if store.exists(key):
             return store.local(key)
     raise NoSuchRunFile(f"{id}/{name}", noun="file", id=name, name=name)
-
-
-def memory_there(user: User) -> tuple[int, str]:
-    """Return the bytes of memory of the largest device that a worker offers, or of this machine, and its class."""
-    devices = [row.device for row in workers.find(user) if row.device.get("memory_bytes")]
-    if devices:
-        best = max(devices, key=lambda device: (device.get("class") == "cuda", device["memory_bytes"]))
-        return int(best["memory_bytes"]), str(best.get("class", "cpu"))
-    import psutil
-
-    return int(psutil.virtual_memory().total), "cpu"
 
 
 def _data(user: User, spec: RunSpec, obstacles: list[StudioError]) -> tuple[Dataset | None, Dataset | None, RunSpec]:

@@ -179,16 +179,16 @@
 
     const select = (options, id, chosen, pick) => {
       const made = make("select", { id, class: "ps-select", "aria-describedby": `${id}-help`, onchange: () => pick(JSON.parse(made.value)) },
-        ...options.map((option) => make("option", { value: JSON.stringify(option.value) }, option.label)));
+        ...options.map((option) => make("option", { value: JSON.stringify(option.value), disabled: Boolean(option.disabled), title: option.disabled || null }, option.label)));
       made.value = JSON.stringify(chosen ?? null);
       return made;
     };
 
     const segments = (options, id, chosen, pick, label) => make("div", { class: "ps-segments", role: "radiogroup", "aria-label": label, "aria-describedby": `${id}-help` },
       ...options.map((option, index) => {
-        const input = make("input", { type: "radio", name: id, id: index ? null : id, value: JSON.stringify(option.value), onchange: () => pick(option.value) });
+        const input = make("input", { type: "radio", name: id, id: index ? null : id, value: JSON.stringify(option.value), disabled: Boolean(option.disabled), onchange: () => pick(option.value) });
         input.checked = equal(option.value, chosen);
-        return make("label", {}, input, make("span", {}, option.label));
+        return make("label", { class: option.disabled ? "ps-off" : null, title: option.disabled || null }, input, make("span", {}, option.label));
       }));
 
     const textual = (field) => ["list", "text", "pairs", "mixed"].includes(field.kind);
@@ -270,7 +270,8 @@
           make("button", { type: "button", class: "ps-reset", title: `Back to ${field.shown_default}`, "aria-label": `Reset ${field.title} to ${field.shown_default}`,
             onclick: () => { set(path, field.default ?? null); paint(props.value, true); } }, "↺")),
         shown,
-        make("p", { class: "ps-help", id: `${id}-help` }, field.help));
+        make("p", { class: "ps-help", id: `${id}-help` }, field.help,
+          ...new Set((field.options ?? []).map((option) => option.disabled).filter(Boolean).map((reason) => ` ${reason}`))));
       made.field = field;
       made.path = path;
       if (field.kind === "part" && value !== null && value !== undefined)

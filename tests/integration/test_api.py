@@ -17,13 +17,15 @@ from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 from rig import Rig, studio, until
 
-from db import accounts, datasets, migrate, models, users
+from db import accounts, datasets, migrate, models, users, workers
 from db.session import database
 from db.settings import settings
+from engine import models as bases
 from engine.findings import Finding
 from engine.shape import HeadModule, ModelShape, Module
-from studio import api, login, service
+from studio import api, choices, login, service
 from studio.api import limit, upload
+from studio.draft import Draft
 from studio.guard import Guard
 from studio.service.models import NotYours
 
@@ -191,6 +193,29 @@ def test_a_run_that_cannot_be_is_refused_before_any_work(client: TestClient, cha
     assert answer.json()["kind"] == kind, answer.json()
     assert answer.status_code in (404, 422)
     assert client.get("/api/v1/runs").json()["total"] == 0
+
+
+def test_bits_that_no_worker_can_load_are_refused_before_any_work(client: TestClient, monkeypatch: pytest.MonkeyPatch):
+    ready_model()
+    document = spec(ready_dataset(), model={"id": "local/small", "quantization": "nf4"})
+    monkeypatch.setattr(bases, "quantizer_installed", lambda: False)
+    answer = client.post("/api/v1/runs", json=document)
+    assert (answer.status_code, answer.json()["kind"]) == (422, "quantizer_missing")
+    assert "pip install bitsandbytes" in answer.json()["try_this"]
+    assert not service.check(users.local(), document).ready
+    question = {"model": "local/small", "task": "text_classification", "rows": [{"text": "a"}], "quantization": "nf4"}
+    assert client.post("/api/v1/predictions", json=question | {"wait": 0}).json()["kind"] == "quantizer_missing"
+    words = next(one for group in choices.settings_shown(users.local(), Draft())["groups"] if group["key"] == "model"
+                 for one in group["fields"] if one["name"] == "quantization")["options"]
+    assert {one["value"]: "bitsandbytes" in one.get("disabled", "") for one in words} == {
+        None: False, "int8": True, "nf4": True}
+    # What counts is where the work is done, which may be another machine than this one.
+    there: dict[str, Any] = {"host": "far", "pid": 1, "slots": 1, "busy": 0, "device": {"class": "cpu"}}
+    workers.beat("w1", **there, versions={"python": "3.11", "bitsandbytes": "0.50"})
+    assert service.check(users.local(), document).ready
+    monkeypatch.setattr(bases, "quantizer_installed", lambda: True)
+    workers.beat("w1", **there, versions={"python": "3.11"})
+    assert [found.kind for found in service.check(users.local(), document).obstacles] == ["quantizer_missing"]
 
 
 def test_errors_in_the_data_forbid_a_run_and_warnings_come_with_it(client: TestClient):
