@@ -65,9 +65,8 @@ ROLES: dict[str, dict[str, str]] = {
     "mt5": {"SelfAttention.q": "query", "SelfAttention.k": "key", "SelfAttention.v": "value",
             "SelfAttention.o": "output", "DenseReluDense.wi_0": "gate", "DenseReluDense.wi_1": "up",
             "DenseReluDense.wo": "down"},
-    **dict.fromkeys(tiny.VISION, {
-        "attention.q_proj": "query", "attention.k_proj": "key", "attention.v_proj": "value",
-        "attention.o_proj": "output", "mlp.fc1": "up", "mlp.fc2": "down"}),
+    **{name: {"attention.q_proj": "query", "attention.k_proj": "key", "attention.v_proj": "value",
+              "attention.o_proj": "output", "mlp.fc1": "up", "mlp.fc2": "down"} for name in tiny.VISION},
 }
 
 
