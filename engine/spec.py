@@ -193,11 +193,17 @@ def _explain(error: ValidationError, kind: type[BaseModel], prefix: str) -> Spec
         known = _known_keys(kind, location[:-1])
         close = difflib.get_close_matches(location[-1], known, 3)
         owner = where.rpartition(".")[0] or "a run"
-        return UnknownKey(where, key=location[-1], owner=owner, known=", ".join(close or known))
+        return UnknownKey(where, key=location[-1], owner=owner, known=_offered(close, known))
     if first["type"] == "missing":
         return SpecError(where, problem=f"{where} is missing")
     message = first["msg"].removeprefix("Value error, ")
     return SpecError(where, problem=f"{where}: {message} (got {_short(first['input'])})")
+
+
+def _offered(close: list[str], known: list[str]) -> str:
+    """Return the keys to choose from: those written alike, and how many others there are, or else all."""
+    others = len(known) - len(close)
+    return f"{', '.join(close)} (or one of {others} others)" if close and others > 1 else ", ".join(known)
 
 
 def _known_keys(kind: type[BaseModel], path: list[str]) -> list[str]:

@@ -8,6 +8,8 @@ from typing import Any
 
 from db.metrics import Curve
 from db.tables import Run
+from engine import spec
+from engine.errors import StudioError
 from studio import cards, plots
 from studio.run_view import how_far, link
 from studio.text import duration, esc, metric, percent, short, size
@@ -168,7 +170,7 @@ def scatter(runs: Sequence[Run]) -> plots.Figure:
 
 def differences(runs: Sequence[Run], names: Mapping[str, str]) -> str:
     """Return the settings in which the runs differ, one row a setting, one column a run; `names` are of datasets."""
-    flat = [flatten(run.spec) for run in runs]
+    flat = [flatten(complete(run.spec)) for run in runs]
     keys = list(dict.fromkeys(key for one in flat for key in one))
     differing = [key for key in keys if len({json.dumps(one.get(key), sort_keys=True) for one in flat}) > 1]
     if len(runs) < 2 or not differing:
@@ -182,6 +184,17 @@ def differences(runs: Sequence[Run], names: Mapping[str, str]) -> str:
 def _setting(key: str) -> str:
     """Return a dotted key as words: "training.learning_rate" -> "training › learning rate"."""
     return key.replace("_", " ").replace(".", " › ")
+
+
+def complete(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's document with the default of every setting it leaves out; as it is where it is no longer valid."""
+    try:
+        parsed = spec.parse(dict(document))
+    except StudioError:
+        return dict(document)
+    options = {key: value for key, value in parsed.make_task().model_dump(mode="json").items() if key != "name"}
+    whole = parsed.model_dump(mode="json")
+    return whole | {"data": whole["data"] | {"options": options}}
 
 
 def flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,0 +1,33 @@
+"""Runs beside one another: which settings differ, whether their documents spell them out or not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from db.tables import Run
+from engine import spec
+from studio import comparison
+
+SHORT: dict[str, Any] = {"task": "text_classification", "model": {"id": "tiny/bert"}, "data": {"train": "ds_1"},
+                         "method": {"name": "lora"}}
+
+
+def differing(*documents: dict[str, Any]) -> str:
+    runs = [Run(id=f"run_{place}", name=f"run {place}", spec=document) for place, document in enumerate(documents)]
+    return comparison.differences(runs, {})
+
+
+def test_a_default_left_out_is_no_difference() -> None:
+    whole = spec.parse(SHORT).model_dump(mode="json")
+    whole["data"]["options"] = {"problem": "single_label"}
+    assert whole["training"]["epochs"] == 3
+    assert "Every setting is the same." in differing(SHORT, whole)
+
+
+def test_what_differs_from_a_default_left_out_is_shown_with_it() -> None:
+    shown = differing(SHORT, SHORT | {"training": {"epochs": 7}})
+    assert "training › epochs" in shown and "<td>7" in shown and "<td>3" in shown and shown.count("<tr>") == 2
+
+
+def test_a_document_that_is_no_longer_valid_is_compared_as_it_stands() -> None:
+    assert "method › gone" in differing(SHORT, SHORT | {"method": {"name": "lora", "gone": 1}})
