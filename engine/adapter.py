@@ -156,8 +156,9 @@ def attach(base: Any, trained: Trained, *, share: bool = True, name: str = "defa
     import peft
     import torch
 
-    import engine.tuners  # noqa: F401  # makes our own tuners known to peft
+    from engine.tuners import registered
 
+    registered()
     library: Any = peft
     config = library.PeftConfig.from_pretrained(str(trained.folder))
     model = base
@@ -184,10 +185,9 @@ def attach(base: Any, trained: Trained, *, share: bool = True, name: str = "defa
 
 def is_own(folder: Path) -> bool:
     """Return whether an adapter is of a type that peft knows only after `import engine.tuners`."""
-    import engine.tuners  # noqa: F401  # registers them
-    from engine.tuners.base import OWN
+    from engine.tuners import registered
 
-    return str(_json(folder / "adapter_config.json").get("peft_type", "")).lower() in OWN
+    return str(_json(folder / "adapter_config.json").get("peft_type", "")).lower() in registered()
 
 
 def rewrites_base(folder: Path) -> bool:

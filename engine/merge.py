@@ -62,8 +62,9 @@ def merge(adapter_dir: Path, model_path: Path, out_dir: Path, *, task_name: str 
 def _refuse(trained: adapter.Trained, out_dir: Path) -> None:
     import peft
 
-    import engine.tuners  # noqa: F401  # makes our own tuners known to peft
+    from engine.tuners import registered
 
+    registered()
     library: Any = peft
     if trained.kind == "model":
         raise NotMergeable(trained.folder.name, problem="it is a whole model already.",

@@ -293,13 +293,14 @@ def _dimensions(configuration: PreTrainedConfig, base: Skeleton, modules: list[M
     up = next((m for m in modules if m.role in ("up", "gate_up")), None)
     wide = int(getattr(text, "intermediate_size", 0) or (up.d_out if up else 0))
     layers = sum(block.layers for block in roles.blocks(base.model))
+    model: Any = base.model
     repeats = _last(getattr(text, "num_hidden_layers", 0))
     return {"layers": layers, "depth": max(layers, repeats), "hidden": hidden, "heads": heads,
             "kv_heads": _last(getattr(text, "num_key_value_heads", 0)) or heads,
             "head_dim": int(getattr(text, "head_dim", 0) or (hidden // heads if heads else 0)),
             "intermediate": wide, "vocab": vocabulary,
             "max_length": _positions(text, base.model),
-            "open_attention": base.model._can_set_attn_implementation(),
+            "open_attention": model._can_set_attn_implementation(),
             "tied_embeddings": bool(getattr(base.model, "all_tied_weights_keys", {}))}
 
 

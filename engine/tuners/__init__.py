@@ -7,3 +7,10 @@ import pkgutil
 
 for _found in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_found.name}")
+
+
+def registered() -> set[str]:
+    """Return the names of the tuners that are known to peft since this package was imported."""
+    from engine.tuners.base import OWN
+
+    return OWN
