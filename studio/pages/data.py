@@ -13,6 +13,7 @@ from db.settings import settings
 from db.tables import Dataset
 from db.users import User
 from engine import tasks
+from engine.errors import Refused
 from studio import data_view, parts, service, session, shell
 from studio.pages import Page
 from worker import client
@@ -23,6 +24,13 @@ PAGE = Page("data", "Data", icon="M3.5 5.5c0-1.4 2.9-2.5 6.5-2.5s6.5 1.1 6.5 2.5
 SHOWN = 50
 #: Seconds between two looks while something is being read, and while nothing is.
 SOON, LATER = 1, 10
+
+
+class NoFile(Refused):
+    """No file is chosen."""
+
+    kind = "no_file"
+    try_this = "Choose a file first."
 
 
 def build() -> None:
@@ -85,7 +93,7 @@ def _listing(request: gr.Request) -> Any:
 def _add(file: str | None, other: str | None, name: str, request: gr.Request) -> str:
     user = session.user(request)
     if not file:
-        raise gr.Error("Choose a file first.", title="No file")
+        raise NoFile()
     path, second = Path(file), Path(other) if other else None
     row = service.add_dataset(user, path, name=(name or "").strip(), filename=path.name, eval_path=second,
                               eval_filename=second.name if second else "", move=_ours(path))
@@ -219,7 +227,7 @@ def _confirm(task: Any, problem: Any, table: Any, request: gr.Request) -> Any:
 
 def _evaluate(file: str | None, request: gr.Request) -> Any:
     if not file:
-        raise gr.Error("Choose a file first.", title="No file")
+        raise NoFile()
     path = Path(file)
     service.add_eval(session.user(request), shell.query(request, "dataset"), path, filename=path.name, move=_ours(path))
     return *_watch(request), None

@@ -11,6 +11,7 @@ from db import models
 from db.tables import Model
 from db.users import User
 from engine import starter
+from engine.errors import Refused
 from studio import model_view, parts, service, session, shell
 from studio.pages import Page
 from studio.service.models import NotYours
@@ -20,6 +21,20 @@ PAGE = Page("models", "Models", icon="M10 2.5 16.5 6v8L10 17.5 3.5 14V6zM3.5 6 1
 
 #: Seconds between two looks while a model is being read, and while none is.
 SOON, LATER = 1, 10
+
+
+class NoStarter(Refused):
+    """No starter model is chosen."""
+
+    kind = "no_starter"
+    try_this = "Choose one of the starter models first."
+
+
+class NoReference(Refused):
+    """No model is named."""
+
+    kind = "no_reference"
+    try_this = "Write the model's name first, such as organisation/name."
 
 
 def build() -> None:
@@ -109,12 +124,14 @@ def _listing(request: gr.Request) -> Any:
 def _add_starter(pick: Any, request: gr.Request) -> Any:
     chosen = shell.chosen(pick)
     if chosen is None:
-        raise gr.Error("Choose one of the starter models first.", title="Nothing chosen")
+        raise NoStarter()
     return _to(service.add_model(session.user(request), chosen))
 
 
 def _add_hub(ref: str, revision: str, request: gr.Request) -> Any:
-    return _to(service.add_model(session.user(request), ref or "", revision=(revision or "").strip() or None))
+    if not (ref or "").strip():
+        raise NoReference()
+    return _to(service.add_model(session.user(request), ref, revision=(revision or "").strip() or None))
 
 
 def _add_files(files: list[str] | None, name: str, request: gr.Request) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import re
 import subprocess
 import sys
@@ -26,7 +27,8 @@ from engine.shape import HeadModule, ModelShape, Module
 from studio import doctor, guard, samples, session, shell
 from studio.app import create_app, draw
 from studio.draft import Draft
-from studio.pages import ORDER, home, pages, train
+from studio.pages import ORDER, data, home, pages, train
+from studio.pages import models as models_page
 from studio.pages import settings as settings_page
 
 LOCAL = "http://127.0.0.1:7860"
@@ -146,6 +148,19 @@ def test_only_what_a_person_does_takes_back_what_was_asked(fresh: None) -> None:
     stopping = [fn for fn in draw().fns.values() if fn.cancels]
     assert stopping
     assert {event for fn in stopping for _, event in fn.targets} <= {"click", "input", "submit"}
+
+
+@pytest.mark.parametrize(("act", "given", "said"), [
+    (data._add, (None, None, ""), ("No file is chosen.", "Choose a file first.")),
+    (data._evaluate, (None,), ("No file is chosen.", "Choose a file first.")),
+    (models_page._add_starter, ({"chosen": None},), ("No starter model is chosen.", "Choose one of the")),
+    (models_page._add_hub, ("  ", ""), ("No model is named.", "Write the model's name first"))])
+def test_a_button_pressed_too_early_says_what_is_missing(
+        fresh: None, act: Any, given: tuple[Any, ...], said: tuple[str, str], caplog: pytest.LogCaptureFixture) -> None:
+    _, card = shell.safely(act, outputs=1, card="card")(*given, request=asking())
+    text = html.unescape(card)
+    assert said[0] in text and said[1] in text
+    assert not caplog.records
 
 
 def test_health_readiness_and_metrics_answer(client: TestClient) -> None:
