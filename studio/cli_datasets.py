@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from engine.errors import Refused
 from studio import cli_print as out
 from studio.cli_print import Json
 
@@ -64,7 +65,10 @@ def add(file: Annotated[Path, typer.Argument(help="csv, tsv, json, jsonl or parq
         name: Annotated[str, typer.Option(help="Name; the file's when left out.")] = "", task: Task = None,
         column: Column = None, wait: Annotated[bool, typer.Option(help="Wait until it has been read.")] = True,
         json: Json = False) -> None:
-    """Add a dataset; a running worker reads it."""
+    """Add a dataset; a running worker reads it.
+
+    The exit code is 2 when it cannot be read, or when what was found in it forbids training.
+    """
     from studio import service
     from studio.cli_flags import roles
     from studio.cli_session import me
@@ -77,7 +81,10 @@ def add(file: Annotated[Path, typer.Argument(help="csv, tsv, json, jsonl or parq
 def add_eval(id: str, file: Annotated[Path, typer.Argument(help="Rows with the columns of the dataset.")],
              wait: Annotated[bool, typer.Option(help="Wait until it has been read.")] = True,
              json: Json = False) -> None:
-    """Give a dataset a file to evaluate on, in place of any it had; runs that name no other use it."""
+    """Give a dataset a file to evaluate on, in place of any it had; runs that name no other use it.
+
+    The exit code is 2 when it cannot be read, or when what was found in it forbids training.
+    """
     from studio import service
     from studio.cli_session import me
 
@@ -85,7 +92,10 @@ def add_eval(id: str, file: Annotated[Path, typer.Argument(help="Rows with the c
 
 
 def _read(row: Dataset, wait: bool, json: bool) -> None:
-    """Wait for a worker to read a dataset, if asked to, and print what came of it; raises what it failed with."""
+    """Wait for a worker to read a dataset, if asked to, and print what came of it.
+
+    Raises what it failed with, and typer.Exit when it was read but cannot be trained on.
+    """
     from db import datasets
     from studio import records
     from studio.cli_session import me, stored
@@ -105,3 +115,5 @@ def _read(row: Dataset, wait: bool, json: bool) -> None:
             out.finding(finding)
     if row.state == "failed":
         raise stored(row.error)
+    if any(finding.get("level") == "error" for finding in row.findings):
+        raise typer.Exit(Refused.exit_code)

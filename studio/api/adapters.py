@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from db import adapters, exports
 from studio import records, service
-from studio.api.deps import Me
+from studio.api.deps import Me, Offset
 
 router = APIRouter(tags=["adapters"])
 
@@ -25,7 +25,7 @@ class Name(BaseModel):
 @router.get("/adapters")
 def find(user: Me, search: str = "", task: list[str] | None = Query(None), method: list[str] | None = Query(None),
          model: list[str] | None = Query(None), run: list[str] | None = Query(None),
-         limit: int = Query(100, ge=0, le=1000), offset: int = Query(0, ge=0)) -> dict[str, Any]:
+         limit: int = Query(100, ge=0, le=1000), offset: Offset = 0) -> dict[str, Any]:
     """List adapters, newest first."""
     wanted: dict[str, Any] = {"search": search, "tasks": task, "methods": method, "models": model, "runs": run}
     rows = adapters.find(user, **wanted, limit=limit, offset=offset)

@@ -10,7 +10,7 @@ from pydantic import Field
 from db import compositions
 from engine.recipe import MOST, Recipe
 from studio import records, service
-from studio.api.deps import Me
+from studio.api.deps import Me, Offset
 
 router = APIRouter(tags=["adapters"])
 
@@ -32,7 +32,7 @@ def compose(asked: Combination, user: Me) -> dict[str, Any]:
 
 
 @router.get("/compositions")
-def find(user: Me, limit: int = Query(100, ge=0, le=1000), offset: int = Query(0, ge=0)) -> dict[str, Any]:
+def find(user: Me, limit: int = Query(100, ge=0, le=1000), offset: Offset = 0) -> dict[str, Any]:
     """List combinations, newest first."""
     return {"items": [records.composition(row) for row in compositions.find(user, limit=limit, offset=offset)]}
 

@@ -13,7 +13,7 @@ from db import datasets
 from db.settings import settings
 from studio import records, service
 from studio.api import upload
-from studio.api.deps import Me
+from studio.api.deps import Me, Offset
 from studio.api.errors import BadRequest
 
 router = APIRouter(prefix="/datasets", tags=["datasets"])
@@ -59,7 +59,7 @@ async def create(request: Request, response: Response, user: Me) -> dict[str, An
 
 @router.get("")
 def find(user: Me, search: str = "", state: list[str] | None = Query(None), task: list[str] | None = Query(None),
-         limit: int = Query(100, ge=0, le=1000), offset: int = Query(0, ge=0)) -> dict[str, Any]:
+         limit: int = Query(100, ge=0, le=1000), offset: Offset = 0) -> dict[str, Any]:
     """List datasets, newest first."""
     rows = datasets.find(user, search=search, states=state, tasks=task, limit=limit, offset=offset)
     return {"items": [records.dataset(row, full=False) for row in rows],
@@ -123,7 +123,7 @@ def delete(id: str, user: Me) -> None:
 
 def _add(user: Me, form: upload.Form) -> dict[str, Any]:
     _only(form, "file", "eval", "name", "task", "columns", "options")
-    main, other = form.file("file"), form.files.get("eval", [None])[0]
+    main, other = form.file("file"), form.perhaps("eval")
     assert main.path is not None
     row = service.add_dataset(
         user, main.path, name=form.fields.get("name", ""), filename=main.filename or "",

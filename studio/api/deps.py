@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPBearer
 
@@ -29,6 +29,10 @@ def current(request: Request, _: Annotated[object, Depends(bearer)]) -> User:
     return session.user(request)
 
 
+#: The largest number that every database's integers hold.
+LARGEST = 2**31 - 1
+
+Offset = Annotated[int, Query(ge=0, le=LARGEST, description="How many to leave out at the beginning.")]
 Me = Annotated[User, Depends(current)]
 
 

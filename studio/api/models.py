@@ -14,7 +14,7 @@ from db.settings import settings
 from engine.starter import STARTERS, installed
 from studio import records, service
 from studio.api import upload
-from studio.api.deps import Me
+from studio.api.deps import Me, Offset
 from studio.api.errors import BadRequest, not_json
 
 router = APIRouter(prefix="/models", tags=["models"])
@@ -56,7 +56,7 @@ async def create(request: Request, response: Response, user: Me) -> dict[str, An
 
 @router.get("")
 def find(user: Me, search: str = "", state: list[str] | None = Query(None), source: list[str] | None = Query(None),
-         limit: int = Query(100, ge=0, le=1000), offset: int = Query(0, ge=0)) -> dict[str, Any]:
+         limit: int = Query(100, ge=0, le=1000), offset: Offset = 0) -> dict[str, Any]:
     """List the models that were added, newest first, and the starter models there are."""
     rows = models.find(user, search=search, states=state, sources=source, limit=limit, offset=offset)
     starters = [{"id": s.id, "title": s.title, "summary": s.summary, "tasks": list(s.tasks), "licence": s.licence,

@@ -49,7 +49,7 @@ def get(id: str, user: Me) -> dict[str, Any]:
 
 
 @router.get("/{id}/events", response_model=None)
-def events(id: str, user: Me, after: str = Query("0", pattern=r"^\d+(-\d+)?$")) -> Response:
+def events(id: str, user: Me, after: str = Query("0", pattern=r"^\d{1,18}(-\d{1,18})?$")) -> Response:
     """Read a prediction's answer as server-sent events, from after the event with id `after`."""
     predictions.get(user, id)
     return StreamingResponse(_events(user, id, after), media_type="text/event-stream",

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from db import adapters, metrics, runs
 from studio import records, service
-from studio.api.deps import Me
+from studio.api.deps import LARGEST, Me, Offset
 from studio.api.errors import BadRequest
 
 router = APIRouter(prefix="/runs", tags=["runs"])
@@ -55,7 +55,7 @@ def create(response: Response, user: Me, spec: dict[str, Any] = Body(examples=[E
 def find(user: Me, search: str = "", state: list[str] | None = Query(None), method: list[str] | None = Query(None),
          task: list[str] | None = Query(None), model: list[str] | None = Query(None),
          dataset: list[str] | None = Query(None), order: Literal["newest", "oldest", "name"] = "newest",
-         limit: int = Query(50, ge=0, le=1000), offset: int = Query(0, ge=0)) -> dict[str, Any]:
+         limit: int = Query(50, ge=0, le=1000), offset: Offset = 0) -> dict[str, Any]:
     """List runs; every word of `search` must occur in name, method, model, task, state, id or dataset name."""
     wanted: dict[str, Any] = {"search": search, "states": state, "methods": method, "tasks": task, "models": model,
                               "datasets": dataset}
@@ -92,7 +92,7 @@ def points(id: str, user: Me, since: str = Query("", description="The `cursor` o
 
 
 @router.get("/{id}/log")
-def log(id: str, user: Me, since: int = Query(0, ge=0, description="Number of the last line seen."),
+def log(id: str, user: Me, since: int = Query(0, ge=0, le=LARGEST, description="Number of the last line seen."),
         limit: int = Query(1000, ge=1, le=10_000)) -> dict[str, Any]:
     """Return the lines of a run's log after number `since`."""
     lines = runs.log(user, id, after=since, limit=limit)
@@ -130,7 +130,14 @@ def _cursor(since: str) -> int | dict[str, int] | None:
         return None
     try:
         if ":" not in since:
-            return int(since)
-        return {name: int(step) for name, _, step in (part.rpartition(":") for part in since.split(","))}
+            return _step(since)
+        return {name: _step(step) for name, _, step in (part.rpartition(":") for part in since.split(","))}
     except ValueError:
         raise BadRequest("since", problem="since is neither a step nor the cursor of an earlier answer") from None
+
+
+def _step(text: str) -> int:
+    step = int(text)
+    if abs(step) > LARGEST:
+        raise ValueError("no run has so many steps")
+    return step

@@ -62,11 +62,20 @@ class Form:
     files: dict[str, list[Part]] = field(default_factory=dict)
 
     def file(self, name: str) -> Part:
-        """Return the first file called `name`; raises BadRequest."""
-        found = self.files.get(name)
-        if not found:
+        """Return the one file called `name`; raises BadRequest."""
+        found = self.perhaps(name)
+        if found is None:
             raise BadRequest(name, problem=f"it has no file part named '{name}'")
-        return found[0]
+        return found
+
+    def perhaps(self, name: str) -> Part | None:
+        """Return the one file called `name`, None where there is none; raises BadRequest for several."""
+        found = self.files.get(name, [])
+        if len(found) > 1:
+            names = ", ".join(str(part.filename)[:80] for part in found[:4])
+            raise BadRequest(name, problem=f"it has {len(found)} file parts named '{name}' ({names}), and one is taken",
+                             try_this="Send one of them; each further file is a request of its own.")
+        return found[0] if found else None
 
     def discard(self) -> None:
         """Remove what is left of the upload; files that were moved away stay where they are."""
@@ -188,6 +197,8 @@ class _Writer:
         self.close()
         if self.part.path is not None:
             self.form.files.setdefault(self.part.name, []).append(self.part)
+        elif self.part.name in self.form.fields:
+            raise BadRequest(self.part.name[:80], problem=f"it has the field '{self.part.name[:80]}' twice")
         else:
             self.form.fields[self.part.name] = self.text.decode("utf-8", "replace")
 

@@ -14,6 +14,7 @@ from db.tables import Prediction
 from db.users import User
 from engine import tasks
 from engine.errors import Refused, SpecError
+from engine.tasks.base import Task
 from studio.service.fleet import quantization_obstacle
 from studio.service.waiting import settled
 from worker import client
@@ -97,6 +98,20 @@ class WrongQuestion(Refused):
     try_this = "Send {wanted} instead."
 
 
+class RowInvalid(Refused):
+    """Row {row} {problem}."""
+
+    kind = "row_invalid"
+    try_this = "A row is {{{taken}}}, each with a text; only {needed} is always needed."
+
+
+class NothingSaid(Refused):
+    """The last message is empty."""
+
+    kind = "message_empty"
+    try_this = "Write what the model is to answer."
+
+
 class NotAnswered(Conflict):
     """There was no answer within {seconds} seconds ({state})."""
 
@@ -109,7 +124,7 @@ def ask(user: User, question: Question | dict[str, Any]) -> Prediction:
     """Queue a question and tell the worker; read the answer with `answer` or `stream`.
 
     Raises NotFound (also for a base model that was never added), DifferentBases, NobodyAsked, WrongQuestion,
-    NotPlayable, SpecError.
+    RowInvalid, NothingSaid, NotPlayable, NoQuantizer, SpecError.
     """
     asked = question if isinstance(question, Question) else _question(question)
     chosen = [adapters.get(user, id) for id in asked.adapters if id is not None]
@@ -126,6 +141,7 @@ def ask(user: User, question: Question | dict[str, Any]) -> Prediction:
     wanted = {"classify": "rows", "chat": "messages"}[kind.playground]
     if getattr(asked, wanted) is None:
         raise WrongQuestion(wanted, task=task, wanted=wanted)
+    _sensible(asked, kind)
     if missing := quantization_obstacle(user, asked.quantization):
         raise missing
     if not chosen:
@@ -140,6 +156,23 @@ def ask(user: User, question: Question | dict[str, Any]) -> Prediction:
     row = predictions.create(user, request)
     client.ask(row.id)
     return row
+
+
+def _sensible(asked: Question, kind: type[Task]) -> None:
+    """Refuse what a model would answer without having been asked anything: the same that the page refuses."""
+    if asked.messages and not asked.messages[-1].content.strip():
+        raise NothingSaid("messages")
+    # A label is what is asked for; all else that the task reads may be told.
+    taken = [role.name for role in kind.roles if role.name != "label"]
+    for number, row in enumerate(asked.rows or [], 1):
+        unknown = next((key for key in row if key not in taken), None)
+        if unknown is not None:
+            key, problem = unknown[:80], f"has a key '{unknown[:80]}' that nobody reads"
+        elif not row.get(taken[0], "").strip():
+            key, problem = taken[0], f"has {'an empty' if taken[0] in row else 'no'} '{taken[0]}'"
+        else:
+            continue
+        raise RowInvalid(f"row {number}, {key}", row=number, problem=problem, taken=", ".join(taken), needed=taken[0])
 
 
 def _added(user: User, ref: str, revision: str | None) -> None:

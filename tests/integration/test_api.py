@@ -218,6 +218,35 @@ def test_bits_that_no_worker_can_load_are_refused_before_any_work(client: TestCl
     assert [found.kind for found in service.check(users.local(), document).obstacles] == ["quantizer_missing"]
 
 
+@pytest.mark.parametrize(("row", "where"), [
+    ({}, "row 2, text"), ({"text": ""}, "row 2, text"), ({"text": " \n"}, "row 2, text"),
+    ({"text_pair": "b"}, "row 2, text"), ({"text": "a", "txet": "b"}, "row 2, txet"),
+    ({"text": "a", "label": "b"}, "row 2, label")])
+def test_a_row_that_asks_nothing_is_refused_by_number_and_key(client: TestClient, row: dict[str, str], where: str):
+    ready_model()
+    asked = {"model": "local/small", "task": "text_classification", "rows": [{"text": "a", "text_pair": ""}, row]}
+    answer = client.post("/api/v1/predictions", json=asked | {"wait": 0})
+    assert (answer.status_code, answer.json()["kind"], answer.json()["where"]) == (422, "row_invalid", where)
+    assert "{text, text_pair}" in answer.json()["try_this"] and "Row 2" in answer.json()["what"]
+    assert client.post("/api/v1/predictions", json=asked | {"rows": asked["rows"][:1], "wait": 0}).status_code == 202
+
+
+@pytest.mark.parametrize("number", ["2147483648", "99999999999999999999", "9" * 5000])
+@pytest.mark.parametrize("path", [
+    "runs?offset=", "datasets?offset=", "models?offset=", "adapters?offset=", "compositions?offset=", "runs?limit=",
+    "runs/{run}/log?since=", "runs/{run}/log?limit=", "runs/{run}/metrics?since=", "runs/{run}/metrics?since=loss:",
+    "datasets/{dataset}?preview=", "predictions/{run}/events?after="])
+def test_a_number_that_no_database_holds_is_refused(client: TestClient, path: str, number: str):
+    ready_model()
+    dataset = ready_dataset()
+    run = client.post("/api/v1/runs", json=spec(dataset)).json()["id"]
+    answer = client.get(f"/api/v1/{path.format(run=run, dataset=dataset)}{number}")
+    if "events" in path and len(number) == 10:
+        assert answer.status_code == 404  # Such a moment there may be.
+        return
+    assert (answer.status_code, answer.json()["kind"]) == (422, "request_invalid"), answer.text
+
+
 def test_errors_in_the_data_forbid_a_run_and_warnings_come_with_it(client: TestClient):
     ready_model()
     error = Finding(kind="one_label", level="error", what="All rows have the label 'a'.", try_this="Add.", rows=[1])
@@ -262,6 +291,27 @@ def test_an_uploads_name_is_only_shown_and_never_used_as_a_path(client: TestClie
     stored = [path for path in settings().data_dir.parent.rglob("*") if path.is_file() and path.read_bytes() == CSV]
     assert stored == [settings().data_dir / "datasets" / answer.json()["id"] / "original"]
     assert list((settings().data_dir / "uploads").iterdir()) == []
+
+
+@pytest.mark.parametrize(("parts", "where", "told"), [
+    ([("file", ("a.csv", CSV)), ("file", ("b.csv", CSV))], "file", "a.csv, b.csv"),
+    ([("file", ("a.csv", CSV)), ("eval", ("b.csv", CSV)), ("eval", ("c.csv", CSV))], "eval", "b.csv, c.csv"),
+    ([("file", ("a.csv", CSV)), ("name", (None, b"one")), ("name", (None, b"two"))], "name", "twice")])
+def test_a_part_that_comes_twice_is_refused_by_name(client: TestClient, parts: list[Any], where: str, told: str):
+    answer = client.post("/api/v1/datasets", files=parts)
+    assert (answer.status_code, answer.json()["where"]) == (422, where) and told in answer.json()["what"]
+    assert datasets.count(users.local()) == 0
+    assert list((settings().data_dir / "uploads").iterdir()) == []
+
+
+def test_two_files_of_a_model_with_one_name_are_refused(client: TestClient):
+    parts = [("file", ("m.gguf", b"GGUF1")), ("file", ("m.gguf", b"GGUF2")), ("name", (None, b"mine"))]
+    assert client.post("/api/v1/models", files=parts).json()["kind"] == "model_file_twice"
+    parts[1] = ("file", ("n.gguf", b"GGUF2"))
+    assert client.post("/api/v1/models", files=parts).json()["kind"] == "gguf_several"
+    parts[:2] = [("file", ("n.gguf", b"PK"))]
+    assert client.post("/api/v1/models", files=parts).json()["kind"] == "gguf_invalid"
+    assert list((settings().data_dir / "models" / "local").iterdir()) == []
 
 
 def test_an_upload_over_the_limit_is_refused_and_leaves_nothing(client: TestClient, monkeypatch: pytest.MonkeyPatch):

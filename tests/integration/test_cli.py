@@ -20,8 +20,9 @@ from db.session import database
 from db.settings import settings
 from engine import methods, tasks
 from engine import spec as specs
+from engine.findings import Finding, Level
 from engine.spec import Training
-from studio import cli, cli_flags, cli_stack, cli_train
+from studio import cli, cli_flags, cli_session, cli_stack, cli_train
 
 CAUSAL = {"task": "causal_lm", "model": {"id": "starter/smollm2-135m", "quantization": "nf4"},
           "data": {"train": "ds_b", "eval": "ds_c", "columns": {"messages": "the chat"}},
@@ -258,6 +259,27 @@ def test_without_a_worker_a_dataset_is_stored_and_waits(fresh: Path, run: Run, t
     assert code == 0 and row.state == "uploaded" and row.confirmed and "No worker is running" in note
     assert (fresh / str(row.original_key)).read_text() == file.read_text()
     assert [item["id"] for item in json.loads(run("datasets", "list", "--json")[1])] == [row.id]
+    database().dispose()
+
+
+@pytest.mark.parametrize(("level", "code"), [("error", 2), ("warning", 0)])
+def test_a_dataset_that_cannot_be_trained_on_is_told_by_the_exit_code(
+        fresh: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: Level, code: int):
+    file = tmp_path / "rows.csv"
+    file.write_text("text,label\na,b\n")
+
+    def read(*_: Any, **__: Any) -> Any:
+        """Do what a worker does when it has read the file."""
+        (row,) = datasets.find(users.local())
+        noticed = Finding(kind="one_label", level=level, what="All rows have the label b.")
+        datasets.update(users.local(), row.id, state="ready", findings=[noticed.model_dump(mode="json")])
+        return datasets.get(users.local(), row.id)
+
+    monkeypatch.setattr(cli_stack, "worker_there", lambda: True)
+    monkeypatch.setattr(cli_session, "wait", read)
+    found, text, _ = run("datasets", "add", file)
+    assert found == code and f"{level.capitalize()}: All rows have the label b." in text
+    assert "exit code" in run("datasets", "add", "--help")[1]
     database().dispose()
 
 
