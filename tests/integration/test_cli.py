@@ -15,12 +15,14 @@ from typing import Any
 import pytest
 from rig import Rig, studio, until
 
-from db import accounts, datasets, migrate, users
+from db import accounts, datasets, migrate, models, users
 from db.session import database
 from db.settings import settings
 from engine import methods, tasks
+from engine import models as bases
 from engine import spec as specs
 from engine.findings import Finding, Level
+from engine.shape import HeadModule, ModelShape, Module
 from engine.spec import Training
 from studio import cli, cli_flags, cli_session, cli_stack, cli_train
 
@@ -259,6 +261,27 @@ def test_without_a_worker_a_dataset_is_stored_and_waits(fresh: Path, run: Run, t
     assert code == 0 and row.state == "uploaded" and row.confirmed and "No worker is running" in note
     assert (fresh / str(row.original_key)).read_text() == file.read_text()
     assert [item["id"] for item in json.loads(run("datasets", "list", "--json")[1])] == [row.id]
+    database().dispose()
+
+
+def test_a_run_in_bits_that_nobody_can_load_is_refused(fresh: Path, run: Run, monkeypatch: pytest.MonkeyPatch):
+    migrate.upgrade()
+    shape = ModelShape(architecture="BertModel", model_type="bert", family="encoder", total=4160, layers=1, depth=1,
+                       hidden=64, heads=2, intermediate=256, vocab=100, max_length=512,
+                       modules=[Module(name="layer.0.query", kind="linear", role="query", layer=0, d_in=64, d_out=64,
+                                       bias=True, parameters=4160)],
+                       task_heads={"text_classification": [HeadModule(name="classifier", per_label=65)]})
+    row = models.create(users.local(), ref="local/small", source="local", state="ready")
+    models.update(users.local(), row.id, shape=shape.model_dump(mode="json"))
+    data = datasets.create(users.local(), name="rows", state="ready", task="text_classification", rows=9,
+                           columns={"text": "text", "label": "label"}, source={"columns": ["text", "label"]},
+                           stats={"label_count": 2})
+    monkeypatch.setattr(cli_stack, "worker_there", lambda: True)
+    monkeypatch.setattr(bases, "quantizer_installed", lambda: False)
+    what = ["train", "--data", data.id, "--model", "local/small"]
+    code, text, error = run(*what, "--quantization", "nf4")
+    assert (code, text) == (2, "") and "pip install bitsandbytes" in error
+    assert run(*what)[0] == 0
     database().dispose()
 
 
