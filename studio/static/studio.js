@@ -145,21 +145,30 @@
       refresh();
     };
 
-    const number = (field, path, id, value) => {
+    const number = (field, path, id, value, usual = (left) => { left.value = field.default; }) => {
+      /* an emptied box stands for the default at once, and shows it when it is left; `usual` shows it */
       const whole = field.kind === "integer";
       const box = make("input", {
         type: "number", id, class: "ps-number", min: field.min, max: field.max, step: whole ? 1 : "any",
         inputmode: whole ? "numeric" : "decimal", "aria-describedby": `${id}-help`,
+        placeholder: field.shown_default,
         oninput: () => {
-          box.setAttribute("aria-invalid", String(!box.checkValidity() || box.value === ""));
-          if (box.value !== "") set(path, Number(box.value), true);
-          if (slide && box.value !== "") slide.value = toSlider(field.scale, Number(box.value));
+          const meant = box.value === "" ? field.default ?? null : Number(box.value);
+          box.setAttribute("aria-invalid", String(!box.checkValidity()));
+          set(path, meant, true);
+          if (slide && typeof meant === "number") slide.value = toSlider(field.scale, meant);
+        },
+        onblur: () => {
+          if (box.value !== "") return;
+          usual(box);
+          box.setAttribute("aria-invalid", "false");
         },
       });
       box.value = typeof value === "number" ? value : "";
+      let slide = null;
       if (!field.slider) return make("div", { class: "ps-control" }, box, unit(field));
       const [low, high] = field.slider;
-      const slide = make("input", {
+      slide = make("input", {
         type: "range", class: "ps-range", "aria-label": `${field.title}, slider`,
         min: toSlider(field.scale, low), max: toSlider(field.scale, high),
         step: field.scale === "log2" ? 1 : field.scale === "log10" ? 0.05 : field.step ?? (whole ? 1 : (high - low) / 100),
@@ -213,7 +222,8 @@
       const known = field.options.some((option) => equal(option.value, value));
       const inner = make("div", { class: "ps-inner" });
       const show = (current) => inner.replaceChildren(
-        textual(field) ? entry(field, path, `${id}-own`, current) : number(field, path, `${id}-own`, current));
+        textual(field) ? entry(field, path, `${id}-own`, current) : number(field, path, `${id}-own`, current, usual));
+      const usual = () => { chooser.value = JSON.stringify(field.default ?? null); inner.replaceChildren(); };
       const chooser = select([...field.options, custom], id, known ? value : custom.value, (picked) => {
         if (picked === custom.value) {
           const start = textual(field) ? "" : field.start ?? field.min ?? 1;
@@ -416,7 +426,9 @@
   /* When a page is left while an event is under way, Gradio reports its own cut connection as an error, and does so
      before anybody else hears that the page is left: so errors wait a moment. */
   let leaving = false;
-  const report = console.error.bind(console);
+  const report = console.error.bind(console), warn = console.warn.bind(console);
+  /* Gradio's client closes the stream of an upload that has ended, which it has no way to do, and says so every time. */
+  console.warn = (...words) => { if (words[0] !== "Method not implemented.") warn(...words); };
   console.error = (...words) => setTimeout(() => { if (!leaving) report(...words); }, 30);
   addEventListener("beforeunload", () => {
     leaving = true;
