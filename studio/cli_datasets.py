@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 Column = Annotated[list[str] | None, typer.Option("--column", help="Column of a role, as role=column. Repeatable.")]
+Header = Annotated[bool | None, typer.Option(
+    "--header/--no-header", help="Whether the first row of csv or tsv holds names; recognised when left out.")]
 Task = Annotated[str | None, typer.Option(help="Task; guessed from the columns when left out.")]
 
 
@@ -63,8 +65,8 @@ def show(id: str, json: Json = False) -> None:
 def add(file: Annotated[Path, typer.Argument(help="csv, tsv, json, jsonl or parquet, also gzipped.")],
         eval: Annotated[Path | None, typer.Option(help="A file to evaluate on.")] = None,
         name: Annotated[str, typer.Option(help="Name; the file's when left out.")] = "", task: Task = None,
-        column: Column = None, wait: Annotated[bool, typer.Option(help="Wait until it has been read.")] = True,
-        json: Json = False) -> None:
+        column: Column = None, header: Header = None,
+        wait: Annotated[bool, typer.Option(help="Wait until it has been read.")] = True, json: Json = False) -> None:
     """Add a dataset; a running worker reads it.
 
     The exit code is 2 when it cannot be read, or when what was found in it forbids training.
@@ -73,7 +75,8 @@ def add(file: Annotated[Path, typer.Argument(help="csv, tsv, json, jsonl or parq
     from studio.cli_flags import roles
     from studio.cli_session import me
 
-    row = service.add_dataset(me(), file, name=name, eval_path=eval, task=task, columns=roles(column or []))
+    row = service.add_dataset(me(), file, name=name, eval_path=eval, task=task, columns=roles(column or []),
+                              header=header)
     _read(row, wait, json)
 
 

@@ -24,10 +24,15 @@ FORM = {"required": True, "content": {"multipart/form-data": {"schema": {
                  "description": "csv, tsv, json, jsonl or parquet, also gzipped; recognised by content."},
         "eval": {"type": "string", "format": "binary", "description": "A file to evaluate on, if any."},
         "name": {"type": "string", "description": "Name; the file's without its ending when left out."},
+        "header": {"type": "string", "enum": ["auto", "yes", "no"],
+                   "description": "Whether the first row of csv or tsv holds names; recognised when left out."},
         "task": {"type": "string", "description": "Task; guessed from the columns when left out."},
         "columns": {"type": "string", "description": "JSON: column of each role, such as {\"text\": \"sentence\"}."},
         "options": {"type": "string", "description": "JSON: settings of the task."}}}}}}
 
+
+#: What may be said of the first row of delimited text.
+HEADER = {"auto": None, "yes": True, "no": False}
 
 EVAL_FORM = {"required": True, "content": {"multipart/form-data": {"schema": {
     "type": "object", "required": ["file"], "properties": {
@@ -122,13 +127,14 @@ def delete(id: str, user: Me) -> None:
 
 
 def _add(user: Me, form: upload.Form) -> dict[str, Any]:
-    _only(form, "file", "eval", "name", "task", "columns", "options")
+    _only(form, "file", "eval", "name", "header", "task", "columns", "options")
     main, other = form.file("file"), form.perhaps("eval")
     assert main.path is not None
     row = service.add_dataset(
         user, main.path, name=form.fields.get("name", ""), filename=main.filename or "",
         eval_path=other.path if other else None, eval_filename=(other.filename or "") if other else "",
-        task=form.fields.get("task") or None, columns=_json(form, "columns"), options=_json(form, "options"), move=True)
+        header=_header(form), task=form.fields.get("task") or None, columns=_json(form, "columns"),
+        options=_json(form, "options"), move=True)
     return records.dataset(row)
 
 
@@ -142,6 +148,13 @@ def _add_eval(user: Me, id: str, form: upload.Form) -> dict[str, Any]:
 def _only(form: upload.Form, *known: str) -> None:
     for name in {*form.fields, *form.files} - {*known}:
         raise BadRequest(name[:80], problem=f"it has a part '{name[:80]}' that nobody asked for")
+
+
+def _header(form: upload.Form) -> bool | None:
+    said = form.fields.get("header", "").strip() or "auto"
+    if said not in HEADER:
+        raise BadRequest("header", problem=f"header is '{said[:80]}', not auto, yes or no")
+    return HEADER[said]
 
 
 def _json(form: upload.Form, name: str) -> dict[str, Any] | None:

@@ -86,10 +86,13 @@ class EvaluatesAnother(Conflict):
 
 def add_dataset(user: User, path: Path, *, name: str = "", filename: str = "", eval_path: Path | None = None,
                 eval_filename: str = "", task: str | None = None, columns: Mapping[str, str] | None = None,
-                options: Mapping[str, Any] | None = None, move: bool = False, sample: bool = False) -> Dataset:
+                options: Mapping[str, Any] | None = None, header: bool | None = None, move: bool = False,
+                sample: bool = False) -> Dataset:
     """Store a file, and a file to evaluate on if given, and have the worker read them; returns the training dataset.
 
-    `move` takes the files away from where they are, as uploads should. Raises NoSuchFile, NotEnough, SpecError.
+    `header` says whether the first row of delimited text holds names; None leaves that to be recognised. `move` takes
+    the files away from where they are, as uploads should. Raises NoSuchFile, NotEnough, SpecError, and DataError when
+    `header` is given for a file that cannot be read.
     """
     _check_task(task, columns or {}, options or {})
     for file in [path, *([eval_path] if eval_path else [])]:
@@ -97,13 +100,25 @@ def add_dataset(user: User, path: Path, *, name: str = "", filename: str = "", e
             raise NoSuchFile(str(file), path=file)
     given = {"task": task, "columns": dict(columns or {}), "options": dict(options or {}),
              "confirmed": bool(task and columns)}
-    main = _store(user, path, name or _stem(filename or path.name), filename or path.name, move, sample=sample, **given)
+    sources = [_source(file, header) for file in (path, eval_path)]
+    main = _store(user, path, name or _stem(filename or path.name), filename or path.name, move, sample=sample,
+                  source=sources[0], **given)
     if eval_path is not None:
         shown = eval_filename or eval_path.name
-        other = _store(user, eval_path, _eval_name(main), shown, move, eval_of_id=main.id, **given)
+        other = _store(user, eval_path, _eval_name(main), shown, move, eval_of_id=main.id, source=sources[1],
+                       **given)
         client.inspect_dataset(other.id)
     client.inspect_dataset(main.id)
     return main
+
+
+def _source(path: Path | None, header: bool | None) -> dict[str, Any] | None:
+    """Return how to read a file with or without a header, None where that is to be recognised."""
+    if path is None or header is None:
+        return None
+    from engine.data.sniff import sniff
+
+    return sniff(path, header=header).model_dump(mode="json")
 
 
 def add_eval(user: User, id: str, path: Path, *, filename: str = "", move: bool = False) -> Dataset:
@@ -171,10 +186,13 @@ def preview(user: User, id: str, rows: int = 50) -> Preview:
     from engine.data import read
 
     row = datasets.get(user, id)
-    key = row.parquet_key if row.state == "ready" and row.parquet_key else row.original_key
+    done = row.state == "ready" and bool(row.parquet_key)
+    key = row.parquet_key if done else row.original_key
     if key is None:
         raise DatasetNotReady(id, name=row.name, state=row.state)
-    return read.preview(Blobs().local(key), rows)
+    # What a person has said of the file as it came, such as that it has no header, holds from the start.
+    said = None if done or row.source is None else read.Source.model_validate(row.source)
+    return read.preview(Blobs().local(key), rows, said)
 
 
 def retry_dataset(user: User, id: str) -> Dataset:

@@ -130,6 +130,32 @@ def test_a_file_to_evaluate_on_is_added_and_replaced(client: TestClient) -> None
     assert not list((settings().data_dir / "uploads").iterdir())
 
 
+BARE = "why,refund\n" + "my parcel has not come,delay\nthank you so much,praise\n" * 9
+
+
+@pytest.mark.parametrize(("said", "names"), [("yes", ["why", "refund"]), ("no", ["column_1", "column_2"])])
+def test_the_api_may_say_whether_the_first_row_is_a_header(client: TestClient, tmp_path: Path, said: str,
+                                                           names: list[str]) -> None:
+    answer = client.post("/api/v1/datasets", files={"file": ("bare.csv", BARE)}, data={"header": said})
+    assert answer.status_code == 201
+    row = datasets.get(users.local(), answer.json()["id"])
+    assert service.preview(users.local(), row.id).columns == names
+    found = read(tmp_path, BARE, source=row.source)
+    assert (found["source"]["columns"], found["rows"]) == (names, 19 - (said == "yes"))
+    refused = client.post("/api/v1/datasets", files={"file": ("bare.csv", BARE)}, data={"header": "perhaps"})
+    assert refused.status_code == 422
+
+
+@pytest.mark.usefixtures("fresh")
+def test_the_command_line_may_say_that_there_is_no_header(tmp_path: Path) -> None:
+    from studio.cli import app
+
+    (tmp_path / "a.csv").write_text("text,label\n" + BARE)
+    done = CliRunner().invoke(app, ["datasets", "add", str(tmp_path / "a.csv"), "--no-header", "--no-wait", "--json"])
+    assert done.exit_code == 0, done.output
+    assert (datasets.get(users.local(), json.loads(done.stdout)["id"]).source or {})["header"] is False
+
+
 @pytest.mark.usefixtures("fresh")
 def test_a_former_file_that_a_run_was_evaluated_on_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     user = users.local()
