@@ -113,6 +113,14 @@ def head(row: Dataset, parent: Dataset | None, beside: Sequence[Dataset]) -> str
     return title
 
 
+def header(row: Dataset) -> gr.Button:
+    """Return the button that corrects whether the first row is a header; only delimited text leaves that open."""
+    source = row.source or {}
+    open_ = row.state == "ready" and bool(row.original_key) and source.get("format") in ("csv", "tsv")
+    return gr.Button("The first row is no header" if source.get("header") else "The first row is a header",
+                     visible=open_)
+
+
 def evaluated(beside: Sequence[Dataset]) -> str:
     """Return the heading over the file to evaluate on, and what is evaluated on now."""
     now = f"Now these are the rows of {_link(beside[0])}; another file takes its place." if beside else \

@@ -114,6 +114,7 @@ def _detail_part(problem: gr.HTML, go: gr.HTML) -> None:
         steps = shell.html(elem_id="dataset-steps")
         cancel = gr.Button("Cancel", elem_id="dataset-cancel", visible=False, size="sm")
         again = gr.Button("Read it again", elem_id="dataset-again", visible=False, size="sm")
+        header = gr.Button("", elem_id="dataset-header", visible=False, size="sm")
         rename = parts.rename("dataset-rename")
         delete = shell.confirm("Delete", question="Delete this data?", yes="Delete the data", elem_id="dataset-delete",
                                detail="The file and what was read from it go. Runs that used it stay.")
@@ -142,21 +143,21 @@ def _detail_part(problem: gr.HTML, go: gr.HTML) -> None:
                            height=150)
             use = gr.Button("Evaluate on this file", elem_id="dataset-eval-submit")
     seen, timer = gr.State(""), gr.Timer(SOON, active=False)
-    view = [head, steps, cancel, again, rename, numbers, noticed, section, guess, task, kind, table, legend, confirm,
-            charts, labels, lengths, over, judge, about, seen, timer]
+    view = [head, steps, cancel, again, header, rename, numbers, noticed, section, guess, task, kind, table, legend,
+            confirm, charts, labels, lengths, over, judge, about, seen, timer]
     shell.load(_open, None, [*view, model], card=problem)
     shell.on([timer.tick], _poll, [seen], view, card=problem, trigger_mode="once", clears=False)
     shell.on([task.input], _other_task, [task, table], [kind, table, legend], card=problem)
     shell.on([confirm.click], _confirm, [task, kind, table], view, card=problem, busy="minimal")
     shell.on([use.click], _evaluate, [file], [*view, file], card=problem, busy="minimal")
     shell.on([model.input], _tokens, [model], view, card=problem, busy="minimal")
-    for event, act in ((cancel.click, _cancel), (again.click, _again)):
+    for event, act in ((cancel.click, _cancel), (again.click, _again), (header.click, _header)):
         shell.on([event], act, None, view, card=problem)
     shell.on([rename.submit], _rename, [rename], view, card=problem)
     shell.on([delete.click], _delete, None, [go], card=problem)
 
 
-VIEW = 22
+VIEW = 23
 
 
 def _one(request: gr.Request) -> tuple[User, Dataset | None]:
@@ -187,7 +188,8 @@ def _poll(seen: str, request: gr.Request) -> Any:
     ready = row.state == "ready"
     task = row.task or "text_classification"
     return (data_view.head(row, parent, beside), data_view.steps(row), gr.Button(visible=data_view.reading(row)),
-            gr.Button(visible=row.state == "failed" and bool(row.original_key)), {"name": row.name},
+            gr.Button(visible=row.state == "failed" and bool(row.original_key)), data_view.header(row),
+            {"name": row.name},
             data_view.numbers(row, beside), data_view.findings(row), gr.Column(visible=found is not None),
             data_view.guess(row, parent), data_view.task_picks(task, fixed=not ready or parent is not None),
             *_choices(task, row, found), gr.Button(visible=ready and parent is None),
@@ -256,6 +258,12 @@ def _again(request: gr.Request) -> Any:
     user, wanted = session.user(request), shell.query(request, "dataset")
     datasets.update(user, wanted, state="uploaded", error=None, cancel=False, progress=0.0)
     client.inspect_dataset(wanted)
+    return _watch(request)
+
+
+def _header(request: gr.Request) -> Any:
+    user, wanted = session.user(request), shell.query(request, "dataset")
+    service.set_header(user, wanted, not (datasets.get(user, wanted).source or {}).get("header"))
     return _watch(request)
 
 

@@ -45,6 +45,7 @@ from studio.service.datasets import (
     delete_dataset,
     preview,
     retry_dataset,
+    set_header,
     set_roles,
 )
 from studio.service.fleet import memory_there, quantizer_there
@@ -69,5 +70,5 @@ __all__ = [
     "add_model_files", "add_model_folder", "add_sample", "advise", "answer", "ask", "cancel_composition",
     "cancel_dataset", "cancel_export", "cancel_model", "check", "compose", "delete_adapter", "delete_dataset",
     "delete_model", "delete_run", "export", "export_file", "learned", "memory_there", "preview", "quantizer_there",
-    "resume_run", "retry_dataset", "run_file", "set_roles", "settled", "shape_of", "similar_prompts", "start_run",
-    "stop_asking", "stop_run", "stream"]
+    "resume_run", "retry_dataset", "run_file", "set_header", "set_roles", "settled", "shape_of",
+    "similar_prompts", "start_run", "stop_asking", "stop_run", "stream"]

@@ -84,6 +84,13 @@ class EvaluatesAnother(Conflict):
     try_this = "Add the file to the dataset it evaluates: {parent}."
 
 
+class TrainedOn(Conflict):
+    """Runs have used the rows of '{name}', so they stay as they are."""
+
+    kind = "dataset_trained_on"
+    try_this = "Add the file once more and read that one differently."
+
+
 def add_dataset(user: User, path: Path, *, name: str = "", filename: str = "", eval_path: Path | None = None,
                 eval_filename: str = "", task: str | None = None, columns: Mapping[str, str] | None = None,
                 options: Mapping[str, Any] | None = None, header: bool | None = None, move: bool = False,
@@ -119,6 +126,23 @@ def _source(path: Path | None, header: bool | None) -> dict[str, Any] | None:
     from engine.data.sniff import sniff
 
     return sniff(path, header=header).model_dump(mode="json")
+
+
+def set_header(user: User, id: str, header: bool) -> Dataset:
+    """Have a dataset read anew whose first row is, or is not, a header; columns are guessed again.
+
+    Raises NotFound, DatasetNotReady, TrainedOn, DataError.
+    """
+    row = datasets.get(user, id)
+    if row.state != "ready" or row.original_key is None:
+        raise DatasetNotReady(id, name=row.name, state=row.state)
+    if datasets.used_by(user, id)["runs"]:
+        raise TrainedOn(id, name=row.name)
+    source = _source(Path(Blobs().local(row.original_key)), header)
+    row = datasets.update(user, id, state="uploaded", source=source, parquet_key=None, rows=None, columns={}, task=None,
+                          options={}, confirmed=False, guess=None, stats=None, findings=[], progress=0.0, error=None)
+    client.inspect_dataset(id)
+    return row
 
 
 def add_eval(user: User, id: str, path: Path, *, filename: str = "", move: bool = False) -> Dataset:

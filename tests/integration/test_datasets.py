@@ -17,9 +17,11 @@ from typer.testing import CliRunner
 from db import datasets, migrate, users
 from db.session import database
 from db.settings import settings
-from studio import api, choices, data_view, service
+from studio import api, choices, data_view, service, session
 from studio.draft import Draft
 from studio.guard import Guard
+from studio.pages import data as data_page
+from studio.service.datasets import DatasetNotReady, TrainedOn
 from worker.orders import inspect_dataset
 
 TICKETS = "text,label\n" + "".join(f"ticket number {i} is about {word},{word}\n"
@@ -144,6 +146,30 @@ def test_the_api_may_say_whether_the_first_row_is_a_header(client: TestClient, t
     assert (found["source"]["columns"], found["rows"]) == (names, 19 - (said == "yes"))
     refused = client.post("/api/v1/datasets", files={"file": ("bare.csv", BARE)}, data={"header": "perhaps"})
     assert refused.status_code == 422
+
+
+@pytest.mark.usefixtures("fresh")
+def test_the_page_reads_a_file_again_with_or_without_its_header(tmp_path: Path,
+                                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    user = users.local()
+    (tmp_path / "bare.csv").write_text(BARE)
+    row = service.add_dataset(user, tmp_path / "bare.csv", header=False)
+    with pytest.raises(DatasetNotReady):
+        service.set_header(user, row.id, True)
+    row = datasets.update(user, row.id, state="ready", rows=19, parquet_key="rows", columns={"text": "column_1"})
+    request = SimpleNamespace(request=SimpleNamespace(scope={session.SCOPE_KEY: "one"}),
+                              headers={"referer": f"/data?dataset={row.id}"},
+                              query_params={})
+    assert len(data_page._poll("", request)) == data_page.VIEW
+    shown = data_view.header(row)
+    assert shown.visible and shown.value == "The first row is a header"
+    row = service.set_header(user, row.id, True)
+    assert (row.state, row.parquet_key, row.columns, row.source["columns"]) == ("uploaded", None, {}, ["why", "refund"])
+    assert not data_view.header(row).visible
+    datasets.update(user, row.id, state="ready")
+    monkeypatch.setattr(datasets, "used_by", lambda user, id: {"runs": 1, "adapters": 0})
+    with pytest.raises(TrainedOn):
+        service.set_header(user, row.id, False)
 
 
 @pytest.mark.usefixtures("fresh")
