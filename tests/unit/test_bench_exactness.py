@@ -22,7 +22,7 @@ def test_rows_that_see_each_other_are_noticed(shared: Path, monkeypatch: pytest.
     monkeypatch.setattr(exactness, "SPREAD", 0.5)
     calls = {"packed": 0}
 
-    def forget(layout: attention.Layout | None) -> None:
+    def forget(layout: attention.Layout | None, answers: object = None) -> None:
         # The first packed batch is the one that decides whether the model can be packed.
         calls["packed"] += layout is not None
         real(layout if calls["packed"] < 3 else None)
