@@ -1,4 +1,4 @@
-"""Both databases, migrated and empty, for the one suite that every storage must pass."""
+"""Both databases, migrated and empty, for the one suite that every storage must pass; and one thread to compute on."""
 
 from __future__ import annotations
 
@@ -87,3 +87,14 @@ def tell(ada: users.User) -> Callable[[leases.Claimed, Sequence[happened.Event]]
         return runs.get(ada, holder.run_id)
 
     return ingest
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Compute the same way each time, as child processes do, so that results are equal to the bit."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

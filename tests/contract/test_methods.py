@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from engine.events import Event
 from engine.roles import blocks
 from engine.spec import RunSpec
 from engine.train import run
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 #: Methods whose first output differs from the base model's by design: they put something of their own into the input.
 MOVED = {"prompt_tuning", "p_tuning", "p_tuning_v2", "prefix_tuning", "vpt"}
@@ -69,15 +71,6 @@ def case(request: pytest.FixtureRequest, folders: dict[str, Path]) -> Case:
             return Case({"name": name} | SETTINGS.get(name, {}), task, folders[model], folders[data])
         reasons += found
     pytest.skip(f"{name} trains neither texts nor language models: {' '.join(reasons)}")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Compute the same way each time, so that results are equal to the bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def attached(case: Case) -> tuple[Any, Any, Any]:

@@ -6,28 +6,18 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import toys
 
 from engine import events as happened
 from engine.events import Event
 from engine.train import Control, run
 
-pytestmark = pytest.mark.shared
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Compute as the child processes do, so that results are equal to the bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = [pytest.mark.shared, pytest.mark.usefixtures("one_thread")]
 
 
 def wait_for(process: subprocess.Popen[str], out: Path, there: Callable[[Event], bool]) -> None:

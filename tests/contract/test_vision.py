@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from engine.predict import Player
 from engine.shape import ModelShape
 from engine.spec import RunSpec
 from engine.train import run
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 FOUR = ("query", "key", "value", "output")
 PLAIN, GATED = Counter((*FOUR, "up", "down")), Counter((*FOUR, "up", "gate", "down"))
@@ -51,15 +53,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("vision")
     pictures.archive(root)
     return root
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Compute the same way each time, so that results are equal to the bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def plan(place: Path, method: dict[str, Any], model: str = "vit", **training: Any) -> RunSpec:
