@@ -50,7 +50,10 @@ class Dataset(Owned, Base):
 
     `state`: uploaded, ingesting, ready, failed. `original_key` and `parquet_key` are keys in the blob store;
     `source` is what sniffing found; `columns` maps roles to columns (guessed, then confirmed); `guess` holds the task
-    guess with its reasons; `eval_of_id` is the dataset that this one evaluates.
+    guess with its reasons; `eval_of_id` is the dataset that this one evaluates. `version_of_id` is the first version
+    of these rows, `version` the number of this one, `edits` what was changed to come here from the version before;
+    `steps` are the steps of preparation that runs take with them; `origin` tells where rows that were fetched came
+    from.
     """
 
     __tablename__ = "datasets"
@@ -70,9 +73,14 @@ class Dataset(Owned, Base):
     cancel: Mapped[bool] = mapped_column(default=False)
     sample: Mapped[bool] = mapped_column(default=False)
     eval_of_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id", ondelete="SET NULL"), index=True)
+    version_of_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id", ondelete="SET NULL"), index=True)
+    version: Mapped[int] = mapped_column(default=1, server_default="1")
     created_at: Mapped[Created]
     updated_at: Mapped[Created]
     search: Mapped[str] = mapped_column(default="")
+    edits: Mapped[JsonList] = mapped_column(default=list, server_default="[]")
+    steps: Mapped[JsonList] = mapped_column(default=list, server_default="[]")
+    origin: Mapped[JsonObject | None]
     options: Mapped[JsonObject] = mapped_column(default=dict)
     columns: Mapped[JsonObject] = mapped_column(default=dict)
     guess: Mapped[JsonObject | None]

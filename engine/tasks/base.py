@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict
 
@@ -59,11 +59,44 @@ Batches = Iterable[tuple[list[int], dict[str, Any]]]
 class Outputs:
     """What evaluation collects: `metrics` by usual name, and `examples`, one JSON-able record a row, worst first.
 
-    A record holds `row` (index in the eval table), `input`, `expected`, `predicted`, `loss`, `correct` (or None).
+    A record holds `row` (index in the eval table), `input`, `expected`, `predicted`, `loss`, `correct` (or None), and
+    may hold `counts`, what `Task.summarise` adds up. `charts` is what the run's page draws, by kind: "confusion",
+    "curves", "calibration", ...
     """
 
     metrics: dict[str, float]
     examples: list[dict[str, Any]]
+    charts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Who is asked, and how: a model with its tokenizer or processor, and what it was trained on.
+
+    `limit` is how many tokens it may read (0: no limit), `columns` the roles it was trained with, `options` what the
+    person chose, such as beams or a temperature.
+    """
+
+    model: Any
+    tokenizer: Any
+    labels: Sequence[str]
+    device: str = "cpu"
+    limit: int = 0
+    columns: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    cancelled: Callable[[], bool] = lambda: False
+
+
+class Reply(TypedDict):
+    """What a model says about one row: in a word or two, with probabilities by name, and as a drawing.
+
+    `drawing` is an `engine.drawing.Drawing` as JSON, `note` what a person should know (cut short, untrained head).
+    """
+
+    label: str
+    scores: dict[str, float]
+    note: str
+    drawing: dict[str, Any]
 
 
 class Task(BaseModel):
@@ -80,6 +113,8 @@ class Task(BaseModel):
     families: ClassVar[tuple[str, ...]]
     #: How the playground talks to a model of this task: "classify" or "chat"; "" when it cannot yet.
     playground: ClassVar[str] = "classify"
+    #: Roles that hold what the model is to say: nobody fills them when asking.
+    answers: ClassVar[frozenset[str]] = frozenset({"label"})
     #: What the model looks at.
     reads: ClassVar[Literal["text", "images"]] = "text"
     #: What is done to the rows before the first update, for the run's log.
@@ -189,6 +224,24 @@ class Task(BaseModel):
                  labels: Sequence[str], batches: Batches) -> Outputs:
         """Return metrics and example records over the eval rows."""
         raise NotImplementedError
+
+    def summarise(self, records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Return the metrics of any part of the records of an evaluation: a slice, or a bootstrap sample."""
+        known = [bool(record["correct"]) for record in records if record.get("correct") is not None]
+        losses = [float(record["loss"]) for record in records if record.get("loss") is not None]
+        found = {"accuracy": sum(known) / len(known)} if known else {}
+        return found | ({"loss": sum(losses) / len(losses)} if losses else {})
+
+    # -- asking a trained model ------------------------------------------------------------------------------------
+
+    def respond(self, asked: Asked, rows: Sequence[Mapping[str, Any]]) -> list[Reply]:
+        """Return what the model says about each row, a mapping of roles to values; fewer when `asked.cancelled()`."""
+        raise NotImplementedError
+
+    def filled(self, reply: Reply) -> dict[str, Any]:
+        """Return the columns that a file of predictions gets for one reply."""
+        best = max(reply["scores"].values(), default=None)
+        return {"prediction": reply["label"]} | ({"score": best} if best is not None else {})
 
 
 def tensors(rows: Sequence[Mapping[str, Any]], fill: Mapping[str, int], *, packed: bool) -> dict[str, Any]:
