@@ -19,7 +19,7 @@ def upgrade() -> None:
     """Bring the tables up to this revision."""
     with op.batch_alter_table("datasets", schema=None) as batch_op:
         batch_op.add_column(sa.Column("version_of_id", sa.String(), nullable=True))
-        batch_op.add_column(sa.Column("version", sa.Integer(), server_default="1", nullable=False))
+        batch_op.add_column(sa.Column("version", sa.BigInteger(), server_default="1", nullable=False))
         batch_op.add_column(sa.Column("edits", JSON, server_default="[]", nullable=False))
         batch_op.add_column(sa.Column("steps", JSON, server_default="[]", nullable=False))
         batch_op.add_column(sa.Column("origin", JSON, nullable=True))
