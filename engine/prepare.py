@@ -71,7 +71,9 @@ def loop(attempt: Attempt) -> Loop:
         if note:
             attempt.log(note)
         model = spec.method.attach(loaded.model, loaded.shape, loaded.heads)
-        source = attempt.sources.start or (Path(spec.method.origin) if spec.method.origin else None)
+        # What a checkpoint holds takes the place of the source, which may be gone by then.
+        origin = spec.method.origin if attempt.found is None else ""
+        source = attempt.sources.start or (Path(origin) if origin else None)
         spec.method.begin(model, loaded.tokenizer, rows.labels, source)
         precision.keep_trained_in_fp32(model)
         model.to(attempt.device)

@@ -1,4 +1,4 @@
-"""`peft-studio adapters insight`: what an adapter learned, as a program or a person reads it."""
+"""`peft-studio adapters insight` and `sources`: what an adapter learned, and which prompts to start from."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ SHOWN = 12
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the commands."""
     app.command("insight")(insight)
+    app.command("sources")(sources)
 
 
 def insight(id: str, json: Json = False) -> None:
@@ -45,6 +46,22 @@ def insight(id: str, json: Json = False) -> None:
                             ("each", "Mean cosine of pairs")], "")
     for note in found.insight.notes:
         out.aside(note)
+
+
+def sources(id: str, json: Json = False) -> None:
+    """List the prompts that a run like this adapter's could start from, the most alike first."""
+    from studio import service
+    from studio.cli_session import me
+
+    found = service.prompt_sources(me(), id)
+    if json:
+        out.emit(found)
+        return
+    out.table(found, [("id", "ID"), ("name", "Name"), ("averaged", "Cosine of the means"),
+                      ("each", "Mean cosine of pairs")],
+              "There is no other prompt of the same method, base model and length yet.")
+    if found:
+        out.aside(f"Start from the first one with: peft-studio train ... --start-from {found[0]['id']}")
 
 
 def _show(section: Section) -> None:

@@ -147,6 +147,9 @@ class Attempt:
         try:
             return str(self._blobs.local(adapters.get(self.claimed.owner, wanted).key))
         except NotFound as error:
+            if any(folder.iterdir() for folder in self._earlier()):
+                # What was learned since lies in the checkpoints; the source is needed no more.
+                return None
             raise SourceMissing("method.start_from", adapter=wanted) from error
 
     def _earlier(self) -> list[Path]:

@@ -35,6 +35,12 @@ def similar(id: str, user: Me) -> dict[str, Any]:
     return {"items": service.similar_prompts(user, id)}
 
 
+@router.get("/adapters/{id}/sources")
+def sources(id: str, user: Me) -> dict[str, Any]:
+    """List the prompts that a run like this adapter's could start from, the most alike first, each with its spec."""
+    return {"items": service.prompt_sources(user, id)}
+
+
 @router.get("/runs/{id}/insight")
 def of_run(id: str, user: Me) -> dict[str, Any]:
     """Return what a run's newest adapter learned; 404 while it has none."""

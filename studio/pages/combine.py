@@ -9,7 +9,7 @@ import gradio as gr
 from db import compositions
 from db.tables import Composition
 from db.users import User
-from studio import cards, combine_result, combine_view, form, parts, plots, service, session, shell
+from studio import cards, combine_result, combine_view, form, parts, plots, service, session, shell, source_view
 from studio.combine_view import MOST, Draft
 from studio.pages import Page
 
@@ -31,6 +31,7 @@ def build() -> None:
         empty = shell.html(elem_id="combine-empty")
         with gr.Column(visible=False, elem_id="combine-form") as choosing:
             inputs, name, start, verdict = _form_part()
+        source_view.part(problem)
         earlier = parts.kept("combine-earlier", ["ps-stack"])
         where = shell.address("combine-address")
         base, chosen, how, dataset, settings, *weights = inputs

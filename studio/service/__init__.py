@@ -25,6 +25,7 @@ Results:
     cancel_composition(user, id)
     learned(user, adapter_id, again=False) -> Learned          sections of figures and tables; worked out if need be
     similar_prompts(user, adapter_id) -> list[dict]            soft prompts of the same base model, with cosines
+    prompt_sources(user, adapter_id) -> list[dict]             the same as sources of a new run, each with its spec
     ask(user, request) -> Prediction                           the request as `Question` describes it
     answer(user, prediction_id, seconds) -> Prediction / stream(user, prediction_id) -> Iterator[dict] / stop_asking
 Waiting:
@@ -49,7 +50,7 @@ from studio.service.datasets import (
     set_roles,
 )
 from studio.service.fleet import memory_there, quantizer_there
-from studio.service.insight import Learned, learned, similar_prompts
+from studio.service.insight import Learned, learned, prompt_sources, similar_prompts, sourced
 from studio.service.models import add_model, add_model_files, add_model_folder, cancel_model, delete_model
 from studio.service.predictions import Question, answer, ask, stop_asking, stream
 from studio.service.runs import (
@@ -69,6 +70,6 @@ __all__ = [
     "SAMPLES", "Advised", "Check", "Learned", "NoSuchRunFile", "Question", "add_dataset", "add_eval", "add_model",
     "add_model_files", "add_model_folder", "add_sample", "advise", "answer", "ask", "cancel_composition",
     "cancel_dataset", "cancel_export", "cancel_model", "check", "compose", "delete_adapter", "delete_dataset",
-    "delete_model", "delete_run", "export", "export_file", "learned", "memory_there", "preview", "quantizer_there",
-    "resume_run", "retry_dataset", "run_file", "set_header", "set_roles", "settled", "shape_of",
-    "similar_prompts", "start_run", "stop_asking", "stop_run", "stream"]
+    "delete_model", "delete_run", "export", "export_file", "learned", "memory_there", "preview", "prompt_sources",
+    "quantizer_there", "resume_run", "retry_dataset", "run_file", "set_header", "set_roles", "settled", "shape_of",
+    "similar_prompts", "sourced", "start_run", "stop_asking", "stop_run", "stream"]

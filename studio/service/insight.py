@@ -7,18 +7,25 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from db import adapters, exports
+from db import adapters, exports, runs
 from db.blobs import Blobs
 from db.errors import NotFound
 from db.tables import Adapter
 from db.users import User
 from engine import insight as engine
-from engine.errors import StudioError
+from engine.errors import Refused, StudioError
 from engine.insight import Insight, similarity
 from worker import client
 
 #: Other prompts of the same base model that are compared, the newest first.
 COMPARED = 30
+
+
+class NoSources(Refused):
+    """{name} is not the prompt of a run that could start from another one."""
+
+    kind = "no_prompt_sources"
+    try_this = "Choose an adapter of {known} that came out of a run."
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,38 @@ def similar_prompts(user: User, adapter_id: str) -> list[dict[str, Any]]:
         if (alike := similarity.between(mine, folder)) is not None:
             found.append({"id": other.id, "name": other.name, "method": other.method, **alike.model_dump()})
     return sorted(found, key=lambda one: -one["averaged"])
+
+
+def prompt_sources(user: User, adapter_id: str) -> list[dict[str, Any]]:
+    """Return the prompts that a run like that of an adapter could start from, the most alike first (SPoT).
+
+    Each comes with `spec`, the document of that run: the adapter's own with the other prompt as its source. Source: Vu
+    et al. (2022), section 4. Raises NotFound, NoSources for adapters whose run cannot start from a prompt.
+    """
+    row = adapters.get(user, adapter_id)
+    if row.method not in sourced() or row.run_id is None:
+        raise NoSources(adapter_id, name=row.name, known=" or ".join(sourced()))
+    document = runs.duplicate_spec(user, row.run_id)
+    length = document["method"].get("length")
+    return [one | {"spec": document | {"method": document["method"] | {"start_from": one["id"]}}}
+            for one in similar_prompts(user, adapter_id)
+            if one["method"] == row.method and _length(user, one["id"]) == length]
+
+
+def sourced() -> list[str]:
+    """Return the methods whose runs can start from the prompt of another adapter."""
+    from engine import methods
+
+    return [name for name, kind in methods.every().items() if "start_from" in kind.model_fields]
+
+
+def _length(user: User, adapter_id: str) -> Any:
+    """Return how many virtual tokens the run of an adapter was asked for; None where the run is gone."""
+    run_id = adapters.get(user, adapter_id).run_id
+    try:
+        return runs.get(user, run_id).spec["method"].get("length") if run_id else None
+    except NotFound:
+        return None
 
 
 def _prompt_methods() -> list[str]:
