@@ -19,7 +19,7 @@ from db.settings import settings
 from db.tables import Adapter
 from engine import insight
 from engine import spec as specs
-from studio import api, cli_adapters, insight_view, service
+from studio import api, cli_adapters, insight_view, service, source_view
 from studio.guard import Guard
 from worker import client
 
@@ -140,6 +140,25 @@ def test_prompts_of_one_base_model_are_compared(rig: Rig, web: TestClient, lora:
     # The same run twice learns the same prompt.
     assert found[0]["averaged"] == pytest.approx(1, abs=1e-3) and found[0]["each"] < 0.999
     assert web.get(f"/api/v1/adapters/{lora.id}/similar").json() == {"items": []}
+
+
+def test_a_prompt_names_those_a_new_run_may_start_from(rig: Rig, web: TestClient, lora: Adapter) -> None:
+    one, other = (trained(rig, {"name": "prompt_tuning", "length": 6, "init": init})
+                  for init in ("random", "vocabulary"))
+    (best,) = web.get(f"/api/v1/adapters/{one.id}/sources").json()["items"]
+    assert best["id"] == other.id, "one of another length cannot be started from"
+    document = best["spec"]
+    assert document["method"] == specs.parse(document).method.model_dump(mode="json")
+    assert document["method"]["start_from"] == other.id
+    again = runs.create(rig.user, specs.parse(document), name="again", dataset_id=rig.dataset)
+    client.submit(again.id)
+    assert rig.ended(again.id).state == "succeeded"
+    assert f'adapter={other.id}"' in source_view.ranked(rig.user, one.id)
+    assert f"start_from%22%3A%22{other.id}" in source_view.ranked(rig.user, one.id)
+    refused = web.get(f"/api/v1/adapters/{lora.id}/sources")
+    assert refused.status_code == 422 and refused.json()["kind"] == "no_prompt_sources"
+    listed = CliRunner().invoke(cli_adapters.app, ["sources", one.id, "--json"])
+    assert [item["id"] for item in json.loads(listed.stdout)] == [other.id]
 
 
 def test_the_command_line_tells_it_to_programs_and_to_people(rig: Rig, lora: Adapter) -> None:

@@ -126,3 +126,19 @@ def test_a_run_starts_from_an_adapter_of_its_owner_and_from_no_path(tmp_path: Pa
     assert found[0] is None
     assert found[1] is not None and found[1].endswith("runs/run_b/adapter")
     assert asked == [("us_1", "ad_aaaaaaaaaa"), ("us_1", "/etc")]
+
+
+def test_a_run_that_has_checkpoints_goes_on_without_the_adapter_it_began_from(tmp_path: Path,
+                                                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    def get(user: User, id: str) -> Any:
+        raise NotFound(id, noun="adapter", id=id)
+
+    monkeypatch.setattr(attempt.adapters, "get", get)
+    claimed = Claimed("run_aaaaaaaaaa", 2, 0.0, User("us_1", "one"), "run",
+                      {"method": {"name": "prompt_tuning", "start_from": "ad_aaaaaaaaaa"}}, 1, None, None, None)
+    nursery: Any = None
+    made = attempt.Attempt(claimed, nursery, Settings(data_dir=tmp_path), Timing())
+    with pytest.raises(attempt.SourceMissing):
+        made._start()
+    (made.folder.parent / "attempt-1" / "checkpoints" / "step-00000001").mkdir(parents=True)
+    assert made._start() is None
