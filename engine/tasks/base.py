@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
 
@@ -21,11 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ColumnRole:
-    """A part a column can play in a task. `sets` on the task tells which roles are needed together."""
+    """A part a column can play in a task. `needs` on the task tells which roles are needed together.
+
+    `kind` tells how a person fills it when asking: a text, a list of words (a text does too), or an image.
+    """
 
     name: str
     title: str
     help: str
+    kind: Literal["text", "words", "image"] = "text"
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,12 @@ class Outputs:
     metrics: dict[str, float]
     examples: list[dict[str, Any]]
     charts: dict[str, Any] = field(default_factory=dict)
+
+
+class Asking(BaseModel):
+    """What a person can choose when asking a model: nothing, unless a task's own class adds fields (knobs)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 @dataclass(frozen=True)
@@ -111,10 +121,14 @@ class Task(BaseModel):
     needs: ClassVar[tuple[frozenset[str], ...]]
     #: Architecture families the task can train.
     families: ClassVar[tuple[str, ...]]
-    #: How the playground talks to a model of this task: "classify" or "chat"; "" when it cannot yet.
-    playground: ClassVar[str] = "classify"
+    #: How a model of this task is asked: with a "row" of roles, or with messages, a "chat"; "" when it cannot be yet.
+    playground: ClassVar[str] = "row"
     #: Roles that hold what the model is to say: nobody fills them when asking.
     answers: ClassVar[frozenset[str]] = frozenset({"label"})
+    #: Roles that a person fills when asking; those that are no answers, unless a task says otherwise.
+    asks: ClassVar[tuple[ColumnRole, ...]] = ()
+    #: What a person can choose when asking, such as beams or a temperature: pages, API and flags are made from it.
+    asking: ClassVar[type[Asking]] = Asking
     #: What the model looks at.
     reads: ClassVar[Literal["text", "images"]] = "text"
     #: What is done to the rows before the first update, for the run's log.
@@ -122,6 +136,13 @@ class Task(BaseModel):
 
     eval_fraction: float = knob(0.1, gt=0, lt=0.9, step=0.05, title="Share kept for evaluation",
                                 help="Part of the rows kept for evaluation when there is no evaluation file.")
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Find out what a person fills in when asking."""
+        super().__pydantic_init_subclass__(**kwargs)
+        if "asks" not in cls.__dict__ and hasattr(cls, "roles"):
+            cls.asks = tuple(role for role in cls.roles if role.name not in cls.answers)
 
     @property
     def metric(self) -> str:
@@ -233,6 +254,12 @@ class Task(BaseModel):
         return found | ({"loss": sum(losses) / len(losses)} if losses else {})
 
     # -- asking a trained model ------------------------------------------------------------------------------------
+
+    @classmethod
+    def lacks(cls, filled: Collection[str]) -> list[str]:
+        """Return the roles that must be filled too before a model can be asked; of several ways the shortest."""
+        ways = [[role.name for role in cls.asks if role.name in need and role.name not in filled] for need in cls.needs]
+        return min(ways, key=len, default=[])
 
     def respond(self, asked: Asked, rows: Sequence[Mapping[str, Any]]) -> list[Reply]:
         """Return what the model says about each row, a mapping of roles to values; fewer when `asked.cancelled()`."""

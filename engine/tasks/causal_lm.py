@@ -35,6 +35,7 @@ class CausalLM(Task):
         frozenset({"messages"}), frozenset({"prompt", "completion"}), frozenset({"text"}))
     families: ClassVar[tuple[str, ...]] = ("decoder",)
     playground: ClassVar[str] = "chat"
+    answers: ClassVar[frozenset[str]] = frozenset({"completion"})
     rows_for_the_head: ClassVar[bool] = False
 
     learn_from: Literal["completions", "everything"] = knob(

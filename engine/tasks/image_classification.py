@@ -27,7 +27,7 @@ class ImageClassification(Task):
         title="Image classification", order=60,
         summary="Give each image a label, from a folder for each class or a table that holds images.")
     roles: ClassVar[tuple[ColumnRole, ...]] = (
-        ColumnRole("image", "Image", "The picture that is to be classified."),
+        ColumnRole("image", "Image", "The picture that is to be classified.", kind="image"),
         ColumnRole("label", "Label", "The right answer: its class."))
     needs: ClassVar[tuple[frozenset[str], ...]] = (frozenset({"image", "label"}),)
     families: ClassVar[tuple[str, ...]] = ("vision",)

@@ -32,6 +32,7 @@ class QuestionAnswering(Task):
     needs: ClassVar[tuple[frozenset[str], ...]] = (frozenset({"question", "context", "answers"}),)
     families: ClassVar[tuple[str, ...]] = ("encoder",)
     playground: ClassVar[str] = ""
+    answers: ClassVar[frozenset[str]] = frozenset({"answers"})
 
     unanswerable: bool = knob(False, title="Some questions have no answer", help=(
         "The model may say that the passage holds no answer; rows without one teach that."))

@@ -31,6 +31,7 @@ class Seq2Seq(Task):
     needs: ClassVar[tuple[frozenset[str], ...]] = (frozenset({"source", "target"}),)
     families: ClassVar[tuple[str, ...]] = ("encoder-decoder",)
     playground: ClassVar[str] = ""
+    answers: ClassVar[frozenset[str]] = frozenset({"target"})
 
     target_length: int = knob(128, ge=2, le=4096, scale="log2", unit="tokens", title="Max target length",
                               help="Targets are cut to this many tokens, and answers written for evaluation end there.")

@@ -33,7 +33,6 @@ class TextClassification(Task):
         ColumnRole("label", "Label", "The right answer: a class, a list of classes, or a number."))
     needs: ClassVar[tuple[frozenset[str], ...]] = (frozenset({"text", "label"}),)
     families: ClassVar[tuple[str, ...]] = ("encoder", "decoder", "encoder-decoder")
-    playground: ClassVar[str] = "classify"
 
     problem: Problem = knob("single_label", title="Kind of label", help=(
         "One class a text (single_label), any number of classes a text (multi_label), or a number (regression)."))

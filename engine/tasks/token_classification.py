@@ -27,11 +27,12 @@ class TokenClassification(Task):
         title="Tagging words", order=30,
         summary="Find names, places, amounts or parts of speech: a tag for each word of a text.")
     roles: ClassVar[tuple[ColumnRole, ...]] = (
-        ColumnRole("tokens", "Words", "The words of each text, as a list."),
+        ColumnRole("tokens", "Words", "The words of each text, as a list.", kind="words"),
         ColumnRole("tags", "Tags", "A tag for each word, as a list: B-PER, I-PER, O."))
     needs: ClassVar[tuple[frozenset[str], ...]] = (frozenset({"tokens", "tags"}),)
     families: ClassVar[tuple[str, ...]] = ("encoder",)
     playground: ClassVar[str] = ""
+    answers: ClassVar[frozenset[str]] = frozenset({"tags"})
 
     @property
     def metric(self) -> str:

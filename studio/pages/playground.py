@@ -123,8 +123,8 @@ def _view(user: User, base: str | None, kept: list[str]) -> tuple[Any, ...]:
     chosen = gr.Dropdown(choices=[(row.name, row.id) for row in found], value=kept)
     nothing = "" if kind else _nobody(task)
     options, pair = play_view.examples(user, [row for row in found if row.id in kept])
-    picks = shell.choices(options, None, label=EXAMPLES, titled=True, columns=1 if kind == "classify" else 2)
-    return (chosen, gr.Column(visible=kind == "classify"), gr.Column(visible=kind == "chat"), nothing,
+    picks = shell.choices(options, None, label=EXAMPLES, titled=True, columns=2 if kind == "chat" else 1)
+    return (chosen, gr.Column(visible=kind not in ("", "chat")), gr.Column(visible=kind == "chat"), nothing,
             gr.HTML(picks, visible=bool(options)), gr.Textbox(visible=pair), gr.HTML(picks, visible=bool(options)))
 
 

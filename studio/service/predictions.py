@@ -138,7 +138,7 @@ def ask(user: User, question: Question | dict[str, Any]) -> Prediction:
     kind = tasks.get(task)
     if not kind.playground:
         raise NotPlayable("task", task=kind.card.title.lower())
-    wanted = {"classify": "rows", "chat": "messages"}[kind.playground]
+    wanted = "messages" if kind.playground == "chat" else "rows"
     if getattr(asked, wanted) is None:
         raise WrongQuestion(wanted, task=task, wanted=wanted)
     _sensible(asked, kind)
