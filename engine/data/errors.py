@@ -142,6 +142,13 @@ class ParquetBroken(DataError):
     try_this = "Write or download it again."
 
 
+class ColumnUnknown(DataError):
+    """There is no column '{column}'."""
+
+    kind = "column_missing"
+    try_this = "Choose one of: {columns}."
+
+
 class TooManyColumns(DataError):
     """The file has {count} columns; at most {limit} are read."""
 
