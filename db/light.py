@@ -6,6 +6,7 @@ again by another worker, so what it writes must be the same when it is written t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -68,3 +69,13 @@ def stale(waited: float = 60, silent: float = 120) -> list[tuple[Kind, str]]:
             found.extend((job.noun, id) for id in session.scalars(query))
     return found
 
+
+@retried
+def measure_again(tasks: Sequence[str]) -> int:
+    """Put models back in line that were measured before some of these tasks were known; returns how many."""
+    with database().write() as session:
+        outdated = [row.id for row in session.scalars(select(Model).where(Model.state == "ready"))
+                    if row.shape and set(tasks) - set(row.shape.get("tried", ()))]
+        # As if they had waited for long, so that the next round takes them up.
+        session.execute(update(Model).where(Model.id.in_(outdated)).values(state="queued", updated_at=0.0))
+    return len(outdated)

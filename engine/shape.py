@@ -73,6 +73,7 @@ class ModelShape(BaseModel):
     modules: list[Module] = []
     task_heads: dict[str, list[HeadModule]] = Field(
         default={}, description="By task name: the modules that task trains anew. A task that is absent is impossible.")
+    tried: list[str] = Field(default=[], description="The tasks that were tried; nothing is known of any other.")
     task_kept: dict[str, list[Module]] = Field(
         default={}, description="By task name: pretrained modules outside `modules` that the task's model keeps.")
     task_dropped: dict[str, list[str]] = Field(

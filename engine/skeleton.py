@@ -161,6 +161,7 @@ def shape_of(configuration: PreTrainedConfig, stored: Mapping[str, Tensor] | Non
     return ModelShape(
         architecture=(configuration.architectures or [type(base.model).__name__])[0],
         model_type=configuration.model_type, family=family, modules=modules, task_heads=heads,
+        tried=list(tasks.every()),
         task_kept={name: found for name, found in kept.items() if found},
         task_dropped={name: found for name, found in dropped.items() if found},
         total=sum(module.parameters for module in modules), chat_template=chat_template,

@@ -14,9 +14,10 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from db import workers
+from db import light, workers
 from db.base import new_id
 from db.settings import Settings, settings
+from engine import tasks
 from worker import held, machine
 from worker.desk import Desk
 from worker.fleet import Fleet
@@ -89,6 +90,9 @@ class Worker:
                 log.warning("The worker's row stays: %s", str(error).splitlines()[0])
 
     def _recover(self) -> None:
+        """Settle what a crashed worker left, and have models measured anew that an older version measured."""
+        if count := light.measure_again(list(tasks.every())):
+            log.info("%d base models were measured by an older version and are measured again.", count)
         for entry in self.held.left_behind():
             try:
                 held.recover(entry, self.times.shutdown_seconds)

@@ -196,6 +196,19 @@ def test_a_model_that_a_run_trains_on_is_not_deleted(ada: User, spec: RunSpec):
     assert models.delete(ada, model.id).id == model.id
 
 
+def test_models_that_an_older_version_measured_wait_to_be_measured_again(ada: User) -> None:
+    shapes = {"org/old": {"tried": ["causal_lm"]}, "org/older": {"total": 3},
+              "org/new": {"tried": ["seq2seq", "causal_lm"]}}
+    made = {ref: models.update(ada, models.create(ada, ref=ref).id, state="ready", shape=shape).id
+            for ref, shape in shapes.items()}
+    unread = models.create(ada, ref="org/unread")
+    assert light.measure_again(["causal_lm", "seq2seq"]) == 2
+    states = {ref: models.get(ada, id).state for ref, id in made.items()}
+    assert states == {"org/old": "queued", "org/older": "queued", "org/new": "ready"}
+    assert {id for _, id in light.stale()} == {made["org/old"], made["org/older"]}
+    assert models.get(ada, unread.id).state == "queued"
+
+
 def test_a_run_begins_queued_with_its_whole_spec(ada: User, spec: RunSpec):
     dataset = datasets.create(ada, name="Tickets")
     run = runs.create(ada, spec, dataset_id=dataset.id)
