@@ -9,28 +9,21 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from journey import LONG, badge, choose_run, cut_sample, start, upload, value_of
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
+from watching import DESKTOP, PHONE, Watched, answers, wait_for, watch
 
 #: Two busy cores are slow to draw; what is awaited comes much sooner on a quiet machine.
 expect.set_options(timeout=45_000)
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-#: Gradio fades what it is about to redraw, and a half transparent text has no contrast to measure.
-STILL = """() => !document.querySelector(".pending, .generating") && document.getAnimations().every(
-  (one) => one.playState !== "running" || one.effect.getTiming().iterations === Infinity)"""
 #: Notes every state and progress that a run's page shows, for as long as it is not loaded again.
 RECORD = """() => {
   window.drawn = [];
@@ -43,7 +36,6 @@ RECORD = """() => {
   new MutationObserver(note).observe(document.body, { childList: true, subtree: true, characterData: true });
   note();
 }"""
-HOME = re.compile(r"^(https?|wss?)://(127\.0\.0\.1|localhost)[:/]|^(data|blob|about|chrome):")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -67,25 +59,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def wait_for(happened: Callable[[], Any], seconds: float, what: str) -> Any:
-    """Return the first true result of `happened`, or fail naming what was awaited."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if result := happened():
-            return result
-        time.sleep(0.1)
-    raise AssertionError(f"Waited {seconds:g} s in vain: {what}")
-
-
-def answers(url: str) -> bool:
-    """Tell whether an address answers with success."""
-    try:
-        with urllib.request.urlopen(url, timeout=2) as response:
-            return response.status == 200
-    except OSError:
-        return False
 
 
 @contextmanager
@@ -129,53 +102,6 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         launched = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield launched
         launched.close()
-
-
-@dataclass
-class Watched:
-    """A page whose outside requests and console errors are collected; `check()` fails on any."""
-
-    page: Page
-    outside: list[str] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-
-    def check(self) -> None:
-        """Fail when a request left the machine or the console showed an error."""
-        assert not self.outside, f"Requests left this machine: {self.outside}"
-        assert not self.errors, f"Console errors: {self.errors}"
-
-    def no_serious_violations(self) -> None:
-        """Fail when axe-core finds anything serious or critical on the page, once nothing on it fades any more."""
-        self.page.wait_for_function(STILL, timeout=30_000)
-        found = Axe().run(self.page).response["violations"]
-        serious = [f"{v['id']}: {v['help']} ({', '.join(str(n['target']) for n in v['nodes'][:4])})"
-                   for v in found if v["impact"] in ("serious", "critical")]
-        assert not serious, f"Accessibility on {self.page.url}: {serious}"
-
-    def fits(self) -> None:
-        """Fail when the page scrolls sideways."""
-        overflow = self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-        assert overflow <= 1, f"{self.page.url} is {overflow} px wider than the screen"
-
-
-def watch(context: BrowserContext) -> Watched:
-    """Open a page in `context` and watch it."""
-    page = context.new_page()
-    watched = Watched(page)
-
-    def on_request(request: Request) -> None:
-        if not HOME.match(request.url):
-            watched.outside.append(request.url)
-
-    def on_console(message: ConsoleMessage) -> None:
-        if message.type == "error":
-            watched.errors.append(f"{message.text} ({message.location.get('url', '')})")
-
-    page.on("request", on_request)
-    page.on("console", on_console)
-    page.on("pageerror", lambda error: watched.errors.append(str(error)))
-    page.set_default_timeout(45_000)
-    return watched
 
 
 @pytest.fixture

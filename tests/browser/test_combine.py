@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from conftest import wait_for
 from journey import LONG, open_page, value_of
 from playwright.sync_api import expect
+from watching import wait_for
 
 
 @pytest.fixture

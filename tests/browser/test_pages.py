@@ -5,9 +5,9 @@ from __future__ import annotations
 import zipfile
 
 import pytest
-from conftest import DESKTOP, PHONE, watch
 from journey import LONG, PAGES, badge, open_page, upload
 from playwright.sync_api import expect
+from watching import DESKTOP, PHONE, watch
 
 LOOKS = {f"{name}, {scheme}": {"viewport": size, "color_scheme": scheme}
          for name, size in (("desktop", DESKTOP), ("phone", PHONE)) for scheme in ("light", "dark")}

@@ -10,9 +10,9 @@ import signal
 import urllib.request
 
 import psutil
-from conftest import DESKTOP, answers, wait_for, watch
 from journey import LONG, badge, start, start_button
 from playwright.sync_api import expect
+from watching import DESKTOP, answers, wait_for, watch
 
 #: Longer than a web server takes to come back, on a quiet machine too; the run is stopped at the end.
 PATIENT = '&set={"training":{"epochs":200,"max_length":32,"eval_every":"never"}}'
