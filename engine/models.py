@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["STARTERS", "Loaded", "Located", "Starter", "adopt", "data_folder", "inspect", "load", "locate"]
+__all__ = ["STARTERS", "Loaded", "Located", "Starter", "data_folder", "inspect", "load", "locate"]
 
 #: The package that loads base models in 4 or 8 bits; the studio works without it.
 QUANTIZER = "bitsandbytes"
@@ -110,19 +110,6 @@ def locate(model_id: str, *, revision: str | None = None, data_dir: Path | None 
 
     path, commit, licence = hub.fetch(model_id.removeprefix("hub:"), revision, progress, stop)
     return Located(path, model_id, commit, "hub", licence, weights.fingerprint(path))
-
-
-def adopt(files: Sequence[Path], name: str, data_dir: Path | None = None, *,
-          progress: Callable[[float], None] | None = None, cancelled: Callable[[], bool] | None = None) -> Located:
-    """Return the local model made from uploaded files: safetensors, config and tokenizer, or one GGUF file.
-
-    The files are copied to <data_dir>/models/local/<name>. Raises the errors of `engine.uploads.place`, and BadName.
-    """
-    from engine import uploads
-
-    target = (data_dir or data_folder()) / "models" / "local" / checked_name(name)
-    uploads.place(files, name, target, progress=progress, cancelled=cancelled)
-    return _directory(target, f"local/{name}", "local")
 
 
 def checked_name(name: str) -> str:

@@ -16,7 +16,6 @@ from db.users import LOCAL as LOCAL_USER
 from db.users import User
 from engine import gguf, starter
 from engine.errors import ModelError, NotEnough
-from engine.uploads import TwiceNamed
 from engine.weights import PICKLES, NoWeights, PickleWeights
 from worker import client
 
@@ -62,6 +61,13 @@ class NotYours(ModelError):
     kind = "folder_refused"
     try_this = "Upload the model's files instead."
     status = 403
+
+
+class TwiceNamed(ModelError):
+    """There are two files called '{file}'."""
+
+    kind = "model_file_twice"
+    try_this = "Leave one of them out."
 
 
 def add_model(user: User, ref: str, *, revision: str | None = None, title: str = "") -> Model:

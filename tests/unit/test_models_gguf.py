@@ -70,10 +70,10 @@ def test_what_is_no_gguf_is_refused(tmp_path: Path) -> None:
     false = tmp_path / "model.gguf"
     false.write_bytes(b"PK\x03\x04" + b"0" * 100)
     with pytest.raises(gguf.NotGguf):
-        models.adopt([false], "mine", tmp_path)
+        gguf.converted(false, tmp_path / "models" / "local" / "mine")
     false.write_bytes(b"GGUF" + b"\0" * 100)
     with pytest.raises(gguf.BrokenGguf):
-        models.adopt([false], "mine", tmp_path)
+        gguf.converted(false, tmp_path / "models" / "local" / "mine")
     assert list((tmp_path / "models" / "local").iterdir()) == []
 
 
