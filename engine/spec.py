@@ -83,7 +83,8 @@ class Training(Part):
                          help="Share of the updates over which the learning rate rises from zero.")
     weight_decay: float = knob(0.0, ge=0, le=1, advanced=True, title="Weight decay",
                                help="Pull of the trained weights towards zero.")
-    max_steps: int | None = knob(None, ge=1, le=100_000_000, advanced=True, title="Max updates", help="Stop after this many updates.")
+    max_steps: int | None = knob(None, ge=1, le=100_000_000, advanced=True, title="Max updates",
+                                 help="Stop after this many updates.")
     early_stopping: EarlyStopping | None = knob(
         None, advanced=True, title="Early stopping", help="Stop when evaluation no longer improves.")
     gradient_accumulation: int = knob(1, ge=1, le=4096, advanced=True, title="Gradient accumulation",
