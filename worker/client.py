@@ -43,6 +43,11 @@ def inspect_dataset(dataset_id: str, model: str | None = None, max_length: int |
     return _ring("inspect_dataset", "light", dataset_id, model=model, max_length=max_length)
 
 
+def look(dataset_id: str, name: str) -> bool:
+    """Ask for a look into a dataset that `db.looks` has written down by that name."""
+    return _ring("look", "light", dataset_id, name=name)
+
+
 def inspect_model(model_id: str) -> bool:
     """Ask for a base model to be found, fetched and measured."""
     return _ring("inspect_model", "light", model_id)
@@ -71,8 +76,8 @@ def ask(prediction_id: str) -> bool:
     """Ask for a prediction to be answered; `stream` gives the words as they come.
 
     The prediction's `request` holds `model` (id), optional `revision` and `quantization`, `task`, `adapters` (a list of
-    adapter ids; null is the base itself), and either `rows` (a list of {text, text_pair}) or `messages` (a list of
-    {role, content}) with `options` (temperature, top_p, max_new_tokens, seed).
+    adapter ids; null is the base itself), either `rows` (a list of {role: value}; a file is {key, name, bytes}) or
+    `messages` (a list of {role, content}), and `options` (the fields of the task's `asking`).
     """
     return _ring("predict", "play", prediction_id)
 
@@ -81,8 +86,11 @@ def stream(prediction_id: str, after: str = "0", timeout: float = 120.0) -> Iter
     """Yield what happens to a prediction, from the message after cursor `after` on, until it is done.
 
     Each has `event` and `cursor`: `state` (loading, answering) with `text`; `text` with `index` (of the adapter) and
-    `text`, the next words; `answer` with `index` and `answer`; `done` with `state` (ready, failed, cancelled),
-    `result` and `error`. Ends without `done` after `timeout` seconds of silence. Raises BrokerUnreachable.
+    `text`, the next words; `replies` with `index` and `replies`, those of some of many rows; `answer` with `index`,
+    `answer` (a list of replies, one a row, or what was written), `seconds` and `tokens`; `done` with `state` (ready,
+    failed, cancelled), `result` and `error`. Ends without `done` after `timeout` seconds of silence.
+
+    Raises BrokerUnreachable.
     """
     import redis
 

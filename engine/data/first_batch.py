@@ -82,6 +82,7 @@ def make(table: pa.Table, task: Task, columns: Mapping[str, str], tokenizer: Any
         chosen = np.sort(np.random.default_rng(SEED).choice(len(chosen), COUNTED, replace=False))
     counted = task.encode(table.take(pa.array(chosen)), columns, tokenizer, max_length, labels)
     lengths = np.array([task.length(row) for row in counted.rows] or [0])
+    spread = {"median": int(np.median(lengths)), "p95": int(np.percentile(lengths, 95)), "longest": int(lengths.max())}
     specials = set(getattr(tokenizer, "all_special_ids", []))
     examples = [_example(row, i, tokenizer, labels, specials) for i, row in enumerate(shown.rows[:2 * ROWS])]
     own = [task.length(row) for row in shown.rows]
@@ -89,7 +90,7 @@ def make(table: pa.Table, task: Task, columns: Mapping[str, str], tokenizer: Any
     return Batch(
         max_length=max_length, learns=_learns(shown.rows), examples=examples, counted=len(chosen),
         truncated=counted.truncated, windows=len(counted.rows), note=note,
-        lengths={"median": int(np.median(lengths)), "p95": int(np.percentile(lengths, 95)), "longest": int(lengths.max())},
+        lengths=spread,
         padding=round(1 - sum(own) / (max(own) * len(own)), 4) if own and max(own) else 0.0)
 
 
@@ -158,5 +159,5 @@ def _sequence(ids: np.ndarray, tokenizer: Any, specials: set[int], *, title: str
 
 
 def _text(piece: Any) -> str:
-    """Return a token as a person reads it; pieces of letters that bytes were split into stay as the tokenizer writes."""
+    """Return a token as a person reads it: blanks and line breaks as signs."""
     return str(piece if piece is not None else "?").translate(_SIGNS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from db import datasets
+from db import datasets, versions
 from db.blobs import Blobs
 from db.tables import Dataset
 from engine.findings import Finding
@@ -43,9 +43,12 @@ class InspectDataset(Errand):
         row, roles = self.row, self._roles()
         read_already = row.parquet_key is not None
         self.evaluation = self._eval_rows()
-        original = None if read_already else str(self.blobs.local(row.original_key or f"datasets/{self.id}/original"))
+        base = None if read_already else self._base()
+        original = None if read_already or base else str(
+            self.blobs.local(row.original_key or f"datasets/{self.id}/original"))
         parquet = self.blobs.local(row.parquet_key) if read_already else self.blobs.place(self.key)
         return {"kind": "inspect_dataset", "original": original, "parquet": str(parquet),
+                "base": base, "edits": versions.saved(row) if base else [],
                 "source": row.source, "task": roles.task, "columns": roles.columns, "options": roles.options,
                 "reading": self._noticed_reading(), "evaluates": row.eval_of_id is not None,
                 "eval_parquet": self.evaluation,
@@ -106,6 +109,13 @@ class InspectDataset(Errand):
             return self.row
         parent = datasets.get(self.user, self.row.eval_of_id)
         return parent if parent.columns else self.row
+
+    def _base(self) -> str | None:
+        """Return the rows of the version before, where this one is made of them; raises NotFound when they are gone."""
+        before = versions.before(self.row)
+        if before is None or self.row.original_key is not None:
+            return None
+        return str(self.blobs.local(datasets.get(self.user, before).parquet_key or f"datasets/{before}/rows.parquet"))
 
     def _noticed_reading(self) -> list[dict[str, Any]]:
         """Return what was noticed while the file was read, which counting cannot see."""

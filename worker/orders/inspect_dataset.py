@@ -25,7 +25,8 @@ def carry_out(order: dict[str, Any], line: Line) -> dict[str, Any]:
 
     `order`: original (path, None when the parquet file is there already), parquet (path), and what is known so far:
     source, task, columns, options, eval_parquet, model and max_length (for lengths in tokens), whether the dataset
-    `evaluates` another, and what was noticed while `reading` it. Findings of reading carry `reading`: counting again
+    `evaluates` another, and what was noticed while `reading` it. A version is
+    made of the rows of `base`, the one before, and `edits`. Findings of reading carry `reading`: counting again
     cannot see them. Raises DataError, Cancelled.
     """
     import pyarrow.parquet as pq
@@ -41,6 +42,8 @@ def carry_out(order: dict[str, Any], line: Line) -> dict[str, Any]:
                                progress=lambda part: line.progress(READING * part, "Reading"))
         findings = [plain(finding) | {"reading": True} for finding in ingested.findings]
         outcome = {"rows": ingested.rows, "source": plain(ingested.source), "sha256": ingested.sha256}
+    elif order.get("base"):
+        outcome = _edited(order, parquet, line)
     table = pq.read_table(parquet, memory_map=True)
     guess = columns.guess(table.slice(0, 2000))
     task_name, chosen = order.get("task") or guess.task, order.get("columns") or guess.columns
@@ -50,6 +53,15 @@ def carry_out(order: dict[str, Any], line: Line) -> dict[str, Any]:
     more = beyond(findings if order["original"] is not None else order.get("reading") or [], more)
     return outcome | {"guess": plain(guess), "task": task_name, "columns": dict(chosen), "options": options,
                       "findings": findings + more, "stats": stats}
+
+
+def _edited(order: dict[str, Any], parquet: Path, line: Line) -> dict[str, Any]:
+    """Write the rows of the version before with what was changed; raises DataError, Cancelled."""
+    from engine.data import edits
+
+    rows, sha256 = edits.write(Path(order["base"]), edits.together(edits.parse(order["edits"])), parquet,
+                               lambda part: line.progress(READING * part, "Writing"), line.cancelled)
+    return {"rows": rows, "sha256": sha256}
 
 
 def _count(order: dict[str, Any], table: Any, task_name: str, chosen: dict[str, str], options: dict[str, Any],
