@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from db import rows
 from db.base import new_id, now
+from db.blobs import Blobs
 from db.session import database, retried
 from db.tables import Prediction
 from db.users import User
@@ -50,6 +51,12 @@ def cancel(user: User, id: str) -> Prediction:
     """Ask the worker to stop answering; a question that nobody has taken is cancelled at once."""
     with database().write() as session:
         return rows.cancelled(session, Prediction, user, id, "queued", {"state": "cancelled"})
+
+
+def drop_files(row: Prediction) -> None:
+    """Delete the files that came with a question; a worker needs them once."""
+    if folder := row.request.get("files"):
+        Blobs().delete(folder)
 
 
 @retried

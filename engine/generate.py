@@ -9,12 +9,26 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from engine import chat
 from engine.errors import Refused
+from engine.knobs import knob
+from engine.tasks.base import Asking
 
 if TYPE_CHECKING:
     import torch
 
 #: Token ids of the prompt that give the first new piece its right spacing; more change nothing.
 CONTEXT = 6
+
+
+class Sampling(Asking):
+    """How an answer is drawn, token by token."""
+
+    temperature: float = knob(0.7, ge=0, le=5, slider=(0, 2), step=0.05,
+                              help="0 always takes the likeliest word; higher is more varied.")
+    top_p: float = knob(0.95, gt=0, le=1, slider=(0.05, 1), step=0.05, title="Top-p", help=(
+        "Only the likeliest words that together reach this probability are drawn from."))
+    max_new_tokens: int = knob(256, ge=1, le=8192, slider=(8, 1024), step=8, unit="tokens", title="Longest answer",
+                               help="The answer ends here at the latest.")
+    seed: int = knob(0, ge=0, le=2**31 - 1, help="Same seed, same answer.")
 
 
 class PromptTooLong(Refused):
@@ -94,19 +108,30 @@ def prompt(tokenizer: Any, messages: Sequence[dict[str, str]], *, continues: boo
     """Return the token ids of a conversation, open for the assistant's answer; `eos` are further ids that end one.
 
     `continues` takes the messages' plain text and goes on writing it, as does a tokenizer without a chat template or
-    with the one for plain text. Raises PromptEmpty.
+    with the one for plain text. Raises PromptEmpty, TemplateRefuses.
     """
     if not any(str(message.get("content") or "").strip() for message in messages):
         raise PromptEmpty("messages")
-    ends = set(eos)
+    continues = continues or not talks(tokenizer)
+    if not continues:
+        return Prompt(_ids(tokenizer, chat.open_prompt(messages, tokenizer)), ends(tokenizer, eos), continues=False)
+    text = "\n\n".join(str(message.get("content") or "") for message in messages)
+    note = "" if tokenizer.chat_template else "This model has no chat template: it goes on writing your text."
+    return Prompt(_ids(tokenizer, chat.begin_mark(tokenizer) + text), ends(tokenizer, eos, continues=True),
+                  continues=True, note=note)
+
+
+def talks(tokenizer: Any) -> bool:
+    """Tell whether a tokenizer has a template for conversations; without one, a model goes on writing a text."""
+    return bool(tokenizer.chat_template) and tokenizer.chat_template != chat.TEXT
+
+
+def ends(tokenizer: Any, eos: Sequence[int] = (), *, continues: bool = False) -> set[int]:
+    """Return the ids that end an answer: `eos`, the tokenizer's own, and what its template puts after an answer."""
+    found = set(eos)
     if tokenizer.eos_token_id is not None:
-        ends.add(int(tokenizer.eos_token_id))
-    if continues or not tokenizer.chat_template or tokenizer.chat_template == chat.TEXT:
-        text = "\n\n".join(str(message.get("content") or "") for message in messages)
-        note = "" if tokenizer.chat_template else "This model has no chat template: it goes on writing your text."
-        return Prompt(_ids(tokenizer, chat.begin_mark(tokenizer) + text), ends, continues=True, note=note)
-    text = str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True))
-    return Prompt(_ids(tokenizer, text), ends | _turn_ends(tokenizer), continues=False)
+        found.add(int(tokenizer.eos_token_id))
+    return found if continues else found | _turn_ends(tokenizer)
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:

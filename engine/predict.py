@@ -1,28 +1,27 @@
-"""The playground's engine: one base model in memory, any number of adapters on it, labels and text out."""
+"""The playground's engine: one base model in memory, any number of adapters on it, replies and text out."""
 
 from __future__ import annotations
 
-import importlib
+import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from engine import adapter, generate, images, models, skeleton, tasks, weights
 from engine.adapter import Trained
-from engine.batches import pad, split
 from engine.errors import Refused
 from engine.generate import Answer
-from engine.tasks.base import Encoded, Task
+from engine.tasks.base import Asked, Reply, Task
 
 if TYPE_CHECKING:
     import torch
 
-#: Padded tokens of one batch of classification.
-BUDGET = 4096
-UNLIMITED = 1 << 30
+#: Rows asked at once; between such parts a person hears of those before, and can stop.
+PART = 16
 
 UNTRAINED = ("The base model has no head trained for this task: this one has random weights, "
              "so the answer means nothing. It shows where training starts.")
@@ -42,12 +41,12 @@ class WrongTask(Refused):
     try_this = "Choose adapters of one task."
 
 
-class Verdict(TypedDict):
-    """What a model says about one row. `probabilities` is empty for regression, whose `label` is the number."""
+class Answers(TypedDict):
+    """What one model said about the rows, how long it took, and how many tokens it wrote (0 where it writes none)."""
 
-    label: str
-    probabilities: dict[str, float]
-    note: str
+    replies: list[Reply]
+    seconds: float
+    tokens: int
 
 
 @dataclass
@@ -121,21 +120,25 @@ class Player:
                 seen[storage.data_ptr()] = storage.nbytes()
         return sum(seen.values())
 
-    def classify(self, adapter_ids: Sequence[str | None], rows: Sequence[Mapping[str, Any]], *,
-                 cancelled: Callable[[], bool] = lambda: False) -> list[list[Verdict]]:
-        """Return for each adapter a verdict on each row; None stands for the base itself: an untrained head is noted.
+    def respond(self, adapter_ids: Sequence[str | None], rows: Sequence[Mapping[str, Any]], *,
+                options: Mapping[str, Any] | None = None,
+                on_reply: Callable[[int, list[Reply]], None] = lambda place, replies: None,
+                cancelled: Callable[[], bool] = lambda: False) -> Iterator[Answers]:
+        """Yield for each adapter its replies to the rows; None stands for the base itself: an untrained head is noted.
 
-        A row maps roles (`text`, `text_pair`) to text, or `image` to an image's path or bytes. What is longer than the
-        adapter's maximum length is cut, as in training, and its note says so. Stops early, with the adapters done so
-        far, when `cancelled()`.
+        A row maps roles to values, as `Task.asks` lists them; an image is a path or the bytes of a file. `options` are
+        fields of `Task.asking`. `on_reply` is handed an adapter's place and some of its replies as they are made.
+        Stops early, with what was said so far, when `cancelled()`. Raises NotAttached and what the task raises.
         """
-        answers: list[list[Verdict]] = []
-        for adapter_id in adapter_ids:
+        for place, adapter_id in enumerate(adapter_ids):
             if cancelled():
                 break
             member = self._bare(adapter_ids) if adapter_id is None else self._member(adapter_id)
-            answers.append(self._verdicts(member, rows))
-        return answers
+            limit = min((n for n in (member.trained.max_length, self._room(member)) if n), default=0)
+            asked = Asked(model=member.model, tokenizer=member.tokenizer, labels=member.labels, device=self.device,
+                          limit=limit, columns=member.trained.columns, options=dict(options or {}),
+                          cancelled=cancelled)
+            yield _answers(member, self.task_name, asked, rows, functools.partial(on_reply, place))
 
     def chat(self, adapter_id: str | None, messages: Sequence[dict[str, str]], *, temperature: float = 0.0,
              top_p: float = 1.0, max_new_tokens: int = 256, seed: int | None = 0,
@@ -181,83 +184,43 @@ class Player:
         return bare
 
     def _bare(self, adapter_ids: Sequence[str | None]) -> Member:
-        """Return the base as a classifier; without a head of its own it gets a random one for the labels beside it."""
+        """Return the base as one that is asked like its adapters; without a head of its own it gets a random one."""
         own = Trained(folder=self.path, kind="model", task=self.task_name)
+        beside = [self._members[i] for i in adapter_ids if i in self._members] or list(self._members.values())
+        if beside and (self.new_heads or not beside[0].trained.labels):
+            own = beside[0].trained.model_copy(update={"folder": self.path, "kind": "model"})
         if not self.new_heads:
             return Member(self.base, self.tokenizer, own, labels=_names(self.base.config))
-        beside = [self._members[i] for i in adapter_ids if i in self._members] or list(self._members.values())
-        if beside:
-            own = beside[0].trained.model_copy(update={"folder": self.path, "kind": "model"})
         labels = beside[0].labels if beside else ["0", "1"]
         own = own.model_copy(update={"labels": labels})
         return Member(adapter.with_new_heads(self.base, own, self.new_heads, self.task_name), self.tokenizer, own,
                       note=UNTRAINED, labels=labels)
 
-    def _verdicts(self, member: Member, rows: Sequence[Mapping[str, Any]]) -> list[Verdict]:
-        if tasks.get(self.task_name).reads == "images":
-            return self._seen(member, rows)
-        import torch
 
-        limit = min((n for n in (member.trained.max_length, self._room(member)) if n), default=0)
-        encoded, notes = _encode(member.trained.make_task(self.task_name), member, rows, limit)
-        lengths = [len(row["input_ids"]) for row in encoded]
-        # Decoders find the last word as the last id that is not the configured padding.
-        known = (member.model.config.pad_token_id, member.tokenizer.pad_token_id)
-        padding = int(next((i for i in known if i is not None), 0))
-        fill = {"input_ids": padding, "token_type_ids": 0}
-        verdicts: dict[int, Verdict] = {}
-        for batch in split(range(len(encoded)), lengths, BUDGET):
-            arrays = pad([encoded[i] for i in batch], fill)
-            inputs = {name: torch.as_tensor(array, device=self.device) for name, array in arrays.items()}
-            with torch.inference_mode():
-                logits: Any = member.model(**inputs).logits.float().cpu()
-            for i, scores in zip(batch, logits, strict=True):
-                note = " ".join(text for text in (member.note, notes[i]) if text)
-                verdicts[i] = _verdict(scores, member.labels, member.trained.problem, note)
-        return [verdicts[i] for i in range(len(encoded))]
+def _answers(member: Member, task_name: str, asked: Asked, rows: Sequence[Mapping[str, Any]],
+             on_reply: Callable[[list[Reply]], None]) -> Answers:
+    """Ask a model part by part, so that it can be stopped and heard in between."""
+    import torch
+
+    task = member.trained.make_task(task_name)
+    replies: list[Reply] = []
+    began = time.perf_counter()
+    for start in range(0, len(rows), PART):
+        if asked.cancelled():
+            break
+        with torch.inference_mode():
+            part = task.respond(asked, rows[start:start + PART])
+        for reply in part:
+            reply["note"] = " ".join(text for text in (member.note, reply["note"]) if text)
+        replies += part
+        on_reply(part)
+    return Answers(replies=replies, seconds=time.perf_counter() - began, tokens=_written(asked.tokenizer, replies))
 
 
-    def _seen(self, member: Member, rows: Sequence[Mapping[str, Any]]) -> list[Verdict]:
-        """Return a verdict on each image."""
-        import torch
-
-        task: Any = member.trained.make_task(self.task_name)
-        encoded = task.encode(images.asked(rows), {"image": "image"}, member.tokenizer, UNLIMITED, member.labels).rows
-        verdicts: dict[int, Verdict] = {}
-        for batch in split(range(len(encoded)), [task.length(row) for row in encoded], BUDGET):
-            made = task.collate([encoded[i] for i in batch], 0)
-            with torch.inference_mode():
-                found: Any = task.logits(member.model, {name: value.to(self.device) for name, value in made.items()})
-            verdicts |= {i: _verdict(scores, member.labels, "single_label", member.note)
-                         for i, scores in zip(batch, found.float().cpu(), strict=True)}
-        return [verdicts[i] for i in range(len(encoded))]
-
-
-def _verdict(scores: Any, labels: Sequence[str], problem: str, note: str) -> Verdict:
-    if problem == "regression":
-        return Verdict(label=f"{float(scores.reshape(-1)[0]):.4g}", probabilities={}, note=note)
-    chances: list[float] = (scores.sigmoid() if problem == "multi_label" else scores.softmax(-1)).tolist()
-    named = dict(zip(labels, chances, strict=True))
-    if problem == "multi_label":
-        label = ", ".join(name for name, chance in named.items() if chance >= 0.5)
-    else:
-        label = max(named, key=named.__getitem__)
-    return Verdict(label=label, probabilities=named, note=note)
-
-
-def _encode(task: Task, member: Member, rows: Sequence[Mapping[str, str]],
-            limit: int) -> tuple[list[dict[str, Any]], list[str]]:
-    """Tokenise rows exactly as training does, and say of each whether it was cut."""
-    pa: Any = importlib.import_module("pyarrow")
-    roles = ["text", *(["text_pair"] if any(row.get("text_pair") for row in rows) else [])]
-    table = pa.table({role: [row.get(role) or "" for row in rows] for role in roles})
-    columns = {role: role for role in roles}
-    tokenise: Callable[..., Encoded] = cast(Any, task).encode
-    whole = tokenise(table, columns, member.tokenizer, UNLIMITED, member.labels).rows
-    cut = tokenise(table, columns, member.tokenizer, limit, member.labels).rows if limit else whole
-    counts = [(len(short["input_ids"]), len(long["input_ids"])) for short, long in zip(cut, whole, strict=True)]
-    return cut, [f"Only the first {read} of {there} tokens were read, as in training." if read < there else ""
-                 for read, there in counts]
+def _written(tokenizer: Any, replies: Sequence[Reply]) -> int:
+    """Return how many tokens were written: those of replies that are prose."""
+    texts = [str(reply["drawing"]["text"]) for reply in replies if reply["drawing"].get("kind") == "prose"]
+    return sum(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]) if texts else 0
 
 
 def _ends(model: Any) -> list[int]:

@@ -11,7 +11,17 @@ import typer
 
 from engine import __version__
 from engine.errors import StudioError
-from studio import cli_adapters, cli_datasets, cli_help, cli_models, cli_print, cli_runs, cli_train, cli_users
+from studio import (
+    cli_adapters,
+    cli_datasets,
+    cli_help,
+    cli_models,
+    cli_predict,
+    cli_print,
+    cli_runs,
+    cli_train,
+    cli_users,
+)
 from studio.cli_print import Json
 
 app = typer.Typer(name="peft-studio", help="A self-hosted, no-code studio for parameter-efficient fine-tuning.",
@@ -132,7 +142,7 @@ def demo(json: Json = False) -> None:
 
 
 cli_train.add_to(app)
-app.command("predict")(cli_adapters.predict)
+cli_predict.add_to(app)
 for name, part, text in (("runs", cli_runs.app, "Runs: list, show, stop, resume, export."),
                          ("datasets", cli_datasets.app, "Datasets: list, show, add."),
                          ("models", cli_models.app, "Base models: list, show, add."),

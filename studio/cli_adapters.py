@@ -1,15 +1,15 @@
-"""`peft-studio adapters …` and `peft-studio predict`."""
+"""`peft-studio adapters …`."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from engine.errors import Refused
-from studio import cli_compose, cli_help, cli_insight
+from studio import cli_compose, cli_insight
 from studio import cli_print as out
 from studio.cli_print import Json
 
@@ -27,13 +27,6 @@ class NoAdapter(Refused):
     kind = "no_adapter"
     try_this = "Runs that succeeded or were stopped with --mode save have one."
     status = 404
-
-
-class NothingAsked(Refused):
-    """There is nothing to ask: no text was given."""
-
-    kind = "nothing_asked"
-    try_this = "Give a text, and --adapter with an adapter's id, or --model and --task."
 
 
 class WouldOverwrite(Refused):
@@ -114,66 +107,6 @@ def write(user: User, id: str, kind: Literal["zip", "merge"], to: Path | None, j
     shutil.copy2(source, target)
     facts = {"path": str(target.absolute()), "bytes": target.stat().st_size}
     out.emit(facts) if json else out.say(str(facts["path"]))
-
-
-def predict(
-        text: Annotated[list[str] | None, typer.Argument(help="Texts to classify, or what to say to a chat.")] = None,
-        adapter: Annotated[list[str] | None, typer.Option(help="Adapter to ask, or 'base'. Repeatable.")] = None,
-        model: Annotated[str | None, typer.Option(help="Base model, when no adapter is named.")] = None,
-        task: Annotated[str | None, typer.Option(help="Task, when no adapter is named.")] = None,
-        pair: Annotated[str | None, typer.Option(help="Second text, for tasks about pairs.")] = None,
-        system: Annotated[str | None, typer.Option(help="System message of a chat.")] = None,
-        temperature: Annotated[float, cli_help.number("0 always takes the likeliest word", least=0)] = 0.7,
-        top_p: Annotated[float, cli_help.number("Share of probability to draw from", least=0, most=1)] = 0.95,
-        max_new_tokens: Annotated[int, cli_help.number("Longest answer in tokens", least=1)] = 256,
-        seed: Annotated[int, cli_help.number("Same seed, same answer", least=0)] = 0, json: Json = False) -> None:
-    """Ask adapters and their base model, side by side."""
-    from db import adapters
-    from studio import cli_stack, records, service
-    from studio.cli_session import me
-
-    if not text:
-        raise NothingAsked("text")
-    user = me()
-    ids = [None if name == "base" else name for name in adapter or []]
-    first = next((adapters.get(user, id) for id in ids if id), None)
-    kind = first.task if first else task
-    question: dict[str, Any] = {"adapters": ids, "model": model, "task": task}
-    if _chats(kind):
-        turns = [{"role": "system", "content": system}] if system else []
-        question["messages"] = [*turns, {"role": "user", "content": " ".join(text or [])}]
-        question["options"] = {"temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens,
-                               "seed": seed}
-    else:
-        question["rows"] = [{"text": one} | ({"text_pair": pair} if pair else {}) for one in text or []]
-    row = service.ask(user, question)
-    cli_stack.require()
-    shown = records.prediction(service.answer(user, row.id, 600))
-    out.emit(shown) if json else _answers(shown, [first.name if id and first and id == first.id else id or "base"
-                                                  for id in ids or [None]])
-
-
-def _chats(task: str | None) -> bool:
-    from engine import tasks
-
-    return task is not None and tasks.get(task).playground == "chat"
-
-
-def _answers(shown: dict[str, Any], names: list[str]) -> None:
-    """Print each one's answers: the label with its likeliest alternatives, or the text."""
-    from studio.text import percent
-
-    result = shown.get("result") or {}
-    for name, answer in zip(names, result.get("answers", []), strict=False):
-        if isinstance(answer, dict):
-            out.say(f"{name}: {answer.get('text', '')}")
-            continue
-        for verdict in answer or []:
-            best = sorted((verdict.get("probabilities") or {}).items(), key=lambda item: -item[1])[:3]
-            odds = ", ".join(f"{label} {percent(share, 3)}" for label, share in best)
-            out.say(f"{name}: {verdict.get('label')}" + (f"  ({odds})" if odds else ""))
-            if verdict.get("note"):
-                out.say(f"  {verdict['note']}")
 
 
 cli_compose.add_to(app)

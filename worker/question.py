@@ -27,6 +27,7 @@ class Question:
         self.user = owner_of(id)
         self.row = predictions.get(self.user, id)
         self.answers: list[Any] = []
+        self.timings: list[dict[str, Any]] = []
         #: Whether the child has said anything about it, and whether it is settled.
         self.begun = self.over = False
 
@@ -46,14 +47,25 @@ class Question:
                 "quantization": request.get("quantization")}
 
     def message(self, blobs: Blobs) -> dict[str, Any]:
-        """Return the question as the child takes it; raises NotFound for an adapter that is gone."""
+        """Return the question as the child takes it: files as paths; raises NotFound for what is gone."""
         request = self.row.request
         members = []
         for one in request.get("adapters") or [None]:
             folder = str(blobs.local(adapters.get(self.user, one).key)) if one else None
             members.append({"id": one, "folder": folder} if one else None)
-        return {"id": self.id, "adapters": members, "rows": request.get("rows"), "messages": request.get("messages"),
+        rows = request.get("rows")
+        if rows is not None:
+            rows = [{role: str(blobs.local(value["key"])) if isinstance(value, dict) else value
+                     for role, value in row.items()} for row in rows]
+        return {"id": self.id, "adapters": members, "rows": rows, "messages": request.get("messages"),
                 "options": request.get("options") or {}}
+
+    def hear(self, message: dict[str, Any]) -> None:
+        """Keep what one of the models answered, and pass it on."""
+        timing = {"seconds": round(message["seconds"], 4), "tokens": message["tokens"]}
+        self.answers.append(message["answer"])
+        self.timings.append(timing)
+        self.tell("answer", index=message["index"], answer=message["answer"], **timing)
 
     def tell(self, event: str, **fields: Any) -> None:
         """Send the page a message; without a broker the answer is in the database all the same."""
@@ -65,9 +77,10 @@ class Question:
         if self.over:
             return
         self.over = True
-        result = {"answers": self.answers} if self.answers else None
+        result = {"answers": self.answers, "timings": self.timings} if self.answers else None
         try:
             predictions.update(self.user, self.id, state=state, result=result, error=error)
         except (SQLAlchemyError, NotFound) as problem:
             log.warning("The answer to %s could not be stored: %s", self.id, str(problem).splitlines()[0])
+        predictions.drop_files(self.row)
         self.tell("done", state=state, result=result, error=error)

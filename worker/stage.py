@@ -153,9 +153,10 @@ class Host:
         asked.begun = True
         if kind == "text":
             asked.tell("text", index=message["index"], text=message["text"])
+        elif kind == "replies":
+            asked.tell("replies", index=message["index"], replies=message["replies"])
         elif kind == "answer":
-            asked.answers.append(message["answer"])
-            asked.tell("answer", index=message["index"], answer=message["answer"])
+            asked.hear(message)
         elif kind == "failed":
             asked.end("failed", message["error"])
         elif kind == "finished":

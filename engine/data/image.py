@@ -44,6 +44,21 @@ def check(data: bytes, name: str) -> None:
     _loaded(image, name)
 
 
+def measure(data: bytes, name: str) -> tuple[int, int]:
+    """Return width and height as an image's first bytes tell them; raises BrokenImage, ImageTooLarge."""
+    image = _opened(data, name)
+    return int(image.width), int(image.height)
+
+
+def thumbnail(data: bytes, name: str, side: int) -> bytes:
+    """Return an image as a JPEG whose longer side has at most `side` pixels; raises BrokenImage, ImageTooLarge."""
+    made: Any = decode(data, name)
+    made.thumbnail((side, side))
+    written = io.BytesIO()
+    made.save(written, "JPEG", quality=85)
+    return written.getvalue()
+
+
 def decode(data: bytes, name: str) -> Image:
     """Return an image as RGB, turned as its camera held it; its first frame if it moves.
 

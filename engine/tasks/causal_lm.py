@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from engine import chat
 from engine.data import validate
 from engine.findings import Finding
+from engine.generate import Sampling
 from engine.knobs import knob
-from engine.tasks.base import Batches, ColumnRole, Encoded, Outputs, Task, TaskCard, tensors
+from engine.tasks.base import Asking, Batches, ColumnRole, Encoded, Outputs, Task, TaskCard, tensors
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,6 +37,7 @@ class CausalLM(Task):
     families: ClassVar[tuple[str, ...]] = ("decoder",)
     playground: ClassVar[str] = "chat"
     answers: ClassVar[frozenset[str]] = frozenset({"completion"})
+    asking: ClassVar[type[Asking]] = Sampling
     rows_for_the_head: ClassVar[bool] = False
 
     learn_from: Literal["completions", "everything"] = knob(

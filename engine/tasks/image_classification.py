@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from engine.data import cells, validate
 from engine.findings import Finding
-from engine.tasks.base import Batches, ColumnRole, Encoded, Outputs, Task, TaskCard
-from engine.tasks.text_classification import label_order, single_label
+from engine.tasks.base import Asked, Batches, ColumnRole, Encoded, Outputs, Reply, Task, TaskCard
+from engine.tasks.text_classification import label_order
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from engine.scores import Gauge
 
 
 class ImageClassification(Task):
@@ -31,7 +32,6 @@ class ImageClassification(Task):
         ColumnRole("label", "Label", "The right answer: its class."))
     needs: ClassVar[tuple[frozenset[str], ...]] = (frozenset({"image", "label"}),)
     families: ClassVar[tuple[str, ...]] = ("vision",)
-    playground: ClassVar[str] = ""
     preparing: ClassVar[str] = "Turning images into pixels"
     reads: ClassVar[Literal["text", "images"]] = "images"
     #: Images have one length each: there is no padding to leave out.
@@ -137,30 +137,41 @@ class ImageClassification(Task):
 
     def evaluate(self, model: PreTrainedModel, encoded: Encoded, table: pa.Table, columns: Mapping[str, str],
                  labels: Sequence[str], batches: Batches) -> Outputs:
-        """Return the metrics and one record an image, worst first."""
+        """Return the metrics, one record an image, worst first, and the charts."""
+        import numpy as np
         import torch
 
-        logits = torch.zeros(len(encoded.rows), len(labels))
-        losses = torch.zeros(len(encoded.rows))
+        from engine import classification
+
+        logits = torch.zeros(len(encoded.rows), len(labels), dtype=torch.float64)
+        losses = torch.zeros(len(encoded.rows), dtype=torch.float64)
         for chosen, batch in batches:
             found = self.logits(model, batch).float()
-            losses[chosen] = _losses(found, batch["labels"]).cpu()
-            logits[chosen] = found.cpu()
-        targets = torch.tensor([row["labels"] for row in encoded.rows])
-        known = losses[targets != -100]
-        metrics = single_label(logits.argmax(-1).numpy(), targets.numpy())
-        metrics["loss"] = float(known.double().mean()) if len(known) else math.nan
-        records = self._records(logits.softmax(-1), targets, losses, table, columns, labels)
-        return Outputs(metrics=metrics, examples=sorted(records, key=lambda item: -item["loss"]))
+            losses[chosen] = _losses(found, batch["labels"]).double().cpu()
+            logits[chosen] = found.double().cpu()
+        targets = np.asarray([row["labels"] for row in encoded.rows])
+        expected = cells.label_strings(table.column(columns["label"])).to_pylist()
+        return classification.one_label(logits.numpy(), targets, losses.numpy(), list(self.texts(table, columns)),
+                                        expected, labels)
 
-    def _records(self, probabilities: torch.Tensor, targets: torch.Tensor, losses: torch.Tensor, table: pa.Table,
-                 columns: Mapping[str, str], labels: Sequence[str]) -> Iterator[dict[str, Any]]:
-        expected = cells.strings(table.column(columns["label"])).to_pylist()
-        for i, name in enumerate(self.texts(table, columns)):
-            best = int(probabilities[i].argmax())
-            yield {"row": i, "input": name, "loss": round(float(losses[i]), 6), "expected": expected[i],
-                   "predicted": labels[best], "confidence": round(float(probabilities[i, best]), 4),
-                   "correct": best == int(targets[i])}
+    def summarise(self, records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Return the metrics of some of the records."""
+        import numpy as np
+
+        return self.gauge(records)(np.ones(len(records)))
+
+    def gauge(self, records: Sequence[Mapping[str, Any]]) -> Gauge:
+        """Return the function from how often each record counts to the metrics."""
+        from engine import classification
+
+        return classification.gauge(records, "single_label")
+
+    def respond(self, asked: Asked, rows: Sequence[Mapping[str, Any]]) -> list[Reply]:
+        """Return the class of each image, a path or a file's bytes; raises BrokenImage, ImageTooLarge."""
+        from engine import images, verdicts
+
+        encoded = self.encode(images.asked(rows), {"image": "image"}, asked.tokenizer, 0, asked.labels).rows
+        return [verdicts.verdict(scores, asked.labels) for scores in verdicts.logits(self, asked, encoded, 0)]
 
 
 def _losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

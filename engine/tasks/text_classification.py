@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from pydantic import model_validator
 
 from engine.data import cells, validate
+from engine.data.findings import error
 from engine.findings import Finding
 from engine.knobs import knob
-from engine.tasks.base import Batches, ColumnRole, Encoded, Outputs, Task, TaskCard
+from engine.tasks.base import Asked, Batches, ColumnRole, Encoded, Outputs, Reply, Task, TaskCard
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyarrow as pa
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from engine.scores import Gauge
+
 Problem = Literal["single_label", "multi_label", "regression"]
+#: Metrics that can decide, by kind of label; the first does unless another is chosen.
+DECIDING: dict[Problem, tuple[str, ...]] = {
+    "single_label": ("accuracy", "f1", "matthews_correlation", "roc_auc", "loss"),
+    "multi_label": ("f1_micro", "f1", "accuracy", "roc_auc", "loss"),
+    "regression": ("pearson", "spearman", "mse", "mae", "loss")}
 
 
 class TextClassification(Task):
@@ -38,17 +47,48 @@ class TextClassification(Task):
         "One class a text (single_label), any number of classes a text (multi_label), or a number (regression)."))
     separator: str = knob("auto", advanced=True, title="Label separator", shown_if={"problem": "multi_label"},
                           help="What stands between several labels in one cell; auto finds | ; or ,")
+    threshold: Literal["auto"] | float = knob(
+        "auto", advanced=True, title="Threshold", shown_if={"problem": "multi_label"}, slider=(0.05, 0.95), step=0.01,
+        help="A label is given from this probability on. Auto takes the one with the best micro F1 on the evaluation "
+             "rows, and saves it with what was trained.")
+    class_weights: Literal["none", "balanced"] | dict[str, float] = knob(
+        "none", advanced=True, title="Class weights", shown_if={"problem": ["single_label", "multi_label"]},
+        help="How much each label counts in training: all alike, balanced (rare ones more), or by name: spam=3, ham=1.")
+    deciding: Literal["auto", "accuracy", "f1", "f1_micro", "matthews_correlation", "roc_auc", "pearson", "spearman",
+                      "mse", "mae", "loss"] = knob(
+        "auto", advanced=True, title="Deciding metric",
+        help="Tells which evaluation was best. Auto: accuracy for one label, micro F1 for several, Pearson's r for a "
+             "number.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.deciding != "auto" and self.deciding not in DECIDING[self.problem]:
+            raise ValueError(f"deciding must be auto, {', '.join(DECIDING[self.problem])} with {self.problem}")
+        if isinstance(self.threshold, float) and not 0 < self.threshold < 1:
+            raise ValueError("threshold must be auto or a number between 0 and 1")
+        if self.class_weights != "none" and self.problem == "regression":
+            raise ValueError("class_weights belong to labels, not to numbers")
+        if isinstance(self.class_weights, dict) and not all(0 <= value < math.inf
+                                                            for value in self.class_weights.values()):
+            raise ValueError("class_weights must be 0 or more")
+        return self
 
     @property
     def metric(self) -> str:
-        """Accuracy for one label, micro F1 for several, Pearson's r for numbers."""
-        return {"single_label": "accuracy", "multi_label": "f1_micro", "regression": "pearson"}[self.problem]
+        """Accuracy for one label, micro F1 for several, Pearson's r for numbers, unless another is chosen."""
+        return DECIDING[self.problem][0] if self.deciding == "auto" else self.deciding
 
     # -- data ------------------------------------------------------------------------------------------------------
 
     def check(self, table: pa.Table, columns: Mapping[str, str], eval_table: pa.Table | None = None) -> list[Finding]:
         """Return what is wrong or odd about texts and labels."""
-        return validate.classification(table, columns, self.problem, eval_table=eval_table, separator=self.separator)
+        found = validate.classification(table, columns, self.problem, eval_table=eval_table, separator=self.separator)
+        if not isinstance(self.class_weights, dict) or any(finding.level == "error" for finding in found):
+            return found
+        strange = sorted(set(self.class_weights) - set(self.label_names(table, columns)))
+        return found if not strange else [error(
+            "weight_without_label", f"A class weight is given for '{strange[0]}', which is no label of the data.",
+            "data.options.class_weights", "Correct the label's name, or leave it out."), *found]
 
     def label_names(self, table: pa.Table, columns: Mapping[str, str]) -> list[str]:
         """Return the classes: numbers in numerical, words in alphabetical order; one nameless output for a number."""
@@ -89,11 +129,13 @@ class TextClassification(Task):
 
     def encode(self, table: pa.Table, columns: Mapping[str, str], tokenizer: PreTrainedTokenizerBase, max_length: int,
                labels: Sequence[str]) -> Encoded:
-        """Tokenise text (and second text), and turn labels into targets.
+        """Tokenise text (and second text), and turn labels into targets; with class weights, rows get theirs too.
 
         A label that is not among `labels` gives -100: such a row is never right and has no loss.
         """
         import numpy as np
+
+        from engine import balance
 
         first = _texts(table, columns["text"])
         second = _texts(table, columns["text_pair"]) if "text_pair" in columns else None
@@ -105,6 +147,9 @@ class TextClassification(Task):
         targets = self._targets(table, columns, labels)
         rows: list[dict[str, Any]] = [{name: np.asarray(whole[name][i], dtype=np.int32) for name in names}
                                       | {"labels": targets[i]} for i in range(len(first))]
+        if self.class_weights != "none" and targets != [-100] * len(targets):
+            for row, weight in zip(rows, balance.row_weights(targets, labels, self.class_weights), strict=True):
+                row["weights"] = weight
         return Encoded(rows=rows, truncated=truncated, labels=list(labels))
 
     def _targets(self, table: pa.Table, columns: Mapping[str, str], labels: Sequence[str]) -> list[Any]:
@@ -134,12 +179,20 @@ class TextClassification(Task):
         return torch.tensor([row["labels"] for row in rows], dtype=kind)
 
     def collate(self, rows: Sequence[Mapping[str, Any]], pad_id: int, *, packed: bool = False) -> dict[str, Any]:
-        """Add `labels` to the tensors of the batch."""
-        return super().collate(rows, pad_id, packed=packed) | {"labels": self.label_tensor(rows)}
+        """Add `labels`, and `weights` where there are any, to the tensors of the batch."""
+        made = super().collate(rows, pad_id, packed=packed) | {"labels": self.label_tensor(rows)}
+        if "weights" in rows[0]:
+            import torch
+
+            made["weights"] = torch.tensor([row["weights"] for row in rows], dtype=torch.float32)
+        return made
 
     def loss(self, model: torch.nn.Module, batch: dict[str, Any]) -> torch.Tensor:
-        """Return the cross entropy, binary cross entropy (mean over labels) or squared error, summed over examples."""
-        return self.losses(self.logits(model, batch), batch["labels"]).sum()
+        """Return the cross entropy, binary cross entropy (mean over labels) or squared error, summed over examples.
+
+        Class weights count here only: losses of evaluations are plain.
+        """
+        return self.losses(self.logits(model, batch), batch["labels"], batch.get("weights")).sum()
 
     def probe(self, model: torch.nn.Module, batch: dict[str, Any]) -> torch.Tensor:
         """Return the outputs."""
@@ -150,58 +203,61 @@ class TextClassification(Task):
         from engine.attention import set_layout
 
         set_layout(batch.get("layout"))
-        return model(**{name: value for name, value in batch.items() if name not in ("labels", "layout")}).logits
+        return model(**self.inputs(model, batch)).logits
 
-    def losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Return one loss an example; `logits` (batch, outputs)."""
+    def losses(self, logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+        """Return one loss an example; `logits` (batch, outputs), `weights` (batch), or (batch, outputs) of labels."""
         from torch.nn import functional as F
         logits = logits.float()
         if self.problem == "regression":
             return (logits.squeeze(-1) - labels) ** 2
         if self.problem == "multi_label":
-            return F.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean(-1)
-        return F.cross_entropy(logits, labels, reduction="none", ignore_index=-100)
+            return F.binary_cross_entropy_with_logits(logits, labels, weights, reduction="none").mean(-1)
+        found = F.cross_entropy(logits, labels, reduction="none", ignore_index=-100)
+        return found if weights is None else found * weights
 
     def evaluate(self, model: PreTrainedModel, encoded: Encoded, table: pa.Table, columns: Mapping[str, str],
                  labels: Sequence[str], batches: Batches) -> Outputs:
-        """Return the metrics of the problem and one record a row, worst first."""
+        """Return the metrics of the problem, one record a row, worst first, and the charts."""
+        import numpy as np
         import torch
+
+        from engine import classification
         rows = len(encoded.rows)
-        logits = torch.zeros(rows, max(1, len(labels)))
-        losses = torch.zeros(rows)
+        logits = torch.zeros(rows, max(1, len(labels)), dtype=torch.float64)
+        losses = torch.zeros(rows, dtype=torch.float64)
         for chosen, batch in batches:
             found = self.logits(model, batch).float()
-            losses[chosen] = self.losses(found, batch["labels"]).cpu()
-            logits[chosen] = found.cpu()
-        targets = self.label_tensor(encoded.rows)
-        metrics = self._metrics(logits, targets) | {"loss": _mean_known(losses, targets, self.problem)}
-        records = self._records(logits, targets, losses, table, columns, labels)
-        return Outputs(metrics=metrics, examples=sorted(records, key=lambda item: -(item["loss"] or 0.0)))
-
-    def _metrics(self, logits: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
+            losses[chosen] = self.losses(found, batch["labels"]).double().cpu()
+            logits[chosen] = found.double().cpu()
+        targets, texts = np.asarray([row["labels"] for row in encoded.rows]), list(self.texts(table, columns))
         if self.problem == "regression":
-            return _regression(logits.squeeze(-1).numpy(), targets.numpy())
+            return classification.numbers(logits[:, 0].numpy(), targets, losses.numpy(), texts)
         if self.problem == "multi_label":
-            return _multi_label((logits > 0).int().numpy(), targets.int().numpy())
-        return single_label(logits.argmax(-1).numpy(), targets.numpy())
+            fixed = None if self.threshold == "auto" else self.threshold
+            return classification.several_labels(logits.numpy(), targets, losses.numpy(), texts, labels, fixed)
+        expected = cells.label_strings(table.column(columns["label"])).to_pylist()
+        return classification.one_label(logits.numpy(), targets, losses.numpy(), texts, expected, labels)
 
-    def _records(self, logits: torch.Tensor, targets: torch.Tensor, losses: torch.Tensor, table: pa.Table,
-                 columns: Mapping[str, str], labels: Sequence[str]) -> Iterator[dict[str, Any]]:
-        expected = cells.strings(table.column(columns["label"])).to_pylist()
-        probabilities = logits.softmax(-1) if self.problem == "single_label" else logits.sigmoid()
-        for i, text in enumerate(self.texts(table, columns)):
-            record: dict[str, Any] = {"row": i, "input": text[:2000], "loss": round(float(losses[i]), 6)}
-            if self.problem == "regression":
-                record |= {"expected": float(targets[i]), "predicted": round(float(logits[i, 0]), 4), "correct": None}
-            elif self.problem == "multi_label":
-                chosen = [label for label, value in zip(labels, logits[i], strict=True) if value > 0]
-                wanted = [label for label, value in zip(labels, targets[i], strict=True) if value > 0]
-                record |= {"expected": wanted, "predicted": chosen, "correct": chosen == wanted}
-            else:
-                best = int(probabilities[i].argmax())
-                record |= {"expected": expected[i], "predicted": labels[best],
-                           "confidence": round(float(probabilities[i, best]), 4), "correct": best == int(targets[i])}
-            yield record
+    def summarise(self, records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Return the metrics of some of the records."""
+        import numpy as np
+        return self.gauge(records)(np.ones(len(records)))
+
+    def gauge(self, records: Sequence[Mapping[str, Any]]) -> Gauge:
+        """Return the function from how often each record counts to the metrics."""
+        from engine import classification
+        return classification.gauge(records, self.problem)
+
+    def respond(self, asked: Asked, rows: Sequence[Mapping[str, Any]]) -> list[Reply]:
+        """Return label and probabilities, or a number, for each text or pair; longer texts are cut and noted."""
+        from engine import verdicts
+
+        encoded, notes = verdicts.encoded(self, asked, rows)
+        found = verdicts.logits(self, asked, encoded, verdicts.padding(asked.model, asked.tokenizer))
+        threshold = 0.5 if self.threshold == "auto" else self.threshold
+        return [verdicts.verdict(scores, asked.labels, self.problem, note, threshold)
+                for scores, note in zip(found, notes, strict=True)]
 
 
 def label_order(name: str) -> tuple[int, float, str]:
@@ -215,46 +271,3 @@ def label_order(name: str) -> tuple[int, float, str]:
 
 def _texts(table: pa.Table, column: str) -> list[str]:
     return [value or "" for value in cells.strings(table.column(column)).to_pylist()]
-
-
-def _mean_known(losses: torch.Tensor, targets: torch.Tensor, problem: str) -> float:
-    """Return the mean loss over the rows whose label is known; not a number when there are none."""
-    known = losses[targets != -100] if problem == "single_label" else losses
-    return float(known.double().mean()) if len(known) else math.nan
-
-
-def single_label(predicted: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-    """Return the usual metrics of one class an example; both arrays hold class numbers, (examples,)."""
-    import sklearn.metrics
-
-    metrics: Any = sklearn.metrics
-    return {"accuracy": float(metrics.accuracy_score(targets, predicted)),
-            "f1": float(metrics.f1_score(targets, predicted, average="macro", zero_division=0)),
-            "f1_micro": float(metrics.f1_score(targets, predicted, average="micro", zero_division=0)),
-            "matthews_correlation": float(metrics.matthews_corrcoef(targets, predicted))}
-
-
-def _multi_label(predicted: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-    import sklearn.metrics
-
-    metrics: Any = sklearn.metrics
-    return {"accuracy": float(metrics.accuracy_score(targets, predicted)),
-            "f1": float(metrics.f1_score(targets, predicted, average="macro", zero_division=0)),
-            "f1_micro": float(metrics.f1_score(targets, predicted, average="micro", zero_division=0))}
-
-
-def _regression(predicted: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-    import warnings
-
-    import scipy.stats
-    import sklearn.metrics
-
-    metrics: Any = sklearn.metrics
-    stats: Any = scipy.stats
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        enough = len(targets) > 1
-        return {"mse": float(metrics.mean_squared_error(targets, predicted)),
-                "mae": float(metrics.mean_absolute_error(targets, predicted)),
-                "pearson": float(stats.pearsonr(targets, predicted).statistic) if enough else math.nan,
-                "spearman": float(stats.spearmanr(targets, predicted).statistic) if enough else math.nan}

@@ -1,4 +1,4 @@
-"""Asking a base model and its adapters, side by side: labels for rows, or an answer to messages."""
+"""Asking a base model and its adapters, side by side: replies to rows, or an answer to messages."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from db.users import User
 from engine import tasks
 from engine.errors import Refused, SpecError
 from engine.tasks.base import Task
+from studio.service import asked_rows
 from studio.service.fleet import quantization_obstacle
 from studio.service.waiting import settled
 from worker import client
@@ -34,17 +35,6 @@ class Message(BaseModel):
     content: str = Field(max_length=200_000)
 
 
-class Options(BaseModel):
-    """How an answer is generated."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    temperature: float = Field(0.7, ge=0, le=5, description="0 always takes the likeliest word.")
-    top_p: float = Field(0.95, gt=0, le=1, description="Share of probability the next word is drawn from.")
-    max_new_tokens: int = Field(256, ge=1, le=8192, description="Longest answer in tokens.")
-    seed: int = Field(0, ge=0, le=2**31 - 1, description="Same seed, same answer.")
-
-
 class Question(BaseModel):
     """What is asked of whom. `adapters` are ids; null stands for the base model itself. Either `rows` or `messages`."""
 
@@ -55,9 +45,11 @@ class Question(BaseModel):
     revision: str | None = None
     quantization: Literal["int8", "nf4"] | None = None
     task: str | None = Field(None, description="Taken from the adapters when there are any.")
-    rows: list[dict[str, str]] | None = Field(None, max_length=1000, description="Rows to classify: {text, text_pair}.")
+    rows: list[dict[str, str | list[str]]] | None = Field(None, max_length=1000, description=(
+        "Rows to answer, such as {text} or {question, context}; an image is the base64 of a file, or a data URI."))
     messages: list[Message] | None = Field(None, max_length=1000, description="A chat to answer.")
-    options: Options = Field(default_factory=lambda: Options.model_validate({}))
+    options: dict[str, Any] = Field(default_factory=dict, description="How it is answered, by task.",
+                                    json_schema_extra=lambda schema: schema.update(_option_schemas()))
 
     @model_validator(mode="after")
     def _one_kind_of_question(self) -> Question:
@@ -98,13 +90,6 @@ class WrongQuestion(Refused):
     try_this = "Send {wanted} instead."
 
 
-class RowInvalid(Refused):
-    """Row {row} {problem}."""
-
-    kind = "row_invalid"
-    try_this = "A row is {{{taken}}}, each with a text; only {needed} is always needed."
-
-
 class NothingSaid(Refused):
     """The last message is empty."""
 
@@ -124,7 +109,7 @@ def ask(user: User, question: Question | dict[str, Any]) -> Prediction:
     """Queue a question and tell the worker; read the answer with `answer` or `stream`.
 
     Raises NotFound (also for a base model that was never added), DifferentBases, NobodyAsked, WrongQuestion,
-    RowInvalid, NothingSaid, NotPlayable, NoQuantizer, SpecError.
+    RowInvalid, NothingSaid, NotPlayable, NoQuantizer, SpecError, BrokenImage, ImageTooLarge.
     """
     asked = question if isinstance(question, Question) else _question(question)
     chosen = [adapters.get(user, id) for id in asked.adapters if id is not None]
@@ -136,43 +121,54 @@ def ask(user: User, question: Question | dict[str, Any]) -> Prediction:
     if not model or not task:
         raise NobodyAsked("adapters")
     kind = tasks.get(task)
-    if not kind.playground:
-        raise NotPlayable("task", task=kind.card.title.lower())
-    wanted = "messages" if kind.playground == "chat" else "rows"
-    if getattr(asked, wanted) is None:
-        raise WrongQuestion(wanted, task=task, wanted=wanted)
-    _sensible(asked, kind)
+    said = _said(asked, kind)
     if missing := quantization_obstacle(user, asked.quantization):
         raise missing
     if not chosen:
         _added(user, model, asked.revision)
-    request: dict[str, Any] = {
+    row = predictions.create(user, {
         "model": model, "revision": chosen[0].model_revision if chosen else asked.revision,
-        "quantization": asked.quantization, "task": task, "adapters": asked.adapters or [None]}
-    if asked.rows is not None:
-        request["rows"] = asked.rows
-    else:
-        request |= {"messages": [m.model_dump() for m in asked.messages or []], "options": asked.options.model_dump()}
-    row = predictions.create(user, request)
+        "quantization": asked.quantization, "task": task, "adapters": asked.adapters or [None], **said})
     client.ask(row.id)
     return row
 
 
-def _sensible(asked: Question, kind: type[Task]) -> None:
-    """Refuse what a model would answer without having been asked anything: the same that the page refuses."""
-    if asked.messages and not asked.messages[-1].content.strip():
-        raise NothingSaid("messages")
-    # A label is what is asked for; all else that the task reads may be told.
-    taken = [role.name for role in kind.roles if role.name != "label"]
-    for number, row in enumerate(asked.rows or [], 1):
-        unknown = next((key for key in row if key not in taken), None)
-        if unknown is not None:
-            key, problem = unknown[:80], f"has a key '{unknown[:80]}' that nobody reads"
-        elif not row.get(taken[0], "").strip():
-            key, problem = taken[0], f"has {'an empty' if taken[0] in row else 'no'} '{taken[0]}'"
-        else:
-            continue
-        raise RowInvalid(f"row {number}, {key}", row=number, problem=problem, taken=", ".join(taken), needed=taken[0])
+def _said(asked: Question, kind: type[Task]) -> dict[str, Any]:
+    """Return what is asked in the words of the worker; a question without words is refused, as on the page."""
+    if not kind.playground:
+        raise NotPlayable("task", task=kind.card.title.lower())
+    wanted = "messages" if kind.playground == "chat" else "rows"
+    if getattr(asked, wanted) is None:
+        raise WrongQuestion(wanted, task=kind.model_fields["name"].default, wanted=wanted)
+    options = chosen_options(kind, asked.options)
+    if asked.messages is not None:
+        if not asked.messages[-1].content.strip():
+            raise NothingSaid("messages")
+        return {"messages": [message.model_dump() for message in asked.messages], "options": options}
+    checked = asked_rows.checked(kind, asked.rows or [])
+    return asked_rows.stored(checked) | {"options": options}
+
+
+def chosen_options(kind: type[Task], given: dict[str, Any]) -> dict[str, Any]:
+    """Return every option of asking a model of this task: those given, else their defaults; raises SpecError."""
+    try:
+        return kind.asking.model_validate(given).model_dump(mode="json")
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(["options", *(str(part) for part in first["loc"])])
+        known = ", ".join(kind.asking.model_fields)
+        unknown = first["type"] == "extra_forbidden"
+        problem = f"'{first['loc'][-1]}' is no option of {kind.card.title.lower()}" if unknown else (
+            f"{where}: {first['msg'].removeprefix('Value error, ')}")
+        hint = f"Use one of: {known}." if known else "Leave options out: this task has none."
+        raise SpecError(where, problem=problem, **({"try_this": hint} if unknown else {})) from None
+
+
+def _option_schemas() -> dict[str, Any]:
+    """Return what the OpenAPI document says of options: those of each task."""
+    kinds = [task.asking for task in tasks.every().values() if task.playground and task.asking.model_fields]
+    none = {"title": "None", "type": "object", "maxProperties": 0}
+    return {"anyOf": [*(kind.model_json_schema() for kind in dict.fromkeys(kinds)), none]}
 
 
 def _added(user: User, ref: str, revision: str | None) -> None:
@@ -224,7 +220,10 @@ def stop_asking(user: User, id: str) -> Prediction:
     """Stop an answer; what was said so far stays. Raises NotFound."""
     predictions.get(user, id)
     client.stop_asking(id)
-    return predictions.get(user, id)
+    row = predictions.get(user, id)
+    if row.state in OVER:
+        predictions.drop_files(row)
+    return row
 
 
 class Reported(Refused):

@@ -104,13 +104,14 @@ def test_the_playground_asks_them_side_by_side(folders: dict[str, Path], tmp_pat
     for name, method in made.items():
         run(plan(folders, method, learning_rate=0.05), tmp_path / name)
         player.attach(name, tmp_path / name / "adapter")
-    together = player.classify(list(made), rows)
-    for name, verdicts in zip(made, together, strict=True):
+    together = player.respond(list(made), rows)
+    for name, answers in zip(made, together, strict=True):
         alone = Player(folders["bert"], "text_classification", dtype="fp32")
         alone.attach(name, tmp_path / name / "adapter")
-        for verdict, other in zip(verdicts, alone.classify([name], rows)[0], strict=True):
-            assert verdict["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
-            assert sum(verdict["probabilities"].values()) == pytest.approx(1)
+        (others,) = alone.respond([name], rows)
+        for reply, other in zip(answers["replies"], others["replies"], strict=True):
+            assert reply["scores"] == pytest.approx(other["scores"], abs=1e-5)
+            assert sum(reply["scores"].values()) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("method", [{"name": "prompt_tuning", "length": 60}, {"name": "prefix_tuning", "hidden": 8}],

@@ -277,11 +277,11 @@ def test_the_player_classifies_paths_and_bytes(place: Path, done: dict[str, tupl
     player = Player(tiny.folder("vit", place), "image_classification", dtype="fp32", device="cpu")
     player.attach("lora", saved(done["lora"][0]))
     path = place / "pictures" / "reddish" / "reddish 1.png"
-    answers = player.classify(["lora", None], [{"image": str(path)}, {"image": path.read_bytes()}])
-    (by_path, by_bytes), base = answers
+    answers = player.respond(["lora", None], [{"image": str(path)}, {"image": path.read_bytes()}])
+    (by_path, by_bytes), base = (one["replies"] for one in answers)
     assert by_path == by_bytes
-    assert set(by_path["probabilities"]) == {"bluish", "reddish"}
-    assert sum(by_path["probabilities"].values()) == pytest.approx(1)
+    assert set(by_path["scores"]) == {"bluish", "reddish"}
+    assert sum(by_path["scores"].values()) == pytest.approx(1)
     assert "no head trained" in base[0]["note"]
 
 

@@ -580,7 +580,7 @@ def _answers_come_whole_and_as_events(client: TestClient, adapter: str) -> None:
     answer = client.post("/api/v1/predictions", json=asked).json()
     assert answer["state"] == "ready", answer
     (mine,), (base,) = answer["result"]["answers"]
-    assert mine["label"] in ("question", "statement") and abs(sum(mine["probabilities"].values()) - 1) < 1e-3
+    assert mine["label"] in ("question", "statement") and abs(sum(mine["scores"].values()) - 1) < 1e-3
     assert base["note"]
     with client.stream("POST", "/api/v1/predictions", json=asked | {"stream": True}) as events:
         assert events.headers["content-type"].startswith("text/event-stream")

@@ -68,7 +68,7 @@ def test_a_composed_adapter_has_a_lineage_and_is_packed_and_asked_like_a_trained
     asked = service.ask(rig.user, {"adapters": [*pair, adapter.id], "rows": [{"text": "What is a city ?"}]})
     result = service.answer(rig.user, asked.id).result
     assert result is not None and len(result["answers"]) == 3
-    assert all(sum(one[0]["probabilities"].values()) == pytest.approx(1) for one in result["answers"])
+    assert all(sum(one[0]["scores"].values()) == pytest.approx(1) for one in result["answers"])
     again = service.compose(rig.user, [adapter.id, pair[0]], Recipe())
     assert settled(rig, compositions, again.id).state == "ready", "what was composed can be composed again"
     service.delete_adapter(rig.user, adapter.id)

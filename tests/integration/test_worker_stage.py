@@ -51,10 +51,11 @@ def test_base_and_adapter_classify_side_by_side(rig: Rig) -> None:
     assert heard[-1]["event"] == "done" and heard[-1]["state"] == "ready", heard[-1]
     answers = {one["index"]: one["answer"] for one in heard if one["event"] == "answer"}
     assert set(answers) == {0, 1} and len(answers[1]) == 2
-    assert set(answers[1][0]["probabilities"]) == {"ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM"}
+    assert set(answers[1][0]["scores"]) == {"ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM"}
     assert answers[0][0]["note"], "an untrained head says so"
     row = predictions.get(rig.user, id)
     assert row.state == "ready" and row.result["answers"] == [answers[0], answers[1]]
+    assert len(row.result["timings"]) == 2 and all(one["seconds"] > 0 for one in row.result["timings"])
 
 
 def test_chat_streams_its_words_and_a_second_question_finds_the_model_warm(rig: Rig) -> None:

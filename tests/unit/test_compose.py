@@ -234,8 +234,8 @@ def test_a_composed_adapter_is_an_adapter_for_playground_merge_and_download(
     assert float((logits(made_.folder, bert) - expected).abs().max()) < 1e-4
     player = Player(bert, made.CLASSIFY, dtype="fp32")
     player.attach("composed", made_.folder)
-    (verdicts,) = player.classify(["composed"], [{"text": TEXT}])
-    assert list(verdicts[0]["probabilities"].values()) == pytest.approx(expected.softmax(-1).tolist(), abs=1e-4)
+    (answers,) = player.respond(["composed"], [{"text": TEXT}])
+    assert list(answers["replies"][0]["scores"].values()) == pytest.approx(expected.softmax(-1).tolist(), abs=1e-4)
     assert zip_adapter(made_.folder, tmp_path / "out.zip").stat().st_size > made_.bytes
     assert adapter.read(made_.folder).labels == LABELS
 
@@ -389,8 +389,8 @@ def labelled_by(folder: Path, base: Path) -> Any:
 
     player = Player(base, made.CLASSIFY)
     player.attach("teacher", folder)
-    (verdicts,) = player.classify(["teacher"], [{"text": text} for text in questions().table["text"].to_pylist()])
-    return questions([verdict["label"] for verdict in verdicts])
+    (answers,) = player.respond(["teacher"], [{"text": text} for text in questions().table["text"].to_pylist()])
+    return questions([reply["label"] for reply in answers["replies"]])
 
 
 def test_lorahub_finds_a_hidden_combination_and_compares_on_rows_it_did_not_see(

@@ -11,6 +11,7 @@ import pytest
 
 from engine import adapter, predict
 from engine.errors import StudioError
+from engine.tasks.base import Reply
 
 TEXTS = ["where is my parcel", "the app crashes when I open it and nothing helps", "thanks"]
 ROWS = [{"text": text} for text in TEXTS]
@@ -48,8 +49,12 @@ def alone(folder: Path, base: Path, labels: list[str], texts: list[str] = TEXTS)
         return [model(**tokenizer(text, return_tensors="pt")).logits[0].softmax(-1).tolist() for text in texts]
 
 
-def chances(verdicts: list[predict.Verdict]) -> list[list[float]]:
-    return [list(verdict["probabilities"].values()) for verdict in verdicts]
+def asked(player: predict.Player, ids: list[str | None], rows: list[dict[str, Any]]) -> list[list[Reply]]:
+    return [answers["replies"] for answers in player.respond(ids, rows)]
+
+
+def chances(verdicts: list[Reply]) -> list[list[float]]:
+    return [list(verdict["scores"].values()) for verdict in verdicts]
 
 
 def same(found: list[list[float]], expected: list[list[float]]) -> bool:
@@ -63,10 +68,10 @@ def test_every_adapter_on_a_shared_base_answers_as_alone(base: Path, folders: di
         player.attach(name, folder)
     names = list(folders)
     for order in (names, names[::-1]):
-        for name, verdicts in zip(order, player.classify(order, ROWS), strict=True):
+        for name, verdicts in zip(order, asked(player, order, ROWS), strict=True):
             assert same(chances(verdicts), alone(folders[name], base, labels[name])), name
-            assert [list(verdict["probabilities"]) for verdict in verdicts] == [labels[name]] * len(ROWS)
-            assert all(verdict["label"] == max(verdict["probabilities"], key=verdict["probabilities"].__getitem__)
+            assert [list(verdict["scores"]) for verdict in verdicts] == [labels[name]] * len(ROWS)
+            assert all(verdict["label"] == max(verdict["scores"], key=verdict["scores"].__getitem__)
                        for verdict in verdicts)
 
 
@@ -95,10 +100,10 @@ def test_attaching_leaves_the_base_untouched_and_costs_only_the_adapter(base: Pa
 def test_an_untrained_base_says_so_and_is_the_same_each_time(base: Path, folders: dict[str, Path]) -> None:
     player = predict.Player(base, made.CLASSIFY, dtype="fp32", device="cpu")
     player.attach("five", folders["five"])
-    first, second = player.classify([None, "five"], ROWS), player.classify([None], ROWS)
+    first, second = asked(player, [None, "five"], ROWS), asked(player, [None], ROWS)
     assert first[0] == second[0]
     assert all(verdict["note"] == predict.UNTRAINED for verdict in first[0])
-    assert list(first[0][0]["probabilities"]) == FIVE
+    assert list(first[0][0]["scores"]) == FIVE
     assert all(verdict["note"] == "" for verdict in first[1])
 
 
@@ -115,24 +120,24 @@ def test_a_base_with_a_trained_head_and_a_whole_model_answer_for_themselves(base
     with torch.inference_mode():
         expected = [model(**tokenizer(text, return_tensors="pt")).logits[0].softmax(-1).tolist() for text in TEXTS]
     itself = predict.Player(tmp_path / "model", made.CLASSIFY, dtype="fp32", device="cpu")
-    verdicts = itself.classify([None], ROWS)[0]
+    verdicts = asked(itself, [None], ROWS)[0]
     assert same(chances(verdicts), expected)
-    assert [list(verdicts[0]["probabilities"]), verdicts[0]["note"]] == [["x", "y", "z"], ""]
+    assert [list(verdicts[0]["scores"]), verdicts[0]["note"]] == [["x", "y", "z"], ""]
     beside = predict.Player(base, made.CLASSIFY, dtype="fp32", device="cpu")
     empty = beside.bytes()
     beside.attach("whole", tmp_path / "model")
-    assert same(chances(beside.classify(["whole"], ROWS)[0]), expected)
+    assert same(chances(asked(beside, ["whole"], ROWS)[0]), expected)
     assert beside.bytes() > 1.9 * empty
 
 
 def test_text_beyond_the_trained_length_is_cut_and_noted(base: Path, folders: dict[str, Path]) -> None:
     player = predict.Player(base, made.CLASSIFY, dtype="fp32", device="cpu")
     player.attach("two", folders["two"])
-    long, short = player.classify(["two"], [{"text": "word " * 100}, {"text": "word"}])[0]
-    cut = player.classify(["two"], [{"text": "word " * 62}])[0][0]
+    long, short = asked(player, ["two"], [{"text": "word " * 100}, {"text": "word"}])[0]
+    cut = asked(player, ["two"], [{"text": "word " * 62}])[0][0]
     assert long["note"] == "Only the first 64 of 102 tokens were read, as in training."
     assert short["note"] == ""
-    assert long["probabilities"] == pytest.approx(cut["probabilities"], abs=1e-6)
+    assert long["scores"] == pytest.approx(cut["scores"], abs=1e-6)
 
 
 def test_pairs_several_labels_and_scores(base: Path, tmp_path: Path) -> None:
@@ -145,7 +150,7 @@ def test_pairs_several_labels_and_scores(base: Path, tmp_path: Path) -> None:
     player.attach("multi", multi)
     player.attach("score", score)
     rows = [{"text": "one thing", "text_pair": "another"}, {"text": "two", "text_pair": "more of this"}]
-    many, numbers = player.classify(["multi", "score"], rows)
+    many, numbers = asked(player, ["multi", "score"], rows)
     for name, verdicts, count in (("multi", many, 5), ("score", numbers, 1)):
         model, tokenizer = made.plain(tmp_path / name, base, made.CLASSIFY, ["x"] * count)
         for row, verdict in zip(rows, verdicts, strict=True):
@@ -153,10 +158,10 @@ def test_pairs_several_labels_and_scores(base: Path, tmp_path: Path) -> None:
                 logits = model(**tokenizer(row["text"], row["text_pair"], return_tensors="pt")).logits[0]
             if name == "score":
                 assert float(verdict["label"]) == pytest.approx(float(logits), rel=1e-3)
-                assert verdict["probabilities"] == {}
+                assert verdict["scores"] == {}
             else:
                 expected = dict(zip(FIVE, logits.sigmoid().tolist(), strict=True))
-                assert verdict["probabilities"] == pytest.approx(expected, abs=1e-6)
+                assert verdict["scores"] == pytest.approx(expected, abs=1e-6)
                 assert verdict["label"] == ", ".join(key for key, value in expected.items() if value >= 0.5)
 
 
@@ -166,7 +171,7 @@ def test_bfloat16_base_keeps_the_heads_in_fp32(base: Path, folders: dict[str, Pa
     player = predict.Player(base, made.CLASSIFY, dtype="bf16", device="cpu")
     player.attach("five", folders["five"])
     assert {p.dtype for p in player.base.bert.encoder.parameters()} == {torch.bfloat16}
-    found = chances(player.classify(["five"], ROWS)[0])
+    found = chances(asked(player, ["five"], ROWS)[0])
     for row, expected in zip(found, alone(folders["five"], base, FIVE), strict=True):
         assert row == pytest.approx(expected, abs=0.03)
     head = adapter.tensors(folders["five"])
@@ -198,7 +203,7 @@ def test_what_cannot_be_attached_is_refused_by_name(case: str, base: Path, share
         expected = adapter.AdapterMismatch if case == "other base" else predict.WrongTask
     else:
         with pytest.raises(predict.NotAttached):
-            player.classify(["unknown"], ROWS)
+            asked(player, ["unknown"], ROWS)
         return
     with pytest.raises(expected) as caught:
         player.attach("x", folder)
@@ -214,5 +219,5 @@ def test_a_soft_prompt_leaves_room_for_itself(base: Path, folders: dict[str, Pat
     made.write_facts(tmp_path / "long", made.CLASSIFY, TWO, {}, {}, base, max_length=512)
     player = predict.Player(base, made.CLASSIFY, dtype="fp32", device="cpu")
     player.attach("long", tmp_path / "long")
-    verdict = player.classify(["long"], [{"text": "word " * 600}])[0][0]
+    verdict = asked(player, ["long"], [{"text": "word " * 600}])[0][0]
     assert verdict["note"] == "Only the first 509 of 602 tokens were read, as in training."

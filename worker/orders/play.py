@@ -26,7 +26,7 @@ class PlayError(StudioError):
 def carry_out(order: dict[str, Any], line: Line) -> int:
     """Load the model `order` names (model, revision, data_dir, task, quantization), then answer requests in turn.
 
-    A request: id, adapters ([{id, folder}] or null for the base), and `rows` to classify or `messages` to answer.
+    A request: id, adapters ([{id, folder}] or null for the base), `rows` or `messages`, and `options`.
     """
     from engine import models
     from engine.predict import Player
@@ -59,19 +59,37 @@ def _answer(player: Any, message: Message, line: Line) -> None:
     ids = [None if one is None else one["id"] for one in message["adapters"]]
     stopped: Callable[[], bool] = lambda: line.cancelled(message["id"])  # noqa: E731
     if message["rows"] is not None:
-        verdicts = player.classify(ids, message["rows"], cancelled=stopped)
-        for index, verdict in enumerate(verdicts):
-            line.put("answer", id=message["id"], index=index, answer=verdict)
+        _reply(player, ids, message, line, stopped)
     else:
-        for index, adapter_id in enumerate(ids):
-            if stopped():
-                break
-            pieces = _Pieces(line, message["id"], index)
-            answer = player.chat(adapter_id, message["messages"], on_text=pieces.add, cancelled=stopped,
-                                 **message["options"])
-            pieces.flush()
-            line.put("answer", id=message["id"], index=index, answer=answer)
+        _write(player, ids, message, line, stopped)
     line.put("finished", id=message["id"], cancelled=stopped())
+
+
+def _reply(player: Any, ids: list[str | None], message: Message, line: Line, stopped: Callable[[], bool]) -> None:
+    """Send what each says of all rows, and of many rows also each part as it is made."""
+    rows = message["rows"]
+
+    def heard(place: int, replies: list[Any]) -> None:
+        if len(replies) < len(rows):
+            line.put("replies", id=message["id"], index=place, replies=replies)
+
+    for index, said in enumerate(player.respond(ids, rows, options=message["options"], on_reply=heard,
+                                                cancelled=stopped)):
+        line.put("answer", id=message["id"], index=index, answer=said["replies"], seconds=said["seconds"],
+                 tokens=said["tokens"])
+
+
+def _write(player: Any, ids: list[str | None], message: Message, line: Line, stopped: Callable[[], bool]) -> None:
+    """Send the words of each one's answer to a conversation as they come, then the answer."""
+    for index, adapter_id in enumerate(ids):
+        if stopped():
+            break
+        pieces = _Pieces(line, message["id"], index)
+        answer = player.chat(adapter_id, message["messages"], on_text=pieces.add, cancelled=stopped,
+                             **message["options"])
+        pieces.flush()
+        line.put("answer", id=message["id"], index=index, answer=answer, seconds=answer["seconds"],
+                 tokens=answer["tokens"])
 
 
 class _Pieces:
