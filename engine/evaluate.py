@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,15 @@ def score(parts: Parts) -> Outputs:
                                    parts.eval.labels, _batches(parts))
 
 
+def sample(parts: Parts) -> list[dict[str, Any]]:
+    """Return what the model writes now to a few of the eval rows; no random number is drawn. Raises Stopped."""
+    assert parts.eval is not None
+    if parts.hidden is not None:
+        parts.hidden.absent()
+    with torch.random.fork_rng(devices=[]), torch.inference_mode(), parts.formats.context(parts.device):
+        return parts.task.sample(parts.model.eval(), parts.eval, parts.eval_table, parts.columns)  # type: ignore[arg-type]
+
+
 def _batches(parts: Parts) -> Iterator[tuple[list[int], dict[str, Any]]]:
     assert parts.eval is not None
     rows = parts.eval.rows
@@ -48,12 +57,19 @@ def _batches(parts: Parts) -> Iterator[tuple[list[int], dict[str, Any]]]:
         batch = parts.task.collate([rows[i] for i in chosen], parts.pad_id, packed=parts.packed)
         batch = to_device(batch, parts.device)
         yield chosen, batch if parts.hidden is None else parts.hidden.present("eval", chosen, batch)
+    if parts.hidden is not None:
+        parts.hidden.absent()
 
 
-def write_examples(outputs: Outputs, path: Path) -> int:
-    """Write the best and worst predictions to examples.json, each row once; return how many."""
+def write_examples(outputs: Outputs, path: Path, ask: Callable[[int], dict[str, Any]] = lambda row: {}) -> int:
+    """Write the best and worst predictions to examples.json, each row once; return how many.
+
+    `ask(row)` tells what was asked in a row, role by role.
+    """
     half = min(SHOWN, (len(outputs.examples) + 1) // 2)
     worst = outputs.examples[:half]
     best = outputs.examples[half:][::-1][:SHOWN]
-    path.write_text(json.dumps({"best": best, "worst": worst}, ensure_ascii=False, indent=1), encoding="utf-8")
+    shown = {name: [record | {"asked": ask(record["row"])} for record in records]
+             for name, records in (("best", best), ("worst", worst))}
+    path.write_text(json.dumps(shown, ensure_ascii=False, indent=1), encoding="utf-8")
     return len(worst) + len(best)

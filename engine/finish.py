@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine import environment, evaluate, insight, intake, models, result
+from engine import environment, evaluate, insight, intake, models, result, showcase
 from engine.events import PredictionsRecorded
 
 if TYPE_CHECKING:
@@ -43,7 +44,9 @@ def _close(attempt: Attempt, state: str) -> dict[str, Any]:
     if outputs is not None:
         attempt.result["metrics"] = outputs.metrics
         if attempt.rank == 0:
-            count = evaluate.write_examples(outputs, attempt.out / "examples.json")
+            ask = functools.partial(showcase.question, attempt.parts.task, attempt.parts.eval_table,
+                                    attempt.parts.columns, folder=attempt.out / "examples")
+            count = evaluate.write_examples(outputs, attempt.out / "examples.json", ask)
             attempt.journal.write(PredictionsRecorded(count))
     started = time.monotonic()
     if attempt.rank == 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,10 @@ AUTO = {"text_classification": "AutoModelForSequenceClassification", "causal_lm"
         "token_classification": "AutoModelForTokenClassification",
         "question_answering": "AutoModelForQuestionAnswering",
         "seq2seq": "AutoModelForSeq2SeqLM", "image_classification": "AutoModelForImageClassification"}
+
+#: What is asked, by role; and a conversation.
+Said = Mapping[str, str]
+Turns = Sequence[Mapping[str, str]]
 
 
 @dataclass(frozen=True)
@@ -80,15 +84,20 @@ def load_lines(facts: Facts) -> list[str]:
             f"model = PeftModel.from_pretrained(base, {_q(facts.name)}).eval()"]
 
 
-def ask_lines(facts: Facts) -> list[str]:
-    """Return the lines of Python that ask the loaded `model` something, by task."""
+def ask_lines(facts: Facts, said: Mapping[str, str] | None = None,
+              turns: Sequence[Mapping[str, str]] = ()) -> list[str]:
+    """Return the lines of Python that ask the loaded `model` something, by task.
+
+    `said` is what is asked, by role, and `turns` a conversation; without them a person is told what to write where.
+    """
+    given = {role: text for role, text in (said or {}).items() if text}
     asking = {"causal_lm": _chat, "token_classification": _tagging, "question_answering": _answering,
               "seq2seq": _writing, "image_classification": _seeing}.get(facts.task)
     if asking is not None:
-        return asking(facts)
-    texts = '"Write your text here."'
-    if "text_pair" in facts.columns:
-        texts += ', "And the second one here."'
+        return asking(facts, given, turns)
+    texts = _q(given.get("text", "Write your text here."))
+    if "text_pair" in given or (not given and "text_pair" in facts.columns):
+        texts += ", " + _q(given.get("text_pair", "And the second one here."))
     lines = [f'inputs = tokenizer({texts}, return_tensors="pt"{_cut(facts)})', "logits = model(**inputs).logits[0]"]
     if facts.problem == "regression":
         return [*lines, "print(float(logits))"]
@@ -98,44 +107,49 @@ def ask_lines(facts: Facts) -> list[str]:
     return [*lines, "print(dict(zip(labels, logits.softmax(-1).tolist())))"]
 
 
-def _chat(facts: Facts) -> list[str]:
+def _chat(facts: Facts, said: Said, turns: Turns) -> list[str]:
     if facts.chat_template and "text" not in facts.columns:
-        first = ['messages = [{"role": "user", "content": "Write your message here."}]',
+        asked = [dict(turn) for turn in turns] or [{"role": "user", "content": "Write your message here."}]
+        first = [f"messages = {json.dumps(asked, ensure_ascii=False)}",
                  'inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt",',
                  "                                       return_dict=True)"]
     else:
-        first = ['inputs = tokenizer("Once upon a time", return_tensors="pt", return_token_type_ids=False)']
+        text = "\n\n".join(turn["content"] for turn in turns) or "Once upon a time"
+        first = [f'inputs = tokenizer({_q(text)}, return_tensors="pt", return_token_type_ids=False)']
     return [*first, "answer = model.generate(**inputs, max_new_tokens=100)[0][inputs[\"input_ids\"].shape[1]:]",
             "print(tokenizer.decode(answer, skip_special_tokens=True))"]
 
 
-def _seeing(facts: Facts) -> list[str]:
+def _seeing(facts: Facts, said: Said, turns: Turns) -> list[str]:
     labels = json.dumps(list(facts.labels), ensure_ascii=False)
-    return ["from PIL import Image", f"labels = {labels}", 'picture = Image.open("your picture.jpg").convert("RGB")',
+    return ["from PIL import Image", f"labels = {labels}",
+            f'picture = Image.open({_q(said.get("image", "your picture.jpg"))}).convert("RGB")',
             'inputs = processor(images=picture, return_tensors="pt")', "logits = model(**inputs).logits[0]",
             "print(dict(zip(labels, logits.softmax(-1).tolist())))"]
 
 
-def _tagging(facts: Facts) -> list[str]:
+def _tagging(facts: Facts, said: Said, turns: Turns) -> list[str]:
     labels = json.dumps(list(facts.labels), ensure_ascii=False)
-    return [f"labels = {labels}", f'inputs = tokenizer("Write your text here.", return_tensors="pt"{_cut(facts)})',
+    text = _q(said.get("tokens", "Write your text here."))
+    return [f"labels = {labels}", f'inputs = tokenizer({text}, return_tensors="pt"{_cut(facts)})',
             "best = model(**inputs).logits[0].argmax(-1).tolist()",
             'tokens = tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])',
             "# The tag of a word is that of its first token.",
             "print([(token, labels[i]) for token, i in zip(tokens, best)])"]
 
 
-def _answering(facts: Facts) -> list[str]:
+def _answering(facts: Facts, said: Said, turns: Turns) -> list[str]:
     cut = f', truncation="only_second", max_length={facts.max_length}' if facts.max_length else ""
-    return [f'inputs = tokenizer("Write your question here?", "And the passage here.", return_tensors="pt"{cut})',
+    asked, passage = said.get("question", "Write your question here?"), said.get("context", "And the passage here.")
+    return [f'inputs = tokenizer({_q(asked)}, {_q(passage)}, return_tensors="pt"{cut})',
             "scores = model(**inputs)",
             "first, last = scores.start_logits.argmax(), scores.end_logits.argmax()",
             'print(tokenizer.decode(inputs["input_ids"][0, first:last + 1], skip_special_tokens=True))']
 
 
-def _writing(facts: Facts) -> list[str]:
+def _writing(facts: Facts, said: Said, turns: Turns) -> list[str]:
     tensors = f'return_tensors="pt", return_token_type_ids=False{_cut(facts)}'
-    return [f'inputs = tokenizer("Write your text here.", {tensors})',
+    return [f'inputs = tokenizer({_q(said.get("source", "Write your text here."))}, {tensors})',
             "answer = model.generate(**inputs, max_new_tokens=128)[0]",
             "print(tokenizer.decode(answer, skip_special_tokens=True))"]
 
