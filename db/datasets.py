@@ -100,6 +100,10 @@ def delete(user: User, id: str) -> list[str]:
             or_(Run.dataset_id == id, Run.eval_dataset_id == id), Run.state.in_(ACTIVE)).limit(3)).all()
         if reading:
             raise InUse(id, noun="dataset", name=row.name, users=", ".join(f"run '{name}'" for name in reading))
+        # The next version becomes the first, so that the others stay together.
+        later = session.scalars(select(Dataset).where(Dataset.version_of_id == id).order_by(Dataset.version)).all()
+        for other in later:
+            other.version_of_id = later[0].id if other is not later[0] else None
         session.delete(row)
     return [key for key in (row.original_key, row.parquet_key) if key]
 

@@ -13,11 +13,11 @@ from engine import __version__
 from engine.errors import StudioError
 from studio import (
     cli_adapters,
-    cli_datasets,
     cli_help,
     cli_models,
     cli_predict,
     cli_print,
+    cli_rows,
     cli_runs,
     cli_train,
     cli_users,
@@ -144,7 +144,7 @@ def demo(json: Json = False) -> None:
 cli_train.add_to(app)
 cli_predict.add_to(app)
 for name, part, text in (("runs", cli_runs.app, "Runs: list, show, stop, resume, export."),
-                         ("datasets", cli_datasets.app, "Datasets: list, show, add."),
+                         ("datasets", cli_rows.app, "Datasets: list, show, add, rows, edit, versions."),
                          ("models", cli_models.app, "Base models: list, show, add."),
                          ("adapters", cli_adapters.app, "Adapters: list, show, download, merge."),
                          ("users", cli_users.app, "Accounts and tokens, for STUDIO_AUTH=on.")):

@@ -77,7 +77,7 @@ def add(file: Annotated[Path, typer.Argument(help="csv, tsv, json, jsonl or parq
 
     row = service.add_dataset(me(), file, name=name, eval_path=eval, task=task, columns=roles(column or []),
                               header=header)
-    _read(row, wait, json)
+    read(row, wait, json)
 
 
 @app.command("add-eval")
@@ -91,10 +91,10 @@ def add_eval(id: str, file: Annotated[Path, typer.Argument(help="Rows with the c
     from studio import service
     from studio.cli_session import me
 
-    _read(service.add_eval(me(), id, file), wait, json)
+    read(service.add_eval(me(), id, file), wait, json)
 
 
-def _read(row: Dataset, wait: bool, json: bool) -> None:
+def read(row: Dataset, wait: bool, json: bool) -> None:
     """Wait for a worker to read a dataset, if asked to, and print what came of it.
 
     Raises what it failed with, and typer.Exit when it was read but cannot be trained on.

@@ -18,12 +18,13 @@ from studio.api import (
     limit,
     models,
     predictions,
+    rows,
     runs,
     users,
 )
 from studio.api.deps import known_parameters
 
-PARTS = (datasets, models, runs, adapters, insights, compositions, predictions, breakdown, advice, users)
+PARTS = (datasets, rows, models, runs, adapters, insights, compositions, predictions, breakdown, advice, users)
 
 #: Everything under /api/v1.
 router = APIRouter()

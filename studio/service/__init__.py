@@ -7,6 +7,10 @@ Adding (files go to the blob store, then a row, then the worker is told):
     set_roles(user, dataset_id, columns, *, task, options) -> Dataset      checks, confirms and counts anew
     preview(user, dataset_id, rows=50) -> engine.data.read.Preview
     delete_dataset(user, id) / cancel_dataset(user, id) / retry_dataset(user, id)
+    rows.page(user, id, offset, limit, *, search, sort, descending) -> Shown    any page; rows.thumbnail, rows.take
+    versions.edit(user, id, changes) / undo / save -> Dataset / family / diff(user, id, against) -> Diff
+    looks.samples(user, id) / problems / batch(user, id, model, max_length) -> db.looks.Look    made by a worker
+    suspects.suspects(user, id) -> list[Suspect]               rows that runs did worst on
     add_model(user, ref, *, revision, title) -> Model          starter/…, <org>/<name>, local/…
     add_model_files(user, name, files, *, move) -> Model       uploaded safetensors or GGUF with what belongs to them
     add_model_folder(user, folder, *, name) -> Model           a folder on this machine
@@ -34,6 +38,7 @@ Waiting:
 
 from __future__ import annotations
 
+from studio.service import looks, rows, suspects, versions
 from studio.service.adapters import cancel_export, delete_adapter, export, export_file
 from studio.service.advice import Advised, advise
 from studio.service.compositions import cancel_composition, compose
@@ -70,6 +75,7 @@ __all__ = [
     "SAMPLES", "Advised", "Check", "Learned", "NoSuchRunFile", "Question", "add_dataset", "add_eval", "add_model",
     "add_model_files", "add_model_folder", "add_sample", "advise", "answer", "ask", "cancel_composition",
     "cancel_dataset", "cancel_export", "cancel_model", "check", "compose", "delete_adapter", "delete_dataset",
-    "delete_model", "delete_run", "export", "export_file", "learned", "memory_there", "preview", "prompt_sources",
-    "quantizer_there", "resume_run", "retry_dataset", "run_file", "set_header", "set_roles", "settled", "shape_of",
-    "similar_prompts", "sourced", "start_run", "stop_asking", "stop_run", "stream"]
+    "delete_model", "delete_run", "export", "export_file", "learned", "looks", "memory_there", "preview",
+    "prompt_sources", "quantizer_there", "resume_run", "retry_dataset", "rows", "run_file", "set_header", "set_roles",
+    "settled", "shape_of", "similar_prompts", "sourced", "start_run", "stop_asking", "stop_run", "stream", "suspects",
+    "versions"]

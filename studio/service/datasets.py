@@ -249,7 +249,7 @@ def delete_dataset(user: User, id: str) -> None:
 
 
 def _delete(user: User, id: str) -> None:
-    for key in datasets.delete(user, id):
+    for key in [*datasets.delete(user, id), f"datasets/{id}"]:
         Blobs().delete(key)
 
 
