@@ -1,8 +1,8 @@
 """`python -m bench`: measure every claim, print a table, and keep it in docs/benchmarks.md.
 
-    python -m bench                      everything, about twenty minutes; writes docs/benchmarks.md
+    python -m bench                      everything, about an hour; writes docs/benchmarks.md
     python -m bench --quick              the same in small, under five minutes; writes nothing
-    python -m bench start web            only those named; writes nothing
+    python -m bench start web            only those named; writes nothing, or with --keep their part of the page
 
 Each bench is a function here, `measure(quick: bool) -> list[Row]`, and runs in a process of its own. The exit code is
 1 when a claim was missed or a bench failed. Nothing else should be running on the machine.
@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import report
+from bench import page, report
 from bench.report import ROOT, Row
 
 #: Bench -> what its claims are about, in the order they run: those that need a quiet machine most come first.
@@ -55,6 +55,7 @@ class Outcome:
     seconds: float = 0.0
     load: str = ""
     problem: str = ""
+    at: str = ""
 
     @property
     def well(self) -> bool:
@@ -70,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="small forms, to see that everything works")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--write", type=Path, help="write the page there, whatever was measured")
+    parser.add_argument("--keep", action="store_true", help="put what was measured in place of its part of the page")
     parser.add_argument("--rows", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     unknown = [name for name in options.names if name not in BENCHES]
@@ -82,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in options.names or BENCHES:
         outcomes.append(_run(name, options.quick))
         if not options.json:
-            print(_section(outcomes[-1]), flush=True)
+            print(f"## {BENCHES[outcomes[-1].name]}\n\n{_section(outcomes[-1])}\n", flush=True)
     facts = [*report.machine(), ("Load average", f"{before} before, {report.load_average()} after"),
              ("Duration", f"{time.monotonic() - began:.0f} s"),
              ("Command", shlex.join(["python", "-m", "bench", *(sys.argv[1:] if arguments is None else arguments)]))]
@@ -92,9 +94,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "problem": one.problem} for one in outcomes}}, indent=2))
     else:
         print("\n".join(f"{name}: {value}" for name, value in facts))
-    page = options.write or (PAGE if not options.quick and not options.names else None)
-    if page is not None:
-        page.write_text(_page(outcomes, facts), encoding="utf-8")
+    sections = {BENCHES[one.name]: _section(one) for one in outcomes}
+    place = options.write or (PAGE if not options.quick and not options.names else None)
+    if place is not None:
+        place.write_text(page.render(sections, facts), encoding="utf-8")
+    elif options.keep:
+        PAGE.write_text(page.replaced(PAGE.read_text(encoding="utf-8"), sections), encoding="utf-8")
     return 0 if all(one.well for one in outcomes) else 1
 
 
@@ -117,6 +122,7 @@ def _run(name: str, quick: bool) -> Outcome:
         elif not made.problem:
             made.problem = f"it ended with code {code}"
     made.seconds = round(time.monotonic() - began, 1)
+    made.at = f"{report.now()}, revision {report.revision()}"
     made.load = f"{before} before, {report.load_average()} after"
     return made
 
@@ -143,24 +149,10 @@ def _child(name: str, quick: bool, path: Path) -> int:
 
 
 def _section(one: Outcome) -> str:
-    lines = [f"## {BENCHES[one.name]}", ""]
-    if one.problem:
-        lines += [f"**Not measured: {one.problem}.**", ""]
+    lines = [f"**Not measured: {one.problem}.**", ""] if one.problem else []
     if one.rows:
         lines += [report.table(one.rows), ""]
-    return "\n".join([*lines, f"`bench/{one.name}.py`, {one.seconds:.0f} s, load average {one.load}.", ""])
-
-
-def _page(outcomes: Sequence[Outcome], facts: Sequence[tuple[str, str]]) -> str:
-    rows = [row for one in outcomes for row in one.rows]
-    missed = [row.what for row in rows if row.met is False]
-    kept = sum(row.met is True for row in rows)
-    lead = ("Made by `make bench`; nothing here is edited by hand. A ratio is our figure divided by the one beside it: "
-            "the peer's, measured in the same run, or the limit we set ourselves. Rows without a limit inform only.")
-    summary = f"**{kept} of {kept + len(missed)} claims met.**" + (
-        " Missed: " + "; ".join(missed) + "." if missed else "")
-    table = "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts)])
-    return "\n".join(["# Benchmarks", "", lead, "", summary, "", table, "", *map(_section, outcomes)])
+    return "\n".join([*lines, f"`bench/{one.name}.py`, {one.seconds:.0f} s, load average {one.load}; {one.at}."])
 
 
 if __name__ == "__main__":

@@ -100,7 +100,12 @@ def machine() -> list[tuple[str, str]]:
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     return [("Machine", f"{name}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.platform(terse=True)}"),
             ("CPU features", features), ("Versions", f"Python {platform.python_version()}, {versions}"),
-            ("Revision", _revision()), ("Date", datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"))]
+            ("Revision", revision()), ("Date", now())]
+
+
+def now() -> str:
+    """Return the date and time."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def load_average() -> str:
@@ -120,7 +125,8 @@ def _processor() -> tuple[str, set[str]]:
     return found.get("model name") or platform.processor() or platform.machine(), set(flags.split())
 
 
-def _revision() -> str:
+def revision() -> str:
+    """Return which version of the project this is."""
     try:
         answer = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True,
                                 timeout=10, check=True)
