@@ -14,9 +14,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from engine import environment, evaluate, insight, intake, models, result, showcase
+from engine.evaluation.describe import describe
+from engine.evaluation.report import FILE, Forgetting
 from engine.events import PredictionsRecorded
+from engine.journal import finite
 
 if TYPE_CHECKING:
+    from engine.tasks.base import Outputs
     from engine.train import Attempt
 
 
@@ -42,12 +46,15 @@ def _close(attempt: Attempt, state: str) -> dict[str, Any]:
     fresh = loop.last is not None and loop.last[0] == loop.step and not changed
     outputs = loop.last[1] if fresh and loop.last is not None else loop.evaluate()
     if outputs is not None:
-        attempt.result["metrics"] = outputs.metrics
-        if attempt.rank == 0:
-            ask = functools.partial(showcase.question, attempt.parts.task, attempt.parts.eval_table,
-                                    attempt.parts.columns, folder=attempt.out / "examples")
-            count = evaluate.write_examples(outputs, attempt.out / "examples.json", ask)
-            attempt.journal.write(PredictionsRecorded(count))
+        attempt.result["metrics"] = dict(outputs.metrics)
+        attempt.studio["options"] = dict(attempt.studio["options"]) | outputs.settled
+    forgotten = _forgotten(attempt)
+    if outputs is not None and attempt.rank == 0:
+        ask = functools.partial(showcase.question, attempt.parts.task, attempt.parts.eval_table,
+                                attempt.parts.columns, folder=attempt.out / "examples")
+        count = evaluate.write_examples(outputs, attempt.out / "examples.json", ask, attempt.rows.numbers)
+        _describe(attempt, outputs, forgotten)
+        attempt.journal.write(PredictionsRecorded(count))
     started = time.monotonic()
     if attempt.rank == 0:
         attempt.result["adapter_bytes"] = save(attempt)
@@ -56,6 +63,33 @@ def _close(attempt: Attempt, state: str) -> dict[str, Any]:
         insight.at_end(attempt)
     attempt.seconds["save"] = time.monotonic() - started
     return result.write(attempt, state)
+
+
+def _forgotten(attempt: Attempt) -> Forgetting | None:
+    """Measure again what was measured before training, and note both; None where nobody asked."""
+    if attempt.watch is None:
+        return None
+    found = attempt.watch.after()
+    attempt.result["forgetting"] = found.model_dump()
+    if found.change is not None:
+        attempt.result["metrics"] = attempt.result.get("metrics", {}) | {"forgetting": found.change}
+        attempt.log(f"Forgetting: {found.measure.replace('_', ' ')} on {found.on} went from {found.before:.4g} to "
+                    f"{found.after:.4g}.")
+    return found
+
+
+def _describe(attempt: Attempt, outputs: Outputs, forgotten: Forgetting | None) -> None:
+    """Write evaluation.json: intervals, slices, charts and likely label errors."""
+    parts, loop = attempt.parts, attempt.loop
+    assert parts.eval is not None and loop is not None
+    started = time.monotonic()
+    told = describe(parts.task, outputs, parts.eval, parts.eval_table, parts.columns,
+                    step=attempt.result["saved_step"], numbers=attempt.rows.numbers, forgetting=forgotten)
+    document = json.dumps(finite(told.model_dump(mode="json")), ensure_ascii=False)
+    partial = attempt.out / f".tmp-{FILE}"
+    partial.write_text(document + "\n", encoding="utf-8")
+    partial.replace(attempt.out / FILE)
+    loop.seconds["eval"] += time.monotonic() - started
 
 
 def save(attempt: Attempt) -> int:

@@ -73,6 +73,8 @@ class ModelShape(BaseModel):
     modules: list[Module] = []
     task_heads: dict[str, list[HeadModule]] = Field(
         default={}, description="By task name: the modules that task trains anew. A task that is absent is impossible.")
+    words: bool | None = Field(None, description="Whether the checkpoint comes with a head that predicts words, also "
+                                                 "hidden ones; null where nobody looked.")
     tried: list[str] = Field(default=[], description="The tasks that were tried; nothing is known of any other.")
     task_kept: dict[str, list[Module]] = Field(
         default={}, description="By task name: pretrained modules outside `modules` that the task's model keeps.")

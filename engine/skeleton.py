@@ -161,7 +161,7 @@ def shape_of(configuration: PreTrainedConfig, stored: Mapping[str, Tensor] | Non
     return ModelShape(
         architecture=(configuration.architectures or [type(base.model).__name__])[0],
         model_type=configuration.model_type, family=family, modules=modules, task_heads=heads,
-        tried=list(tasks.every()),
+        tried=list(tasks.every()), words=_says_words(configuration, family, base, stored),
         task_kept={name: found for name, found in kept.items() if found},
         task_dropped={name: found for name, found in dropped.items() if found},
         total=sum(module.parameters for module in modules), chat_template=chat_template,
@@ -200,6 +200,17 @@ def _base(configuration: PreTrainedConfig, family: str,
     if base is None:
         raise UnknownArchitecture("config.json", model_type=configuration.model_type)
     return base, {module.name for module in (bare or base).modules}
+
+
+def _says_words(configuration: PreTrainedConfig, family: str, base: Skeleton,
+                stored: Mapping[str, Tensor] | None) -> bool:
+    """Whether the checkpoint holds all of a language head, one that fills gaps where the model is an encoder."""
+    from transformers import AutoModelForMaskedLM
+
+    found = build(AutoModelForMaskedLM, configuration, stored) if family == "encoder" else base
+    if found is None or family == "vision" or found.model.get_output_embeddings() is None:
+        return False
+    return all(name.startswith(f"{found.prefix}.") for name in found.missing) if found.prefix else not found.missing
 
 
 def _complete(base: Skeleton) -> list[Module]:
@@ -300,7 +311,7 @@ def _dimensions(configuration: PreTrainedConfig, base: Skeleton, modules: list[M
             "kv_heads": _last(getattr(text, "num_key_value_heads", 0)) or heads,
             "head_dim": int(getattr(text, "head_dim", 0) or (hidden // heads if heads else 0)),
             "intermediate": wide, "vocab": vocabulary,
-            "max_length": _positions(text, base.model),
+            "max_length": positions(text, base.model),
             "open_attention": model._can_set_attn_implementation(),
             "tied_embeddings": bool(getattr(base.model, "all_tied_weights_keys", {}))}
 
@@ -310,7 +321,7 @@ def _last(value: Any) -> int:
     return int((value[-1] if isinstance(value, list | tuple) else value) or 0)
 
 
-def _positions(text: PreTrainedConfig, model: torch.nn.Module) -> int:
+def positions(text: PreTrainedConfig, model: torch.nn.Module) -> int:
     """Return the longest input; RoBERTa and its like keep the first rows of their position table for padding."""
     limit = int(getattr(text, "max_position_embeddings", 0) or 0)
     for name, module in model.named_modules():

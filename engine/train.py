@@ -22,6 +22,7 @@ from engine.spec import RunSpec
 
 if TYPE_CHECKING:
     from engine.checkpoint import Checkpoint
+    from engine.evaluation.forgetting import Watch
     from engine.intake import Rows
     from engine.journal import Journal
     from engine.loop import Loop
@@ -35,12 +36,13 @@ __all__ = ["ENVIRONMENT", "Control", "Sources", "main", "run"]
 class Sources:
     """Where things lie when not where the spec says: data files, the model's directory, the studio's data folder.
 
-    `start` is the folder of the adapter that the method starts from.
+    `start` is the folder of the adapter that the method starts from, `forgetting` the second dataset's file.
     """
 
     train: Path | None = None
     eval: Path | None = None
     start: Path | None = None
+    forgetting: Path | None = None
     model: Path | None = None
     data_dir: Path | None = None
 
@@ -78,6 +80,7 @@ class Attempt:
     loop: Loop | None = None
     fingerprint: str = ""
     found: Checkpoint | None = None
+    watch: Watch | None = None
     rows: Rows = field(init=False)
     parts: Parts = field(init=False)
     loaded: Loaded = field(init=False)
@@ -127,10 +130,12 @@ def run(spec: RunSpec, out: Path, *, sources: Sources | None = None, resume: boo
         intake.gather(attempt)
         # torch, transformers and peft take seconds to import: only now is it worth it.
         from engine import finish, prepare, rate_test
+        from engine.evaluation import forgetting
 
         attempt.device = prepare.device(device)
         attempt.seconds["start"] = time.monotonic() - began - sum(attempt.seconds.values())
         attempt.loop = prepare.loop(attempt)
+        attempt.watch = forgetting.watch(attempt)
         attempt.loop.run()
         done = rate_test.conclude(attempt) if spec.rate_test else finish.succeed(attempt)
         journal.write(RunSucceeded(done))

@@ -18,6 +18,7 @@ from db.errors import LeaseLost, NotFound
 from db.leases import Claimed
 from db.settings import Settings
 from engine.errors import DataError, StudioError
+from engine.evaluation.report import NEUTRAL
 from engine.events import Event, RunCancelled, RunFailed, RunSucceeded
 from worker import journal
 from worker.errors import ChildCrashed, ChildUnresponsive, killed_by
@@ -124,9 +125,10 @@ class Attempt:
     def _order(self) -> dict[str, Any]:
         claimed, spec = self.claimed, self.claimed.spec
         train = self._rows(claimed.dataset_id or spec["data"]["train"])
-        wanted = claimed.eval_dataset_id or spec["data"].get("eval")
+        wanted, second = claimed.eval_dataset_id or spec["data"].get("eval"), spec["data"].get("forgetting")
         return {"kind": "train", "spec": spec, "out": str(self.folder), "train": str(train),
                 "eval": str(self._rows(wanted)) if wanted else None, "start": self._start(),
+                "forgetting": str(self._rows(second)) if second and second != NEUTRAL else None,
                 "data_dir": str(self._settings.data_dir), "checkpoint_dirs": [str(path) for path in self._earlier()],
                 "device": None if self.card is not None else "cpu", "orphan_seconds": self._settings.orphan_seconds}
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from engine.scores import Gauge
+
 
 @dataclass(frozen=True)
 class ColumnRole:
@@ -49,7 +51,7 @@ class Encoded:
     there when evaluation has to turn tokens into text again.
     """
 
-    rows: list[dict[str, Any]]
+    rows: Sequence[dict[str, Any]]
     truncated: int = 0
     labels: list[str] = field(default_factory=list)
     tokenizer: Any = None
@@ -64,13 +66,22 @@ class Outputs:
     """What evaluation collects: `metrics` by usual name, and `examples`, one JSON-able record a row, worst first.
 
     A record holds `row` (index in the eval table), `input`, `expected`, `predicted`, `loss`, `correct` (or None), and
-    may hold `counts`, what `Task.summarise` adds up. `charts` is what the run's page draws, by kind: "confusion",
-    "curves", "calibration", ...
+    may hold `counts`, numbers by name that `Task.summarise` adds up. `charts` is what the run's page draws, by kind:
+
+    - "confusion": {"labels": [...], "counts": [[...]]}, a line for each expected label, a column for each predicted one
+    - "curves": {"x_title", "y_title", "series": [{"name", "x", "y", "area" (or none)}]}, any lines; a number besides
+      each name
+    - "scatter": {"x_title", "y_title", "x", "y"}
+    - "calibration": {"bins": [{"predicted", "observed", "rows"}]}
+    - anything else: {name: {metric: number}} becomes a table, such as "by_type"
+
+    `settled` holds options of the task that this evaluation found (a threshold): they are saved with what was trained.
     """
 
     metrics: dict[str, float]
     examples: list[dict[str, Any]]
     charts: dict[str, Any] = field(default_factory=dict)
+    settled: dict[str, Any] = field(default_factory=dict)
 
 
 class Asking(BaseModel):
@@ -228,7 +239,7 @@ class Task(BaseModel):
 
     def inputs(self, model: torch.nn.Module, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the model is called with for a batch: no targets, no layout."""
-        return {name: value for name, value in batch.items() if name not in ("labels", "targets", "layout")}
+        return {name: value for name, value in batch.items() if name not in ("labels", "targets", "weights", "layout")}
 
     #: Whether a packed batch is laid out as rows again before the head, or stays one row of tokens.
     rows_for_the_head: ClassVar[bool] = True
@@ -252,6 +263,21 @@ class Task(BaseModel):
         losses = [float(record["loss"]) for record in records if record.get("loss") is not None]
         found = {"accuracy": sum(known) / len(known)} if known else {}
         return found | ({"loss": sum(losses) / len(losses)} if losses else {})
+
+    def gauge(self, records: Sequence[Mapping[str, Any]]) -> Gauge:
+        """Return the function from how often each record counts, (records,), to what `summarise` says of them then.
+
+        It is asked a thousand times for intervals; a task can make it faster than this one, which is fast where
+        `summarise` needs nothing but sums of `counts`.
+        """
+        from engine.evaluation import resampling
+
+        return resampling.gauge(self.summarise, records)
+
+    def sample(self, model: PreTrainedModel, encoded: Encoded, table: pa.Table,
+               columns: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Return what the model writes now to a few eval rows: {row, input, expected, written}; draws no numbers."""
+        return []
 
     # -- asking a trained model ------------------------------------------------------------------------------------
 
