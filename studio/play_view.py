@@ -1,7 +1,8 @@
-"""What the playground shows: one column for each model asked."""
+"""What the playground shows: one column for each model asked, and evaluation rows to try."""
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -10,47 +11,52 @@ from typing import Any
 from db.tables import Adapter
 from db.users import User
 from engine import tasks
+from engine.data import image
 from engine.errors import StudioError
-from studio import cards, service
+from studio import cards, drawn, service
 from studio.text import duration, esc, plural
 
-#: Labels shown with their probability; the rest are counted.
-MOST_LABELS = 12
 #: Evaluation rows offered.
 MOST_EXAMPLES = 6
+#: Longer side of a small picture, in pixels, and the most pixels of an image that one is made of.
+THUMBNAIL, MOST_PIXELS = 320, 24_000_000
 #: How an evaluation record of a chat names who speaks.
 _TURN = re.compile(r"^(?:user|system): ", re.MULTILINE)
 
 
-def waiting(kind: str) -> str:
+def waiting(text: str) -> str:
     """Return what stands where answers will be."""
-    text = ("Write a text, or take one of the evaluation rows, and see how sure each model is."
-            if kind == "classify" else "Each model answers in a conversation of its own.")
     return f'<p class="ps-plot-empty">{esc(text)}</p>'
 
 
-def verdicts(names: Sequence[str], answers: Sequence[Any], doing: str) -> str:
-    """Return a column for each model: its label and a bar for each probability.
+def answers(names: Sequence[str], heard: Sequence[Mapping[str, Any] | None], doing: str, expected: str = "") -> str:
+    """Return a column for each model: what it replied to the one row asked, and how long that took.
 
-    None is still awaited; `doing` says what happens meanwhile, and is empty once nothing more will come.
+    None is still awaited; `doing` says what happens meanwhile, and is empty once nothing more will come. `expected` is
+    the right answer, where the row comes with one.
     """
-    return _columns(_verdict(name, answer, doing) for name, answer in zip(names, answers, strict=True))
+    tones = drawn.tones_of(reply for one in heard if one for reply in one["answer"])
+    right = f'<p class="ps-expected"><b>Expected</b> {esc(expected)}</p>' if expected and any(heard) else ""
+    return right + _columns(_answer(name, one, doing, tones) for name, one in zip(names, heard, strict=True))
 
 
-def _verdict(name: str, answer: Any, doing: str) -> str:
-    if answer is None:
+def _answer(name: str, heard: Mapping[str, Any] | None, doing: str, tones: Mapping[str, int]) -> str:
+    if heard is None or not heard["answer"]:
         return _column(name, cards.progress(None, doing) if doing else '<p class="ps-muted">No answer.</p>')
-    first: Mapping[str, Any] = answer[0]
-    chances = sorted((first.get("probabilities") or {}).items(), key=lambda item: -item[1])
-    bars = "".join(
-        f'<li><span title="{esc(label)}">{esc(label)}</span><span class="ps-bar" aria-hidden="true">'
-        f'<i style="width:{chance * 100:.1f}%"></i></span><span class="ps-num">{chance:.1%}</span></li>'
-        for label, chance in chances[:MOST_LABELS])
-    rest = len(chances) - MOST_LABELS
-    more = f'<p class="ps-muted">and {plural(rest, "label")} less likely</p>' if rest > 0 else ""
-    note = cards.note(first["note"], "warn") if first.get("note") else ""
-    return _column(name, f'<p class="ps-verdict">{esc(first.get("label") or "no label")}</p>'
-                   f'<ul class="ps-chances">{bars}</ul>{more}{note}')
+    reply: Mapping[str, Any] = heard["answer"][0]
+    note = cards.note(reply["note"], "warn") if reply.get("note") else ""
+    return _column(name, f"{drawn.reply(reply, tones)}{note}"
+                   f'<p class="ps-muted ps-timing">{esc(timing(heard.get("seconds"), heard.get("tokens")))}</p>')
+
+
+def timing(seconds: float | None, tokens: int | None) -> str:
+    """Return how long an answer took, and how fast it was written if it was: "12 tokens in 0.5 s, 24.0 a second."."""
+    if seconds is None:
+        return ""
+    if not tokens:
+        return f"{seconds * 1000:.0f} ms." if seconds < 1 else f"{duration(seconds)}."
+    speed = f", {tokens / seconds:.1f} a second" if seconds > 0 else ""
+    return f"{plural(tokens, 'token')} in {duration(seconds)}{speed}."
 
 
 def talks(names: Sequence[str], turns: Sequence[Sequence[Mapping[str, str]]], writing: Sequence[bool],
@@ -69,35 +75,68 @@ def _talk(turns: Sequence[Mapping[str, str]], busy: bool) -> str:
 
 
 def footer(answer: Mapping[str, Any]) -> str:
-    """Return one line about a finished answer: how long, how fast, why it ended."""
-    tokens, seconds = int(answer.get("tokens") or 0), float(answer.get("seconds") or 0)
-    speed = f", {tokens / seconds:.1f} a second" if seconds > 0 else ""
+    """Return one line about a finished answer of a chat: how long, how fast, why it ended."""
     ends = {"eos": "", "length": " It reached the longest answer allowed.", "cancelled": " Stopped."}
     note = f" {answer['note']}" if answer.get("note") else ""
-    return f"{plural(tokens, 'token')} in {duration(seconds)}{speed}.{ends.get(str(answer.get('stopped')), '')}{note}"
+    spent = timing(float(answer.get("seconds") or 0), int(answer.get("tokens") or 0))
+    return f"{spent}{ends.get(str(answer.get('stopped')), '')}{note}"
 
 
-def examples(user: User, chosen: Sequence[Adapter]) -> tuple[list[dict[str, Any]], bool]:
-    """Return evaluation rows of the run behind the first adapter as options to pick, and whether they are pairs.
+def thumbnail(data: bytes, name: str) -> str:
+    """Return a small picture of an image with its name and size; raises BrokenImage, ImageTooLarge."""
+    width, height = image.measure(data, name)
+    said = f'<figcaption>{esc(name)}, {width} × {height} pixels</figcaption>'
+    if width * height > MOST_PIXELS:
+        return f'<figure class="ps-thumbnail">{said}</figure>'
+    small = base64.b64encode(image.thumbnail(data, name, THUMBNAIL)).decode()
+    return (f'<figure class="ps-thumbnail"><img src="data:image/jpeg;base64,{small}" alt="The image that is asked '
+            f'about: {esc(name)}">{said}</figure>')
 
-    The hardest and the easiest stand in turn.
+
+# -- evaluation rows to try ------------------------------------------------------------------------------------------
+
+
+def examples(user: User, chosen: Sequence[Adapter]) -> list[dict[str, Any]]:
+    """Return evaluation rows of the run behind the first adapter as options to pick.
+
+    The hardest and the easiest stand in turn. An option's value is JSON: `asked` (a value for each role), `expected`,
+    `run` and, for a chat, `text`.
     """
     for row in chosen:
+        if row.task not in tasks.every():
+            continue
         found = _records(user, row)
         mixed = [record for pair in zip(found.get("best", []), found.get("worst", []), strict=False) for record in pair]
-        made = [(_asked(record), str(record.get("expected", ""))) for record in mixed[:MOST_EXAMPLES]]
-        chats = row.task in tasks.every() and tasks.get(row.task).playground == "chat"
-        options = [{"value": json.dumps(asked, ensure_ascii=False), "title": _short(asked["text"]),
-                    "tag": "" if chats else expected[:40]} for asked, expected in made if asked["text"].strip()]
+        options = [option for record in mixed[:MOST_EXAMPLES] if (option := _option(row, record)) is not None]
         if options:
-            return options, any("text_pair" in asked for asked, _ in made)
-    return [], False
+            return options
+    return []
 
 
-def example(value: str | None) -> tuple[str, str]:
-    """Return the text and the second text of a picked option."""
-    asked = json.loads(value) if value else {}
-    return str(asked.get("text", "")), str(asked.get("text_pair", ""))
+def _option(row: Adapter, record: Mapping[str, Any]) -> dict[str, Any] | None:
+    kind = tasks.get(row.task)
+    asked = {role: " ".join(value) if isinstance(value, list) else str(value)
+             for role, value in (record.get("asked") or {}).items()}
+    text = _last_said(record) if kind.playground == "chat" else " · ".join(asked[role.name] for role in kind.asks
+                                                                           if asked.get(role.name, "").strip())
+    if not text.strip() or (kind.playground != "chat" and kind.lacks(asked)):
+        return None
+    if any(role.kind == "image" for role in kind.asks):
+        text = str(record.get("input") or text)
+    value = {"asked": asked, "text": text, "expected": expected_words(record.get("expected")), "run": row.run_id}
+    return {"value": json.dumps(value, ensure_ascii=False), "title": _short(text)}
+
+
+def expected_words(expected: Any) -> str:
+    """Return the right answer as words."""
+    if isinstance(expected, list):
+        return ", ".join(str(one) for one in expected) or "none"
+    return "" if expected is None else str(expected)
+
+
+def example(value: str | None) -> dict[str, Any]:
+    """Return what a picked option holds."""
+    return json.loads(value) if value else {}
 
 
 def _records(user: User, row: Adapter) -> dict[str, Any]:
@@ -109,12 +148,9 @@ def _records(user: User, row: Adapter) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _asked(record: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a person would type; of a chat, the last thing its user said."""
-    asked = record.get("input")
-    if isinstance(asked, Mapping):
-        return {"text": "", **{str(key): str(value) for key, value in asked.items()}}
-    return {"text": _TURN.split(str(asked))[-1].strip()}
+def _last_said(record: Mapping[str, Any]) -> str:
+    """Return the last thing the user of a conversation said."""
+    return _TURN.split(str(record.get("input") or ""))[-1].strip()
 
 
 def _short(text: str) -> str:

@@ -314,7 +314,8 @@
         try { localStorage.setItem(store, picked ? "1" : "0"); } catch { /* storage may be off */ }
         refresh();
       }, "How many settings to show");
-      element.replaceChildren(make("div", { class: "ps-level" }, level),
+      const several = (state.groups ?? []).some((group) => group.fields.some((field) => field.advanced));
+      element.replaceChildren(several ? make("div", { class: "ps-level" }, level) : "",
         ...(state.groups ?? []).map((group) => make("fieldset", { class: "ps-group" },
           make("legend", {}, group.title), make("div", { class: "ps-fields" }, ...group.fields.map((field) => row(field, [group.key, field.name]))))));
       refresh();

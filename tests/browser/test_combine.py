@@ -56,8 +56,8 @@ def test_two_adapters_become_one_whose_weights_were_found_on_examples(desktop, t
     page.get_by_role("link", name="Try it in the playground").click()
     page.wait_for_url(f"**/playground?adapter={composed}")
     page.get_by_label("Text", exact=True).fill("When do I get my money back?")
-    page.get_by_role("button", name="Classify").click()
-    expect(page.locator("#playground-verdicts .ps-player").last).to_contain_text(re.compile(r"\d+(\.\d+)? ?%"),
+    page.get_by_role("button", name="Ask", exact=True).click()
+    expect(page.locator("#playground-answers .ps-player").last).to_contain_text(re.compile(r"\d+(\.\d+)? ?%"),
                                                                                  timeout=LONG)
 
 

@@ -54,10 +54,10 @@ def test_an_adapter_and_its_base_classify_a_text_side_by_side(desktop, trained):
     page.get_by_role("link", name="Try it in the playground").click()
     page.wait_for_url("**/playground?adapter=*")
     page.get_by_label("Text", exact=True).fill("When do I get my money back?")
-    page.get_by_role("button", name="Classify").click()
-    players = page.locator("#playground-verdicts").get_by_role("heading")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    players = page.locator("#playground-answers").get_by_role("heading")
     expect(players).to_have_text(["The base model itself", re.compile("tickets")])
-    for player in page.locator("#playground-verdicts .ps-player").all():
+    for player in page.locator("#playground-answers .ps-player").all():
         bars = player.get_by_role("listitem")
         expect(bars).to_have_count(len(LABELS), timeout=LONG)
         shares = [float(re.findall(r"([\d.]+)%", text)[-1]) for text in bars.all_inner_texts()]

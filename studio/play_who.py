@@ -1,0 +1,124 @@
+"""Whom the playground asks: base models with their tasks, the adapters on them, and what there is to try."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import gradio as gr
+
+from db import adapters, models
+from db.tables import Adapter
+from db.users import User
+from engine import tasks
+from engine.errors import Refused
+from engine.tasks import Task
+from studio import cards, login, service, session, snippets
+
+#: Adapters asked at once, beside the base.
+MOST = 3
+BASE = "The base model itself"
+
+
+class NothingToAsk(Refused):
+    """There is nothing to ask yet."""
+
+    kind = "nothing_to_ask"
+    try_this = "Write a text first."
+
+
+class NobodyChosen(Refused):
+    """No model is chosen."""
+
+    kind = "nobody_chosen"
+    try_this = "Choose a base model, or one of its adapters."
+
+
+@dataclass(frozen=True)
+class Players:
+    """Who is asked: ids (None is the base) and names, on which base model, for which task; and the first adapter."""
+
+    ids: list[str | None]
+    names: list[str]
+    model: str
+    task: str
+    first: Adapter | None
+
+    def question(self) -> dict[str, Any]:
+        """Return the part of a question that says whom."""
+        return {"adapters": self.ids, "model": self.model, "task": self.task}
+
+
+def key(model: str, task: str) -> str:
+    """Return what stands for a base model with a task in the address."""
+    return f"{model} · {task}"
+
+
+def task_of(base: str | None) -> type[Task] | None:
+    """Return the task of a chosen base, None when there is none."""
+    name = (base or "").partition(" · ")[2]
+    return tasks.every().get(name)
+
+
+def bases(user: User) -> dict[str, str]:
+    """Return every base model with every task it has adapters for, then those that can chat as they are."""
+    pairs = dict.fromkeys((row.model, row.task) for row in adapters.find(user, limit=500))
+    known = models.find(user, limit=200)
+    chats = [name for name, task in tasks.every().items() if task.playground == "chat"]
+    for model in known:
+        heads = (model.shape or {}).get("task_heads") or {}
+        pairs |= {(model.ref, task): None for task in chats if model.state == "ready" and task in heads}
+    titles = {row.ref: row.title for row in known}
+    return {key(model, task): f"{titles.get(model, model)} · {tasks.get(task).card.title}"
+            for model, task in pairs if task in tasks.every()}
+
+
+def adapters_of(user: User, base: str | None) -> list[Adapter]:
+    """Return the adapters of a chosen base model and task, newest first."""
+    model, _, task = (base or "").partition(" · ")
+    return adapters.find(user, models=[model], tasks=[task], limit=200) if task else []
+
+
+def nobody(base: str | None) -> str:
+    """Return what is shown in the place of a question: there is nobody to ask, or no way to ask yet."""
+    task = task_of(base)
+    if task is not None:
+        return cards.empty(
+            f"{task.card.title} cannot be tried here yet",
+            "The run's page shows predictions, and a downloaded adapter comes with the lines of code that ask it.",
+            [("See the adapters", "/adapters"), ("See the runs", "/runs")])
+    return cards.empty("Nobody to ask yet", "Train an adapter, or add a base model that can chat.",
+                       [("Start with sample data", "/"), ("Add a base model", "/models")])
+
+
+def players(user: User, base: str | None, chosen: list[str] | None, beside: bool) -> Players:
+    """Return whom to ask; the base alone where no adapter is chosen. Raises NobodyChosen, NotFound."""
+    kept = [adapters.get(user, one) for one in (chosen or [])[:MOST]]
+    if not base:
+        raise NobodyChosen("playground")
+    ids: list[str | None] = [None] if beside or not kept else []
+    model, _, task = base.partition(" · ")
+    return Players([*ids, *(row.id for row in kept)], [*([BASE] if ids else []), *(row.name for row in kept)],
+                   model, task, kept[0] if kept else None)
+
+
+def stop(asking: str, request: gr.Request) -> Any:
+    """Stop the answers under way, by their ids."""
+    user = session.user(request)
+    for one in asking.split():
+        service.stop_asking(user, one)
+    return gr.Button(interactive=False)
+
+
+def script(asked: snippets.Question, who: Players, request: gr.Request) -> str:
+    """Return the part that does the same from a script, with the address by which this page was reached."""
+    page = urlsplit(request.headers.get("referer", ""))
+    url = f"{page.scheme}://{page.netloc}" if page.netloc else str(request.request.base_url).rstrip("/")
+    return snippets.shown(asked, url, who.first, signed=login.enabled())
+
+
+def changed(task: type[Task], options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that differ from their defaults."""
+    usual = task.asking().model_dump(mode="json")
+    return {name: value for name, value in options.items() if value != usual.get(name)}
