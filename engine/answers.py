@@ -1,4 +1,4 @@
-"""How well an answer agrees with those expected: exact match and F1 over words, as the official SQuAD script counts."""
+"""How well answers agree with those expected, as the official SQuAD script counts, and when to say there is none."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 import string
 from collections import Counter
 from collections.abc import Sequence
+
+import numpy as np
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -27,6 +29,39 @@ def exact(predicted: str, expected: Sequence[str]) -> float:
 def f1(predicted: str, expected: Sequence[str]) -> float:
     """Return the largest F1 between the answer's words and those of an expected answer."""
     return max(_overlap(normalised(predicted).split(), normalised(text).split()) for text in _options(expected))
+
+
+def answerable(expected: Sequence[str]) -> bool:
+    """Tell whether a question has an answer."""
+    return bool(_options(expected)[0])
+
+
+def best_margin(margins: Sequence[float], spoken: Sequence[float], silent: Sequence[float]) -> float:
+    """Return the margin above which to say that there is no answer, so that the mean score is highest.
+
+    `margins` tell by how much no answer is likelier than the best answer; `spoken` and `silent` are the scores of each
+    row for the answer and for none. Of the margins that do equally well the one nearest to 0 is taken, else one in
+    the middle between two rows. Source: find_best_thresh of evaluate-v2.0.py.
+    """
+    order = np.argsort(margins, kind="stable")
+    sizes = np.asarray(margins, dtype=np.float64)[order]
+    gain = (np.asarray(spoken, dtype=np.float64) - np.asarray(silent, dtype=np.float64))[order]
+    # Place k: the first k rows are answered. Rows with equal margins are answered together.
+    sums = np.concatenate([[0.0], np.cumsum(gain)])
+    possible = np.concatenate([[True], np.diff(sizes) > 0, [True]]) if len(sizes) else np.array([True])
+    edges = np.concatenate([[-np.inf], sizes, [np.inf]])
+    best = sums[possible].max()
+    ranges = [(float(edges[k]), float(edges[k + 1])) for k in np.flatnonzero(possible & (sums >= best - 1e-9))]
+    return min((_between(low, high) for low, high in ranges), key=abs)
+
+
+def _between(low: float, high: float) -> float:
+    """Return the number nearest to what separates `low` (at most it) from `high` (above it): 0 if it does."""
+    if low <= 0 < high:
+        return 0.0
+    if np.isinf(low) or np.isinf(high):
+        return high - 1.0 if np.isinf(low) else low
+    return (low + high) / 2
 
 
 def _options(expected: Sequence[str]) -> list[str]:

@@ -1,34 +1,45 @@
-"""Entities in rows of tags, and how well those found agree with those there: precision, recall and F1."""
+"""Entities in rows of tags: how tags are read, which may follow each other, and the best row of tags there is."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import numpy as np
 
 #: (type, first word, last word) of an entity.
 Span = tuple[str, int, int]
+#: How tags make entities: "marked" ones tell where one begins (B-PER, I-PER), "runs" are equal tags in a row beside O,
+#: and of "words" each stands for itself (parts of speech).
+Scheme = Literal["marked", "runs", "words"]
 
+#: The tag of a word that belongs to nothing.
+OUTSIDE = "O"
 _PREFIXED = re.compile(r"[BIESLU]-.")
 #: BILOU's letters in the words of BIOES.
 _SAME = {"L": "E", "U": "S"}
 
 
-def prefixed(tags: Iterable[str]) -> bool:
-    """Tell whether the tags mark where entities begin or go on (B-PER, I-PER); otherwise a tag is a type by itself."""
-    return any(_PREFIXED.match(tag) for tag in tags)
+def scheme(tags: Iterable[str]) -> Scheme:
+    """Return how a set of tags is to be read."""
+    known = set(tags)
+    if any(_PREFIXED.match(tag) for tag in known):
+        return "marked"
+    return "runs" if OUTSIDE in known else "words"
 
 
-def entities(tags: Sequence[str], marked: bool = True) -> list[Span]:
+def entities(tags: Sequence[str], how: Scheme = "marked") -> list[Span]:
     """Return the entities in a row of tags as conlleval counts them: B, I, O, and E and S where they are used.
 
-    An I- that follows no entity of its type begins one. Unless `marked`, an entity is a run of equal tags other than O.
-    Source: Tjong Kim Sang and Buchholz (2000), conlleval.
+    An I- that follows no entity of its type begins one. Source: Tjong Kim Sang and Buchholz (2000), conlleval.
     """
+    if how == "words":
+        return [(tag, place, place) for place, tag in enumerate(tags)]
     found: list[Span] = []
     begun, open_type, before = 0, "", "O"
-    for place, tag in enumerate([*tags, "O"]):
-        mark, kind = _parts(tag, marked)
+    for place, tag in enumerate([*tags, OUTSIDE]):
+        mark, kind = parts(tag, how)
         if open_type and (mark in "BSO" or before in "ES" or kind != open_type):
             found.append((open_type, begun, place - 1))
             open_type = ""
@@ -38,33 +49,71 @@ def entities(tags: Sequence[str], marked: bool = True) -> list[Span]:
     return found
 
 
-def _parts(tag: str, marked: bool) -> tuple[str, str]:
+def parts(tag: str, how: Scheme = "marked") -> tuple[str, str]:
     """Return the mark (B, I, E, S or O) and the type of a tag."""
-    if not tag or tag == "O":
+    if how == "words":
+        return "S", tag
+    if not tag or tag == OUTSIDE:
         return "O", ""
-    if marked and _PREFIXED.match(tag):
+    if how == "marked" and _PREFIXED.match(tag):
         return _SAME.get(tag[0], tag[0]), tag[2:]
     return "I", tag
 
 
-def scores(expected: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Return `precision`, `recall` and `f1` over the entities of all rows, and `accuracy` over all words.
+def begins(labels: Iterable[str]) -> bool:
+    """Tell whether these tags mark beginnings, so that an entity that begins with I- is a slip."""
+    return any(tag.startswith("B-") for tag in labels)
 
-    An entity is right when its type, first and last word are. Equal to seqeval's micro average for B, I and O.
+
+def repaired(tags: Sequence[str]) -> list[str]:
+    """Return the tags with B- for each I- that begins an entity: the first word of one, or one of another type."""
+    fixed: list[str] = []
+    before, last = "O", ""
+    for tag in tags:
+        mark, kind = parts(tag)
+        goes_on = before in "BI" and kind == last
+        fixed.append(f"B-{kind}" if tag.startswith("I-") and not goes_on else tag)
+        before, last = ("B" if fixed[-1] != tag else mark), kind
+    return fixed
+
+
+def following(labels: Sequence[str]) -> np.ndarray:
+    """Return which tag may follow which, bool (labels + 1, labels + 1): from row to column.
+
+    The last row stands for the beginning of a text, the last column for its end. I- and E- go on with what B- or I- of
+    the same type began; where a type has E- tags, what was begun must also end. A type without B- begins anyhow.
     """
-    marked = prefixed(tag for row in expected for tag in row)
-    right, there, told = Counter[str](), Counter[str](), Counter[str]()
-    for wanted, given in zip(expected, predicted, strict=True):
-        real, found = set(entities(wanted, marked)), set(entities(given, marked))
-        right.update(kind for kind, _, _ in real & found)
-        there.update(kind for kind, _, _ in real)
-        told.update(kind for kind, _, _ in found)
-    words = [a == b for wanted, given in zip(expected, predicted, strict=True)
-             for a, b in zip(wanted, given, strict=True)]
-    precision, recall = _share(right.total(), told.total()), _share(right.total(), there.total())
-    return {"f1": _share(2 * precision * recall, precision + recall), "precision": precision, "recall": recall,
-            "accuracy": _share(sum(words), len(words))}
+    how = scheme(labels)
+    pairs = [*(parts(label, how) for label in labels), ("O", "")]
+    known = set(pairs)
+    allowed = np.ones((len(pairs), len(pairs)), dtype=bool)
+    if how != "marked":
+        return allowed
+    for i, (before, last) in enumerate(pairs):
+        for j, (mark, kind) in enumerate(pairs):
+            open_here = before in "BI" and last == kind
+            if mark in "IE" and ("B", kind) in known:
+                allowed[i, j] = open_here
+            elif before in "BI" and ("E", last) in known:
+                allowed[i, j] = open_here and mark in "IE"
+    return allowed
 
 
-def _share(part: float, whole: float) -> float:
-    return part / whole if whole else 0.0
+def best(scores: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    """Return the tags of the likeliest row that keeps to what is `allowed`, int (words); Viterbi's algorithm.
+
+    `scores` (words, labels) are logarithms of probabilities.
+    """
+    if not len(scores):
+        return np.zeros(0, dtype=np.int64)
+    cost = np.where(allowed, 0.0, -np.inf)
+    sums = scores[0] + cost[-1, :-1]
+    came = np.zeros(scores.shape, dtype=np.int64)
+    for place in range(1, len(scores)):
+        ways = sums[:, None] + cost[:-1, :-1]
+        came[place] = ways.argmax(0)
+        sums = ways.max(0) + scores[place]
+    path = [int((sums + cost[:-1, -1]).argmax())]
+    for place in range(len(scores) - 1, 0, -1):
+        path.append(int(came[place, path[-1]]))
+    return np.array(path[::-1])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from engine.data import names, squad
+from engine.data import names, squad, tags
 from engine.data.source import Preview
 
 #: Rows looked at; passages are long.
@@ -15,14 +15,20 @@ _LOOKED_AT = 200
 
 
 def tagged(data: Preview | pa.Table) -> dict[str, str] | None:
-    """Return the columns of `tokens` and `tags`: usual names, lists, and as many tags as words in every row."""
+    """Return the columns of `tokens` and `tags`: usual names, lists (or texts), and as many tags as words in every row.
+
+    Texts hold words with blanks between, or lists as they are written; one of them at least has several.
+    """
     found = _columns(data)
-    words, tags = _named(found, names.TOKENS), _named(found, names.TAGS)
-    if words is None or tags is None:
+    words, given = _named(found, names.TOKENS), _named(found, names.TAGS)
+    if words is None or given is None:
         return None
-    pairs = [(a, b) for a, b in zip(found[words], found[tags], strict=True) if a is not None or b is not None]
-    fits = pairs and all(isinstance(a, list) and isinstance(b, list) and len(a) == len(b) for a, b in pairs)
-    return {"tokens": words, "tags": tags} if fits else None
+    pairs = [(a, b) for a, b in zip(found[words], found[given], strict=True) if a is not None or b is not None]
+    if not pairs or not all(isinstance(cell, list | str | None) for pair in pairs for cell in pair):
+        return None
+    sizes = [tuple(len(tags.split(cell) or ()) for cell in pair) for pair in pairs]
+    several = any(isinstance(cell, list) for cell in pairs[0]) or any(max(pair) > 1 for pair in sizes)
+    return {"tokens": words, "tags": given} if several and all(a == b for a, b in sizes) else None
 
 
 def answered(data: Preview | pa.Table) -> tuple[dict[str, str], bool] | None:

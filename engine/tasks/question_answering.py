@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from engine.data import annotations, cells, squad
 from engine.findings import Finding
 from engine.knobs import knob
-from engine.tasks.base import Batches, ColumnRole, Encoded, Outputs, Task, TaskCard
+from engine.tasks.base import Asked, Asking, Batches, ColumnRole, Encoded, Outputs, Reply, Task, TaskCard
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyarrow as pa
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class Reading(Asking):
+    """What can be chosen when a passage is asked."""
+
+    shown: int = knob(5, ge=1, le=20, title="Answers shown", help="How many of the likeliest answers are listed.")
 
 
 class QuestionAnswering(Task):
@@ -31,8 +37,8 @@ class QuestionAnswering(Task):
         ColumnRole("answers", "Answers", "Text and place of the right answers as in SQuAD, or their text alone."))
     needs: ClassVar[tuple[frozenset[str], ...]] = (frozenset({"question", "context", "answers"}),)
     families: ClassVar[tuple[str, ...]] = ("encoder",)
-    playground: ClassVar[str] = ""
     answers: ClassVar[frozenset[str]] = frozenset({"answers"})
+    asking: ClassVar[type[Asking]] = Reading
 
     unanswerable: bool = knob(False, title="Some questions have no answer", help=(
         "The model may say that the passage holds no answer; rows without one teach that."))
@@ -40,6 +46,15 @@ class QuestionAnswering(Task):
         "A passage longer than max length is read in windows; each repeats this much of the one before."))
     longest_answer: int = knob(30, ge=1, le=512, advanced=True, unit="tokens", title="Longest answer",
                                help="Longer answers are not looked for.")
+    margin: Literal["auto"] | float = knob(
+        "auto", advanced=True, title="Margin for no answer", shown_if={"unanswerable": True},
+        help="How much likelier no answer must be than the best one (logits) to be given; auto finds what gives the "
+             "highest F1 in evaluation, and keeps it with what was trained.")
+
+    @property
+    def least_margin(self) -> float:
+        """The margin when it is known, 0 before."""
+        return 0.0 if self.margin == "auto" else self.margin
 
     @property
     def metric(self) -> str:
@@ -50,7 +65,8 @@ class QuestionAnswering(Task):
 
     def check(self, table: pa.Table, columns: Mapping[str, str], eval_table: pa.Table | None = None) -> list[Finding]:
         """Return what is wrong or odd about questions, passages and answers."""
-        return annotations.answering(table, columns, eval_table, unanswerable=self.unanswerable)
+        return annotations.answering(table, columns, eval_table, unanswerable=self.unanswerable,
+                                     longest=self.longest_answer)
 
     def texts(self, table: pa.Table, columns: Mapping[str, str]) -> Iterator[str]:
         """Yield the question, with its passage on a line of its own."""
@@ -77,23 +93,26 @@ class QuestionAnswering(Task):
         answer cannot be found have -100 and are not learned from. Only questions are cut, at half of
         `max_length`. Raises NoOffsets.
         """
-        from engine import words
+        import numpy as np
+
+        from engine import passages, words
 
         words.require_offsets(tokenizer)
-        passages = _texts(table, columns["context"])
+        contexts = _texts(table, columns["context"])
         known = columns.get("answers") in table.column_names
         cell = table.column(columns["answers"]).to_pylist() if known else [None] * table.num_rows
         given = [squad.answers(value) for value in cell]
-        places = [[at for answer in some if (at := squad.place(answer, passage))]
-                  for some, passage in zip(given, passages, strict=True)]
+        places = [[at for answer in some if (at := squad.place(answer, context))]
+                  for some, context in zip(given, contexts, strict=True)]
         questions = _texts(table, columns["question"])
-        asked = _asked(tokenizer, questions, max_length)
-        rows = list(_windows(tokenizer, asked, passages, max_length, self.stride))
+        asked = passages.cut_questions(tokenizer, questions, max_length)
+        rows = list(passages.windows(tokenizer, asked, contexts, max_length, self.stride))
         for window in rows:
             i = window["row"]
             found = next((at for at in places[i][:1]), None)
             lost = not known or (found is None and bool(given[i] or not self.unanswerable))
-            window["labels"] = (*((-100, -100) if lost else _tokens(window, found)), len(window["input_ids"]))
+            window["labels"] = np.array([*((-100, -100) if lost else passages.tokens(window, found)),
+                                         len(window["input_ids"])], dtype=np.int32)
         return Encoded(rows=rows, truncated=sum(a != b for a, b in zip(asked, questions, strict=True)))
 
     def targets(self, row: Mapping[str, Any]) -> int:
@@ -102,9 +121,10 @@ class QuestionAnswering(Task):
 
     def collate(self, rows: Sequence[Mapping[str, Any]], pad_id: int, *, packed: bool = False) -> dict[str, Any]:
         """Add `labels` to the tensors of the batch: first token, last token and number of tokens, (batch, 3)."""
+        import numpy as np
         import torch
 
-        labels = torch.tensor([row["labels"] for row in rows], dtype=torch.long)
+        labels = torch.from_numpy(np.stack([row["labels"] for row in rows]).astype(np.int64))
         return super().collate(rows, pad_id, packed=packed) | {"labels": labels}
 
     def loss(self, model: torch.nn.Module, batch: dict[str, Any]) -> torch.Tensor:
@@ -140,111 +160,88 @@ class QuestionAnswering(Task):
     def evaluate(self, model: PreTrainedModel, encoded: Encoded, table: pa.Table, columns: Mapping[str, str],
                  labels: Sequence[str], batches: Batches) -> Outputs:
         """Return exact match and F1 as the official script counts them, and one record a row, worst first."""
-        import torch
+        from engine import passages
 
-        from engine import answers
-
-        losses = torch.zeros(len(encoded.rows), dtype=torch.float64)
-        best: dict[int, tuple[float, int, int]] = {}
-        none: dict[int, float] = {}
+        contexts = _texts(table, columns["context"])
+        best, none = [passages.NOWHERE] * len(contexts), [math.inf] * len(contexts)
+        sums, terms = [0.0] * len(contexts), [0] * len(contexts)
         for chosen, batch in batches:
             logits = self.logits(model, batch)
-            losses[chosen] = self.losses(logits, batch["labels"]).double().cpu()
-            for i, scores in zip(chosen, logits.cpu().numpy(), strict=True):
+            losses = self.losses(logits, batch["labels"]).double().cpu().tolist()
+            for i, scores, loss in zip(chosen, logits.cpu().numpy(), losses, strict=True):
                 window = encoded.rows[i]
-                row, at = window["row"], window["start"]
-                none[row] = min(none.get(row, math.inf), float(scores[at].sum()))
-                best[row] = max(best.get(row, (-math.inf, 0, 0)), _best(scores, window["offsets"], self.longest_answer))
-        texts, passages = list(self.texts(table, columns)), _texts(table, columns["context"])
+                row = window["row"]
+                if self.targets(window):
+                    sums[row] += loss
+                    terms[row] += 1
+                none[row] = min(none[row], passages.nothing(window, scores))
+                found = passages.likeliest(scores, window["offsets"], self.longest_answer)
+                best[row] = max([best[row], *found], key=lambda one: one.score)
         wanted = [[answer.text for answer in squad.answers(value)]
                   for value in table.column(columns["answers"]).to_pylist()]
-        sums, counts = _by_row(encoded.rows, losses.tolist(), len(texts))
-        records = []
-        for i, passage in enumerate(passages):
-            score, start, end = best.get(i, (-math.inf, 0, 0))
-            answer = "" if self.unanswerable and none.get(i, 0.0) >= score else passage[start:end].strip()
-            records.append({"row": i, "input": texts[i][:2000], "expected": " | ".join(dict.fromkeys(wanted[i])),
-                            "predicted": answer, "loss": round(sums[i] / max(1, counts[i]), 6),
-                            "correct": answers.exact(answer, wanted[i]) == 1.0})
-        total = sum(counts)
-        metrics = {"f1": _mean([answers.f1(r["predicted"], wanted[r["row"]]) for r in records]),
-                   "exact_match": _mean([float(r["correct"]) for r in records]),
-                   "loss": sum(sums) / total if total else math.nan}
-        return Outputs(metrics=metrics, examples=sorted(records, key=lambda item: -item["loss"]))
+        said = [context[one.start:one.end].strip() for context, one in zip(contexts, best, strict=True)]
+        margins = [max(-_FAR, min(_FAR, silent - one.score)) for silent, one in zip(none, best, strict=True)]
+        margin = self._margin(margins, said, wanted)
+        if margin is not None:
+            said = ["" if over > margin else text for over, text in zip(margins, said, strict=True)]
+        records = [_record(i, text, said[i], wanted[i], sums[i], terms[i])
+                   for i, text in enumerate(self.texts(table, columns))]
+        tuned = {} if margin is None else {"no_answer_margin": margin}
+        return Outputs(metrics=self.summarise(records) | tuned, settled={} if margin is None else {"margin": margin},
+                       examples=sorted(records, key=lambda item: -item["loss"]))
+
+    def _margin(self, margins: Sequence[float], said: Sequence[str], wanted: Sequence[Sequence[str]]) -> float | None:
+        """Return the margin above which there is no answer; None when there always is one."""
+        from engine import answers
+
+        if not self.unanswerable:
+            return None
+        if self.margin != "auto" or len({answers.answerable(texts) for texts in wanted}) < 2:
+            return self.least_margin
+        spoken = [answers.f1(text, texts) for text, texts in zip(said, wanted, strict=True)]
+        return answers.best_margin(margins, spoken, [answers.f1("", texts) for texts in wanted])
+
+    def summarise(self, records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Return F1, exact match and mean loss; where only some questions have an answer also those of each kind."""
+        counts = Counter[str]()
+        for record in records:
+            counts.update(record["counts"])
+        rows, answered = counts["rows"], counts["answerable"]
+        if not rows:
+            return {}
+        found = {"f1": counts["f1"] / rows, "exact_match": counts["exact"] / rows}
+        if 0 < answered < rows:
+            found |= {"has_answer_f1": counts["f1_answerable"] / answered,
+                      "has_answer_exact_match": counts["exact_answerable"] / answered,
+                      "no_answer_accuracy": (counts["exact"] - counts["exact_answerable"]) / (rows - answered)}
+        return found | ({"loss": counts["loss"] / counts["terms"]} if counts["terms"] else {})
+
+    # -- asking ----------------------------------------------------------------------------------------------------
+
+    def respond(self, asked: Asked, rows: Sequence[Mapping[str, Any]]) -> list[Reply]:
+        """Return the answer to each row's `question` marked in its `context`, and the likeliest others."""
+        from engine import answering
+        return answering.replies(self, asked, rows)
+
+    def filled(self, reply: Reply) -> dict[str, Any]:
+        """Return the columns `answer`, `score` and `start`."""
+        from engine import answering
+        return answering.columns(reply)
+
+
+#: Margins beyond this are all alike.
+_FAR = 1e4
+
+
+def _record(row: int, asked: str, said: str, wanted: Sequence[str], loss: float, terms: int) -> dict[str, Any]:
+    from engine import answers
+
+    exact, f1, there = answers.exact(said, wanted), answers.f1(said, wanted), float(answers.answerable(wanted))
+    return {"row": row, "input": asked[:2000], "expected": " | ".join(dict.fromkeys(wanted)), "predicted": said,
+            "loss": round(loss / max(1, terms), 6), "correct": exact == 1.0,
+            "counts": {"rows": 1.0, "exact": exact, "f1": f1, "answerable": there, "f1_answerable": f1 * there,
+                       "exact_answerable": exact * there, "loss": loss, "terms": terms}}
 
 
 def _texts(table: pa.Table, column: str) -> list[str]:
     return [value or "" for value in cells.strings(table.column(column)).to_pylist()]
-
-
-def _room(tokenizer: Any, max_length: int) -> int:
-    """Return the tokens of a window that questions and passages may take."""
-    return max(2, max_length - tokenizer.num_special_tokens_to_add(pair=True))
-
-
-def _asked(tokenizer: Any, questions: Sequence[str], max_length: int) -> list[str]:
-    """Return the questions, cut where they would take more than half of a window."""
-    half = _room(tokenizer, max_length) // 2
-    spans = tokenizer(list(questions), add_special_tokens=False, return_offsets_mapping=True,
-                      verbose=False)["offset_mapping"]
-    return [question if len(own) <= half else question[:own[half - 1][1]]
-            for question, own in zip(questions, spans, strict=True)]
-
-
-def _windows(tokenizer: Any, asked: Sequence[str], passages: Sequence[str], max_length: int,
-             stride: int) -> Iterator[dict[str, Any]]:
-    """Yield the windows of each passage, behind its question."""
-    import numpy as np
-
-    # What is repeated must be less than what a window holds beside the longest question.
-    stride = min(stride, _room(tokenizer, max_length) // 4)
-    found = tokenizer(list(asked), list(passages), truncation="only_second", max_length=max_length, stride=stride,
-                      return_overflowing_tokens=True, return_offsets_mapping=True, return_attention_mask=False)
-    names = [name for name in ("input_ids", "token_type_ids") if name in found]
-    for i, row in enumerate(found["overflow_to_sample_mapping"]):
-        ids = np.asarray(found["input_ids"][i], dtype=np.int32)
-        offsets = np.asarray(found["offset_mapping"][i], dtype=np.int32).reshape(-1, 2)
-        offsets[np.array([part != 1 for part in found.sequence_ids(i)])] = -1
-        marked = ids == (-1 if tokenizer.cls_token_id is None else tokenizer.cls_token_id)
-        yield {name: np.asarray(found[name][i], dtype=np.int32) for name in names} | {
-            "row": row, "offsets": offsets, "start": int(marked.argmax())}
-
-
-def _tokens(window: Mapping[str, Any], answer: tuple[int, int] | None) -> tuple[int, int]:
-    """Return the first and last token of an answer's characters; the window's own start when it lies outside."""
-    offsets: np.ndarray = window["offsets"]
-    inside = (offsets[:, 0] >= 0).nonzero()[0]
-    none = window["start"], window["start"]
-    if answer is None or not len(inside) or answer[0] < offsets[inside[0], 0] or answer[1] > offsets[inside[-1], 1]:
-        return none
-    touched = inside[(offsets[inside, 1] > answer[0]) & (offsets[inside, 0] < answer[1])]
-    return (int(touched[0]), int(touched[-1])) if len(touched) else none
-
-
-def _best(scores: np.ndarray, offsets: np.ndarray, longest: int) -> tuple[float, int, int]:
-    """Return the best answer's score and its characters in the passage; `scores` (longest, 2) of one window."""
-    import numpy as np
-
-    inside = np.flatnonzero(offsets[:, 0] >= 0)
-    if not len(inside):
-        return -math.inf, 0, 0
-    start, end = scores[inside, 0], scores[inside, 1]
-    sums = start[:, None] + end[None, :]
-    gap = np.arange(len(inside))[None, :] - np.arange(len(inside))[:, None]
-    sums[(gap < 0) | (gap >= longest)] = -math.inf
-    first, last = np.unravel_index(int(sums.argmax()), sums.shape)
-    return float(sums[first, last]), int(offsets[inside[first], 0]), int(offsets[inside[last], 1])
-
-
-def _by_row(windows: Sequence[Mapping[str, Any]], losses: Sequence[float], rows: int) -> tuple[list[float], list[int]]:
-    """Return the summed loss and the number of learnable windows of each row of the table."""
-    sums, counts = [0.0] * rows, [0] * rows
-    for window, loss in zip(windows, losses, strict=True):
-        if window["labels"][0] >= 0:
-            sums[window["row"]] += loss
-            counts[window["row"]] += 1
-    return sums, counts
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else math.nan

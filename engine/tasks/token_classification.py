@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from engine.data import annotations, cells
+from engine import spans
+from engine.data import annotations
+from engine.data import tags as tag_columns
+from engine.data.compute import pc
 from engine.findings import Finding
-from engine.tasks.base import Batches, ColumnRole, Encoded, Outputs, Task, TaskCard
+from engine.knobs import knob
+from engine.tasks.base import Asked, Batches, ColumnRole, Encoded, Outputs, Reply, Task, TaskCard
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-#: The tag of a word that belongs to nothing.
-OUTSIDE = "O"
 
 
 class TokenClassification(Task):
@@ -31,8 +32,17 @@ class TokenClassification(Task):
         ColumnRole("tags", "Tags", "A tag for each word, as a list: B-PER, I-PER, O."))
     needs: ClassVar[tuple[frozenset[str], ...]] = (frozenset({"tokens", "tags"}),)
     families: ClassVar[tuple[str, ...]] = ("encoder",)
-    playground: ClassVar[str] = ""
     answers: ClassVar[frozenset[str]] = frozenset({"tags"})
+
+    windows: bool = knob(True, title="Read long texts in windows", help=(
+        "A text longer than max length is read in several windows that overlap. Otherwise it is cut, and the words "
+        "beyond count as not found."))
+    stride: int = knob(32, ge=0, le=4096, advanced=True, unit="tokens", title="Overlap of windows",
+                       shown_if={"windows": True},
+                       help="How much of the window before each window repeats; half a window at most.")
+    constrained: bool = knob(False, title="Keep to the order of tags", help=(
+        "Only rows of tags that make sense are predicted: I-PER after B-PER or I-PER alone. Otherwise each word gets "
+        "its likeliest tag, and an I- that follows nothing begins an entity."))
 
     @property
     def metric(self) -> str:
@@ -47,7 +57,13 @@ class TokenClassification(Task):
 
     def label_names(self, table: pa.Table, columns: Mapping[str, str]) -> list[str]:
         """Return the tags: O first, then B-, I- (and E-, S-) of each type in alphabetical order."""
-        return sorted({tag for row in _lists(table, columns["tags"]) for tag in row}, key=_order)
+        lists = tag_columns.lists(table.column(columns["tags"]))
+        known = set(pc.unique(lists.flatten()).drop_null().to_pylist())
+        if spans.begins(known):
+            strays = tag_columns.strays(lists)
+            if len(strays):
+                known = {tag for row in _mended(lists, known) for tag in row}
+        return sorted(known, key=_order)
 
     def texts(self, table: pa.Table, columns: Mapping[str, str]) -> Iterator[str]:
         """Yield the words of each row, blanks between them."""
@@ -67,36 +83,30 @@ class TokenClassification(Task):
 
     def encode(self, table: pa.Table, columns: Mapping[str, str], tokenizer: PreTrainedTokenizerBase, max_length: int,
                labels: Sequence[str]) -> Encoded:
-        """Tokenise the words; the first token of each has the word's tag as its label, all others -100.
+        """Tokenise the words; a long text gives several windows, each an example.
 
-        `words` of a row tells the word that each token is the first of, -1 for the others. Raises NoOffsets.
+        A window has `row` (of the table) and `words`: the word that each token is the first of, -1 for other tokens and
+        for words that another window tells. Such a first token has the word's tag as its label, all others -100. Raises
+        NoOffsets.
         """
         import numpy as np
 
         from engine import words
 
         words.require_offsets(tokenizer)
-        texts, owners = zip(*map(words.sentence, _lists(table, columns["tokens"])), strict=True)
+        made = [words.sentence(row) for row in _lists(table, columns["tokens"])]
         known = columns.get("tags") in table.column_names
-        tags = _lists(table, columns["tags"]) if known else [[] for _ in texts]
-        options: dict[str, Any] = {"return_attention_mask": False, "return_offsets_mapping": True, "verbose": False}
-        found = tokenizer(list(texts), **options)
-        truncated = sum(len(ids) > max_length for ids in found["input_ids"])
-        if truncated:
-            found = tokenizer(list(texts), truncation=True, max_length=max_length, **options)
-        names = [name for name in ("input_ids", "token_type_ids") if name in found]
+        given = _mended(tag_columns.lists(table.column(columns["tags"])), labels) if known else [[] for _ in made]
+        rows, cut = words.windows(tokenizer, [text for text, _ in made], [owner for _, owner in made], max_length,
+                                  self.stride if self.windows else None)
         number = {label: i for i, label in enumerate(labels)}
-        rows: list[dict[str, Any]] = []
-        for i, owner in enumerate(owners):
-            first = words.first_tokens(found["offset_mapping"][i], owner)
-            own = np.array([*(number.get(tag, -100) for tag in tags[i]), -100], dtype=np.int32)
-            targets = own[np.where(first < len(own), first, -1)]
-            rows.append({name: np.asarray(found[name][i], dtype=np.int32) for name in names}
-                        | {"labels": targets, "words": first})
-        return Encoded(rows=rows, truncated=truncated, labels=list(labels))
+        for window in rows:
+            own = np.array([*(number.get(tag, -100) for tag in given[window["row"]]), -100], dtype=np.int32)
+            window["labels"] = own[np.where(window["words"] < len(own), window["words"], -1)]
+        return Encoded(rows=rows, truncated=cut, labels=list(labels))
 
     def targets(self, row: Mapping[str, Any]) -> int:
-        """Every word that can be seen counts once."""
+        """Every word that is told counts once."""
         return int((row["labels"] != -100).sum())
 
     def collate(self, rows: Sequence[Mapping[str, Any]], pad_id: int, *, packed: bool = False) -> dict[str, Any]:
@@ -131,45 +141,103 @@ class TokenClassification(Task):
 
     def evaluate(self, model: PreTrainedModel, encoded: Encoded, table: pa.Table, columns: Mapping[str, str],
                  labels: Sequence[str], batches: Batches) -> Outputs:
-        """Return entity scores over all words and one record a row, worst first; words cut off count as not found."""
-        import torch
+        """Return entity scores over whole texts and one record a row, worst first; words not read are not found."""
+        from engine import entity_scores, tagging
 
-        from engine import spans
-
-        texts, expected = _lists(table, columns["tokens"]), _lists(table, columns["tags"])
-        predicted = [[OUTSIDE] * len(row) for row in texts]
-        losses = torch.zeros(len(encoded.rows), dtype=torch.float64)
+        texts = _lists(table, columns["tokens"])
+        expected = _mended(tag_columns.lists(table.column(columns["tags"])), labels)
+        sums, terms = [0.0] * len(texts), [0] * len(texts)
+        pieces: list[list[tagging.Piece]] = [[] for _ in texts]
         for chosen, batch in batches:
             logits = self.logits(model, batch)
-            losses[chosen] = self.losses(logits, batch["labels"]).double().cpu()
-            for i, best in zip(chosen, logits.argmax(-1).cpu().numpy(), strict=True):
-                first = encoded.rows[i]["words"]
-                for place in (first >= 0).nonzero()[0]:
-                    predicted[i][first[place]] = labels[best[place]]
-        counts = torch.tensor([self.targets(row) for row in encoded.rows])
-        loss = float(losses.sum() / counts.sum()) if counts.sum() else math.nan
-        means = (losses / counts.clamp(min=1)).tolist()
-        marked = spans.prefixed(labels)
-        records = [{"row": i, "input": " ".join(row)[:2000], "expected": _shown(row, expected[i], marked),
-                    "predicted": _shown(row, predicted[i], marked), "loss": round(means[i], 6),
-                    "correct": expected[i] == predicted[i]} for i, row in enumerate(texts)]
-        return Outputs(metrics=spans.scores(expected, predicted) | {"loss": loss},
-                       examples=sorted(records, key=lambda item: -item["loss"]))
+            losses = self.losses(logits, batch["labels"]).double().cpu().tolist()
+            best = logits.float().log_softmax(-1) if self.constrained else logits.argmax(-1)
+            for i, values, loss in zip(chosen, best.cpu().numpy(), losses, strict=True):
+                window = encoded.rows[i]
+                row = window["row"]
+                sums[row] += loss
+                terms[row] += self.targets(window)
+                pieces[row].append(tagging.told(window, values))
+        allowed = spans.following(labels) if self.constrained else None
+        predicted = [tagging.decoded(len(row), own, labels, allowed) for row, own in zip(texts, pieces, strict=True)]
+        how = spans.scheme(labels)
+        records = [_record(i, row, expected[i], predicted[i], how) for i, row in enumerate(texts)]
+        for record, loss, count in zip(records, sums, terms, strict=True):
+            record["loss"] = round(loss / max(1, count), 6)
+            record["counts"] |= {"loss": loss, "terms": count}
+        metrics = self.summarise(records)
+        total = entity_scores.added(_tallies(record["counts"]) for record in records)
+        charts = {"by_type": entity_scores.by_type(total),
+                  "confusion": entity_scores.confusion(zip(expected, predicted, strict=True), how)}
+        return Outputs(metrics=metrics, examples=sorted(records, key=lambda item: -item["loss"]), charts=charts)
+
+    def summarise(self, records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Return entity F1 over all entities and as the mean over types, accuracy over words, and the mean loss."""
+        from engine import entity_scores
+
+        counts = Counter[str]()
+        for record in records:
+            counts.update(record["counts"])
+        tallies = _tallies(counts)
+        over_all = [sum(own[place] for own in tallies.values()) for place in range(3)]
+        found = entity_scores.figures(over_all[0], over_all[1], over_all[2])
+        each = [entity_scores.figures(*own)["f1"] for own in tallies.values() if any(own)]
+        found |= {"f1_macro": entity_scores.share(sum(each), len(each)),
+                  "accuracy": entity_scores.share(counts["right"], counts["words"])}
+        return found | ({"loss": counts["loss"] / counts["terms"]} if counts["terms"] else {})
+
+    # -- asking ----------------------------------------------------------------------------------------------------
+
+    def respond(self, asked: Asked, rows: Sequence[Mapping[str, Any]]) -> list[Reply]:
+        """Return the entities in each row's `tokens`, a text as it was typed or a list of words, marked in the text."""
+        from engine import tagging
+        return tagging.replies(self, asked, rows)
+
+    def filled(self, reply: Reply) -> dict[str, Any]:
+        """Return the columns `entities`, `words` and `tags`, each a JSON list."""
+        from engine import tagging
+        return tagging.columns(reply)
+
+
+#: What the counts of a record call the parts of a tally.
+_PARTS = ("tp", "fp", "fn")
+
+
+def _record(row: int, text: Sequence[str], expected: Sequence[str], predicted: Sequence[str],
+            how: spans.Scheme) -> dict[str, Any]:
+    from engine import entity_scores, tagging
+
+    counts: dict[str, float] = {"words": len(text),
+                                "right": sum(a == b for a, b in zip(expected, predicted, strict=True))}
+    for kind, own in entity_scores.tally(expected, predicted, how).items():
+        counts |= {f"{part} {kind}": count for part, count in zip(_PARTS, own, strict=True) if count}
+    return {"row": row, "input": " ".join(text)[:2000], "expected": tagging.shown(text, expected, how),
+            "predicted": tagging.shown(text, predicted, how), "correct": expected == predicted, "counts": counts}
+
+
+def _tallies(counts: Mapping[str, float]) -> dict[str, list[int]]:
+    """Return the tally of each type out of counts by name: `tp PER`."""
+    found: dict[str, list[Any]] = {}
+    for name, count in counts.items():
+        part, _, kind = name.partition(" ")
+        if kind and part in _PARTS:
+            found.setdefault(kind, [0, 0, 0])[_PARTS.index(part)] = count
+    return found
 
 
 def _lists(table: pa.Table, column: str) -> list[list[str]]:
-    return [["" if item is None else str(item) for item in row or []]
-            for row in cells.whole(table.column(column)).to_pylist()]
+    return [[item or "" for item in row or []] for row in tag_columns.lists(table.column(column)).to_pylist()]
+
+
+def _mended(lists: pa.ListArray, labels: Iterable[str]) -> list[list[str]]:
+    """Return rows of tags; where `labels` mark beginnings, an I- that begins an entity becomes B-."""
+    rows = [[item or "" for item in row or []] for row in lists.to_pylist()]
+    if spans.begins(labels):
+        for row in tag_columns.strays(lists).tolist():
+            rows[row] = spans.repaired(rows[row])
+    return rows
 
 
 def _order(tag: str) -> tuple[bool, str, int]:
     mark, _, kind = tag.partition("-")
-    return (tag != OUTSIDE, kind, "BIES".find(mark)) if kind else (tag != OUTSIDE, tag, -1)
-
-
-def _shown(words: Sequence[str], tags: Sequence[str], marked: bool) -> str:
-    """Return the entities as text: `Tim Berners-Lee [PER], London [LOC]`."""
-    from engine import spans
-
-    return ", ".join(f"{' '.join(words[first:last + 1])} [{kind}]"
-                     for kind, first, last in spans.entities(tags, marked))[:2000]
+    return (tag != spans.OUTSIDE, kind, "BIES".find(mark)) if kind else (tag != spans.OUTSIDE, tag, -1)

@@ -97,7 +97,7 @@ def test_answers_are_understood_however_written(cell: Any, expected: list[str]) 
 
 @pytest.mark.parametrize(("words", "tags", "kind"), [
     ([["a", "b"]] * 2, [["O"], ["B-X", "O"]], "tags_unequal"), ([["a"]] * 2, [["O"], ["O"]], "one_label"),
-    (["a", "b"], [["O"], ["B-X"]], "not_lists"), ([[], []], [[], []], "text_empty"),
+    ([1, 2], [["O"], ["B-X"]], "not_lists"), ([[], []], [[], []], "text_empty"),
     ([["a", "b"]] * 2, [["O", None], ["B-X", "O"]], "label_missing")])
 def test_faults_of_tags_forbid_training(words: Any, tags: Any, kind: str) -> None:
     table = pa.table({"w": words, "t": tags})

@@ -1,4 +1,4 @@
-"""Scores that everybody compares: entity F1 as conlleval, exact match and F1 as SQuAD's script, ROUGE-L."""
+"""Scores that everybody compares: entities as conlleval, exact match and F1 as SQuAD's script, ROUGE-L."""
 
 from __future__ import annotations
 
@@ -21,16 +21,11 @@ def test_entities_are_read_as_conlleval_reads_them(tags: str, expected: list[spa
 
 
 def test_tags_without_marks_make_runs() -> None:
-    assert spans.entities(["PER", "PER", "O", "LOC", "PER"], marked=False) == [
-        ("PER", 0, 1), ("LOC", 3, 3), ("PER", 4, 4)]
+    assert spans.entities(["PER", "PER", "O", "LOC", "PER"], "runs") == [("PER", 0, 1), ("LOC", 3, 3), ("PER", 4, 4)]
 
 
-def test_entity_scores_count_whole_entities() -> None:
-    expected = [["B-PER", "I-PER", "O"], ["B-LOC", "O", "B-PER"]]
-    predicted = [["B-PER", "O", "O"], ["B-LOC", "O", "B-PER"]]
-    found = spans.scores(expected, predicted)
-    assert found == pytest.approx({"f1": 2 / 3, "precision": 2 / 3, "recall": 2 / 3, "accuracy": 5 / 6})
-    assert spans.scores([["O"]], [["O"]]) == {"f1": 0.0, "precision": 0.0, "recall": 0.0, "accuracy": 1.0}
+def test_parts_of_speech_stand_for_themselves() -> None:
+    assert spans.entities(["DET", "NOUN", "NOUN"], "words") == [("DET", 0, 0), ("NOUN", 1, 1), ("NOUN", 2, 2)]
 
 
 @pytest.mark.parametrize(("predicted", "expected", "exact", "f1"), [
