@@ -145,14 +145,14 @@ def _directory(path: Path, model_id: str, source: Origin) -> Located:
     return Located(path, model_id, None, source, "", weights.fingerprint(path))
 
 
-def inspect(path: Path) -> ModelShape:
+def inspect(path: Path, *, only: Sequence[str] | None = None) -> ModelShape:
     """Return the shape of the model in a directory, from its configuration and the headers of its weights.
 
-    Raises NoModelFolder, NoConfig, NoWeights, PickleWeights, BrokenWeights, UnknownArchitecture, RemoteCode or
-    IncompleteWeights.
+    With `only`, just these tasks are tried, which takes less time. Raises NoModelFolder, NoConfig, NoWeights,
+    PickleWeights, BrokenWeights, UnknownArchitecture, RemoteCode or IncompleteWeights.
     """
     stored = weights.tensors(path)
-    return skeleton.shape_of(skeleton.config(path), stored, chat_template=weights.chat_template(path))
+    return skeleton.shape_of(skeleton.config(path), stored, chat_template=weights.chat_template(path), only=only)
 
 
 def load(path: Path, task: Task, labels: Sequence[str], *, dtype: str | torch.dtype = "fp32",
@@ -165,7 +165,7 @@ def load(path: Path, task: Task, labels: Sequence[str], *, dtype: str | torch.dt
     """
     shape = shape or inspect(path)
     if task.name not in shape.task_heads:
-        possible = ", ".join(shape.task_heads) or "none"
+        possible = ", ".join(inspect(path).task_heads) or "none"
         raise WrongTask("task", model_type=shape.model_type, task=task.name, possible=possible)
     heads = [head.name for head in shape.task_heads[task.name]]
     configuration = skeleton.config(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,8 +133,8 @@ def _outside_base(model: PreTrainedModel) -> set[str]:
 
 
 def shape_of(configuration: PreTrainedConfig, stored: Mapping[str, Tensor] | None = None, *,
-             chat_template: bool = False) -> ModelShape:
-    """Return the shape of a model from its configuration and the headers of its weights.
+             chat_template: bool = False, only: Sequence[str] | None = None) -> ModelShape:
+    """Return the shape of a model from its configuration and the headers of its weights; `only` these tasks are tried.
 
     Raises UnknownArchitecture when transformers has no base class for it, IncompleteWeights when weights of the base
     are missing.
@@ -147,7 +147,9 @@ def shape_of(configuration: PreTrainedConfig, stored: Mapping[str, Tensor] | Non
     kept: dict[str, list[Module]] = {}
     dropped: dict[str, list[str]] = {}
     names = {module.name for module in modules}
-    for name, kind in tasks.every().items():
+    tried = list(tasks.every() if only is None else only)
+    for name in tried:
+        kind = tasks.get(name)
         if family not in kind.families:
             continue
         built = _task(kind(name=name), configuration, stored)
