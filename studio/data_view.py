@@ -95,7 +95,8 @@ def _blocked(row: Dataset) -> bool:
 
 def head(row: Dataset, parent: Dataset | None, beside: Sequence[Dataset]) -> str:
     """Return name, state, error, and the dataset it belongs to or that belongs to it."""
-    about = [row.filename, size(row.bytes), plural(row.rows, "row") if row.rows is not None else "", _task(row),
+    version = f"version {row.version}" if row.version > 1 else ""
+    about = [version, row.filename, size(row.bytes), plural(row.rows, "row") if row.rows is not None else "", _task(row),
              f"added {ago(row.created_at)}"]
     crumb = '<a href="/data">All data</a>' + (f' / {_link(parent)}' if parent else "")
     partner = "".join(f'<p class="ps-muted">Evaluated on {_link(one)}: '
@@ -228,6 +229,8 @@ def numbers(row: Dataset, beside: Sequence[Dataset]) -> str:
     empty, lengths = sum((stats.get("empty") or {}).values()), stats.get("characters") or {}
     other = stats.get("eval_rows") or next((one.rows for one in beside), None)
     more = f"{count(other)} more to evaluate on" if other else "" if row.eval_of_id else "a share is kept to evaluate"
+    if stats.get("counted"):
+        more = f"{count(stats['counted'])} counted so far"
     items = [("Rows", count(stats.get("rows")), more),
              ("Duplicates", count(duplicates.get("count")),
               f"{count(duplicates['conflicting'])} with different answers" if duplicates.get("conflicting") else ""),

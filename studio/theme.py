@@ -72,7 +72,8 @@ def css() -> str:
     return (f":root{{{light}{series}{fonts}color-scheme:light}}\n"
             f":root:has(body.dark),.dark{{{dark}color-scheme:dark}}\n"
             + (STATIC / "studio.css").read_text(encoding="utf-8")
-            + f".gradio-container {{\n{(STATIC / 'pages.css').read_text(encoding='utf-8')}}}\n")
+            + "".join(f".gradio-container {{\n{(STATIC / name).read_text(encoding='utf-8')}}}\n"
+                      for name in ("pages.css", "data.css")))
 
 
 def _family(names: list[str]) -> str:

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from db import datasets, models
-from db.settings import settings
-from db.tables import Dataset
-from db.users import User
-from engine import tasks
-from engine.errors import Refused
-from studio import data_view, parts, service, session, shell
+from db import datasets
+from studio import (
+    data_detail,
+    data_problems,
+    data_rows,
+    data_tokens,
+    data_versions,
+    data_view,
+    parts,
+    service,
+    session,
+    shell,
+)
+from studio.data_detail import NoFile, ours
 from studio.pages import Page
-from worker import client
 
 PAGE = Page("data", "Data", icon="M3.5 5.5c0-1.4 2.9-2.5 6.5-2.5s6.5 1.1 6.5 2.5S13.6 8 10 8 3.5 6.9 3.5 5.5zm0 0v9c0 "
             "1.4 2.9 2.5 6.5 2.5s6.5-1.1 6.5-2.5v-9M3.5 10c0 1.4 2.9 2.5 6.5 2.5s6.5-1.1 6.5-2.5")
 
-SHOWN = 50
 #: Seconds between two looks while something is being read, and while nothing is.
 SOON, LATER = 1, 10
-
-
-class NoFile(Refused):
-    """No file is chosen."""
-
-    kind = "no_file"
-    try_this = "Choose a file first."
 
 
 def build() -> None:
@@ -40,8 +37,11 @@ def build() -> None:
         go = shell.address("data-address")
         with gr.Column(elem_id="data-listing", visible=False) as listing:
             _list_part(problem, go)
-        with gr.Column(elem_id="dataset", visible=False) as detail:
-            _detail_part(problem, go)
+        with gr.Column(elem_id="dataset", visible=False) as detail, data_detail.page(problem, go):
+            data_rows.tab(problem, go)
+            data_problems.tab(problem)
+            data_tokens.tab(problem)
+            data_versions.tab(problem)
         shell.load(_which, None, [listing, detail, lost])
 
 
@@ -96,182 +96,5 @@ def _add(file: str | None, other: str | None, name: str, request: gr.Request) ->
         raise NoFile()
     path, second = Path(file), Path(other) if other else None
     row = service.add_dataset(user, path, name=(name or "").strip(), filename=path.name, eval_path=second,
-                              eval_filename=second.name if second else "", move=_ours(path))
+                              eval_filename=second.name if second else "", move=ours(path))
     return f"/data?dataset={row.id}"
-
-
-def _ours(path: Path) -> bool:
-    """Tell whether a file lies where uploads arrive, so that it may be moved instead of copied."""
-    return path.is_relative_to(Path(tempfile.gettempdir())) or path.is_relative_to(settings().data_dir)
-
-
-# -- one dataset ----------------------------------------------------------------------------------------------------
-
-
-def _detail_part(problem: gr.HTML, go: gr.HTML) -> None:
-    head = shell.html(elem_id="dataset-head")
-    with parts.toolbar("dataset-actions"):
-        steps = shell.html(elem_id="dataset-steps")
-        cancel = gr.Button("Cancel", elem_id="dataset-cancel", visible=False, size="sm")
-        again = gr.Button("Read it again", elem_id="dataset-again", visible=False, size="sm")
-        header = gr.Button("", elem_id="dataset-header", visible=False, size="sm")
-        rename = parts.rename("dataset-rename")
-        delete = shell.confirm("Delete", question="Delete this data?", yes="Delete the data", elem_id="dataset-delete",
-                               detail="The file and what was read from it go. Runs that used it stay.")
-    numbers = shell.html(elem_id="dataset-numbers")
-    noticed = parts.kept("dataset-findings")
-    with gr.Column(elem_classes=["ps-section"], elem_id="dataset-roles", visible=False) as section:
-        shell.html('<h2 class="ps-card-title">Which column plays which part</h2>')
-        guess = shell.html(elem_id="dataset-guess")
-        with gr.Row(elem_classes=["ps-filters"]):
-            task = shell.picker(label="Task", elem_id="dataset-task")
-            kind = shell.picker(label="Kind of label", elem_id="dataset-problem")
-        table = parts.columns("dataset-preview", "First rows")
-        legend = shell.html(elem_id="dataset-legend")
-        confirm = gr.Button("Confirm these columns", variant="primary", elem_id="dataset-confirm", visible=False)
-    with gr.Row(elem_classes=["ps-halves"], elem_id="dataset-charts", visible=False) as charts:
-        labels = parts.chart("Labels", "dataset-labels")
-        with gr.Column(min_width=0):
-            lengths = parts.chart("Lengths", "dataset-lengths")
-            model = shell.picker(label="Count in the tokens of", elem_id="dataset-model",
-                                 help="Shows how much is longer than that model takes.")
-            over = shell.html(elem_id="dataset-over")
-    with gr.Column(elem_classes=["ps-section"], elem_id="dataset-eval", visible=False) as judge:
-        about = shell.html(elem_id="dataset-eval-about")
-        with gr.Row(elem_classes=["ps-beside"]):
-            file = gr.File(label="A file with the same columns", elem_id="dataset-eval-file", type="filepath",
-                           height=150)
-            use = gr.Button("Evaluate on this file", elem_id="dataset-eval-submit")
-    seen, timer = gr.State(""), gr.Timer(SOON, active=False)
-    view = [head, steps, cancel, again, header, rename, numbers, noticed, section, guess, task, kind, table, legend,
-            confirm, charts, labels, lengths, over, judge, about, seen, timer]
-    shell.load(_open, None, [*view, model], card=problem)
-    shell.on([timer.tick], _poll, [seen], view, card=problem, trigger_mode="once", clears=False)
-    shell.on([task.input], _other_task, [task, table], [kind, table, legend], card=problem)
-    shell.on([confirm.click], _confirm, [task, kind, table], view, card=problem, busy="minimal")
-    shell.on([use.click], _evaluate, [file], [*view, file], card=problem, busy="minimal")
-    shell.on([model.input], _tokens, [model], view, card=problem, busy="minimal")
-    for event, act in ((cancel.click, _cancel), (again.click, _again), (header.click, _header)):
-        shell.on([event], act, None, view, card=problem)
-    shell.on([rename.submit], _rename, [rename], view, card=problem)
-    shell.on([delete.click], _delete, None, [go], card=problem)
-
-
-VIEW = 23
-
-
-def _one(request: gr.Request) -> tuple[User, Dataset | None]:
-    """Return who asks and the dataset in the URL; None when there is no id in it, or nothing by that id."""
-    user, wanted = session.user(request), shell.query(request, "dataset")
-    return user, parts.found(lambda: datasets.get(user, wanted)) if wanted else None
-
-
-def _open(request: gr.Request) -> Any:
-    user, row = _one(request)
-    if row is None:
-        return [gr.skip()] * (VIEW + 1)
-    return *_poll("", request), data_view.models(models.find(user, states=["ready"]), None)
-
-
-def _poll(seen: str, request: gr.Request) -> Any:
-    """Draw the dataset; nothing is sent when nothing has changed since `seen`."""
-    user, row = _one(request)
-    if row is None:
-        return *[gr.skip()] * (VIEW - 1), gr.Timer(active=False)
-    beside = datasets.find(user, eval_of_id=row.id, limit=1)
-    timer = gr.Timer(SOON, active=data_view.busy(row, beside))
-    stamp = f"{row.state} {row.progress} {row.updated_at} {[(one.id, one.state, one.rows) for one in beside]}"
-    if stamp == seen:
-        return *[gr.skip()] * (VIEW - 1), timer
-    parent = datasets.get(user, row.eval_of_id) if row.eval_of_id else None
-    found = _preview(user, row)
-    ready = row.state == "ready"
-    task = row.task or "text_classification"
-    return (data_view.head(row, parent, beside), data_view.steps(row), gr.Button(visible=data_view.reading(row)),
-            gr.Button(visible=row.state == "failed" and bool(row.original_key)), data_view.header(row),
-            {"name": row.name},
-            data_view.numbers(row, beside), data_view.findings(row), gr.Column(visible=found is not None),
-            data_view.guess(row, parent), data_view.task_picks(task, fixed=not ready or parent is not None),
-            *_choices(task, row, found), gr.Button(visible=ready and parent is None),
-            gr.Row(visible=bool(row.stats)), data_view.labels(row), data_view.lengths(row), data_view.over(row),
-            gr.Column(visible=ready and parent is None), data_view.evaluated(beside), stamp, timer)
-
-
-def _preview(user: User, row: Dataset) -> Any:
-    return parts.found(lambda: service.preview(user, row.id, SHOWN))
-
-
-def _choices(task: str, row: Dataset, found: Any) -> tuple[Any, Any, str]:
-    """Return the kind of label, the first rows with the parts of this task, and what the parts mean."""
-    fixed = row.state != "ready" or row.eval_of_id is not None
-    return (data_view.kind_picks(task, row.options.get("problem"), fixed=fixed),
-            data_view.columns(found, task, row.columns, fixed=fixed), "" if fixed else data_view.legend(task))
-
-
-def _other_task(task: Any, table: Any, request: gr.Request) -> Any:
-    user, row = _one(request)
-    if row is None:
-        return [gr.skip()] * 3
-    return _choices(shell.chosen(task) or "text_classification", row, _preview(user, row))
-
-
-def _confirm(task: Any, problem: Any, table: Any, request: gr.Request) -> Any:
-    user, wanted = session.user(request), shell.query(request, "dataset")
-    name = shell.chosen(task) or "text_classification"
-    kind = tasks.get(name)
-    columns = data_view.chosen_columns(table)
-    options = {key: value for key, value in datasets.get(user, wanted).options.items() if key in kind.model_fields}
-    if "problem" in kind.model_fields:
-        options["problem"] = shell.chosen(problem) or "single_label"
-    service.set_roles(user, wanted, columns, task=name, options=options)
-    return _watch(request)
-
-
-def _evaluate(file: str | None, request: gr.Request) -> Any:
-    if not file:
-        raise NoFile()
-    path = Path(file)
-    service.add_eval(session.user(request), shell.query(request, "dataset"), path, filename=path.name, move=_ours(path))
-    return *_watch(request), None
-
-
-def _tokens(model: Any, request: gr.Request) -> Any:
-    user, wanted = session.user(request), shell.query(request, "dataset")
-    row, ref = datasets.get(user, wanted), shell.chosen(model)
-    found = models.by_ref(user, ref) if ref else None
-    limit = service.shape_of(found).max_length if found is not None and found.shape else None
-    client.inspect_dataset(row.id, model=ref, max_length=limit or None)
-    return _watch(request)
-
-
-def _watch(request: gr.Request) -> Any:
-    """Draw the dataset and look again soon: the worker has just been asked to count it."""
-    return *_poll("", request)[:-1], gr.Timer(SOON, active=True)
-
-
-def _cancel(request: gr.Request) -> Any:
-    service.cancel_dataset(session.user(request), shell.query(request, "dataset"))
-    return _watch(request)
-
-
-def _again(request: gr.Request) -> Any:
-    user, wanted = session.user(request), shell.query(request, "dataset")
-    datasets.update(user, wanted, state="uploaded", error=None, cancel=False, progress=0.0)
-    client.inspect_dataset(wanted)
-    return _watch(request)
-
-
-def _header(request: gr.Request) -> Any:
-    user, wanted = session.user(request), shell.query(request, "dataset")
-    service.set_header(user, wanted, not (datasets.get(user, wanted).source or {}).get("header"))
-    return _watch(request)
-
-
-def _rename(value: Any, request: gr.Request) -> Any:
-    datasets.rename(session.user(request), shell.query(request, "dataset"), str((value or {}).get("name", "")))
-    return _poll("", request)
-
-
-def _delete(request: gr.Request) -> str:
-    service.delete_dataset(session.user(request), shell.query(request, "dataset"))
-    return "/data"

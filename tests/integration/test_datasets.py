@@ -17,10 +17,9 @@ from typer.testing import CliRunner
 from db import datasets, migrate, users
 from db.session import database
 from db.settings import settings
-from studio import api, choices, data_view, service, session
+from studio import api, choices, data_detail, data_view, service, session
 from studio.draft import Draft
 from studio.guard import Guard
-from studio.pages import data as data_page
 from studio.service.datasets import DatasetNotReady, TrainedOn
 from worker.orders import inspect_dataset
 
@@ -160,7 +159,7 @@ def test_the_page_reads_a_file_again_with_or_without_its_header(tmp_path: Path,
     request = SimpleNamespace(request=SimpleNamespace(scope={session.SCOPE_KEY: "one"}),
                               headers={"referer": f"/data?dataset={row.id}"},
                               query_params={})
-    assert len(data_page._poll("", request)) == data_page.VIEW
+    assert len(data_detail._poll("", request)) == data_detail.VIEW
     shown = data_view.header(row)
     assert shown.visible and shown.value == "The first row is a header"
     row = service.set_header(user, row.id, True)
