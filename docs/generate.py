@@ -16,6 +16,7 @@ from docs.drawings import DRAWINGS
 from engine import methods, tasks
 from engine.recipe import WAYS, Recipe
 from engine.spec import Training
+from studio.snippets import Question, command, curl
 
 FOLDER = Path(__file__).parent
 START = {"methods": "methods", "tasks": "tasks"}
@@ -57,7 +58,24 @@ def task_page(name: str, kind: type[tasks.Task]) -> str:
     head = (f"# {kind.card.title}\n\n{kind.card.summary}\n\n- Name in a RunSpec: `{name}`\n- Needs: {needs}\n"
             f"- Models: {', '.join(kind.families)}\n")
     return (f"{head}\n## Columns\n\n| Role | Title | Meaning |\n|---|---|---|\n{roles}\n\n"
-            f"## Settings\n\nKeys of `data.options`.\n\n{settings_table(kind)}\n")
+            f"## Settings\n\nKeys of `data.options`.\n\n{settings_table(kind)}\n{_asking(name, kind)}")
+
+
+def _asking(name: str, kind: type[tasks.Task]) -> str:
+    """Return how a model of a task is asked: what is filled in, what can be chosen, and the lines that do it."""
+    if not kind.playground:
+        return ""
+    if kind.playground == "chat":
+        asked = Question(name, "", ["ad_…"], conversations=[[{"role": "user", "content": "…"}]])
+        what = "a list of messages, the last one the user's"
+    else:
+        files = {role.name: f"{role.name}.png" for role in kind.asks if role.kind == "image"}
+        row = {role.name: "…" for role in kind.asks if role.name in kind.lacks(()) and role.name not in files}
+        asked = Question(name, "", ["ad_…"], row=row, files=files)
+        what = "rows of " + ", ".join(f"`{role.name}`" for role in kind.asks)
+    chosen = f"\n\nOptions:\n\n{settings_table(kind.asking)}" if kind.asking.model_fields else ""
+    return (f"\n## Ask a model\n\nIn the playground, over REST or on the command line, with {what}.\n\n"
+            f"```sh\n{command(asked)}\n\n{curl(asked, 'http://127.0.0.1:7860')}\n```{chosen}\n")
 
 
 def combining_page() -> str:
