@@ -11,8 +11,7 @@ from db import datasets
 from db.tables import Dataset
 from db.users import User
 from studio import cards, data_looks, parts, service, shell
-from studio.data_samples import plain, shortened
-from studio.service.suspects import Suspect
+from studio.data_samples import plain, shortened, texts
 from studio.text import count, esc, metric, percent, plural
 
 #: Groups shown at once, and characters of a row.
@@ -46,7 +45,7 @@ def _look(request: gr.Request) -> Any:
         return cards.note("Say which column plays which part first.", "muted"), gr.Timer(active=False), \
             gr.Button(visible=False)
     look = service.looks.problems(user, row.id)
-    html = suspected(row, service.suspects.suspects(user, row.id)) + data_looks.shown(
+    html = suspected(user, row) + data_looks.shown(
         look, lambda found: draw(row, _beside(user, row), found), "Comparing all rows with each other")
     return html, gr.Timer(data_looks.SOON, active=look.working), gr.Button(visible=look.state == "failed")
 
@@ -62,20 +61,20 @@ def _beside(user: User, row: Dataset) -> Dataset | None:
     return next(iter(datasets.find(user, eval_of_id=row.id, states=["ready"], limit=1)), None)
 
 
-def suspected(row: Dataset, found: Sequence[Suspect]) -> str:
-    """Return rows that runs did badly on as a card; nothing where there are none."""
-    title = "Likely label errors"
+def suspected(user: User, row: Dataset) -> str:
+    """Return rows that runs were wrong about as a card, or that they would stand there."""
+    title, found = "Likely label errors", service.suspects.suspects(user, row.id)
     if not found:
         return cards.card(title, '<p class="ps-muted">After a run on this data, the rows stand here that it found '
                                  "hardest to believe: where its own answer is another one, with a high loss.</p>")
-    rows = [(data_looks.link(row.id, one.row), shortened(plain(one.text), LONGEST), plain(one.expected),
-             plain(one.predicted), metric(one.loss),
-             f'<a href="/runs?run={esc(one.run_id)}">{esc(one.run_name)}</a>'
+    shown = texts(user, row, [one.row for one in found])
+    rows = [(data_looks.link(row.id, one.row), shown[one.row], plain(one.expected), plain(one.predicted),
+             metric(one.loss), f'<a href="/runs?run={esc(one.run_id)}">{esc(one.run_name)}</a>'
              + (f" and {count(one.runs - 1)} more" if one.runs > 1 else "")) for one in found]
     table = cards.table(["Row", "Text", "Given", "The run says", "Loss", "Run"], rows, title, numeric=[0, 4],
-                        html_columns=[0, 5])
-    return cards.card(title, "<p>The runs on this data did worst on these rows. Look whether what is given is right; "
-                             "a row's number leads to it.</p>", f'<div class="ps-stack">{table}</div>')
+                        html_columns=[0, 1, 5])
+    return cards.card(title, "<p>Runs on this data were sure of another answer for these rows. Look whether what is "
+                             "given is right; a row's number leads to it.</p>", f'<div class="ps-stack">{table}</div>')
 
 
 def draw(row: Dataset, beside: Dataset | None, found: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -39,10 +40,8 @@ def draw(user: User, row: Dataset | None, found: dict[str, Any]) -> str:
     if row is None or not labels:
         return ""
     numbers = [number for one in labels for number in one["rows"]]
-    pictured = tasks.get(row.task or "text_classification").reads == "images"
-    texts = {} if pictured else dict(zip(numbers, map(_text(row), service.rows.take(user, row.id, numbers)),
-                                         strict=False))
-    made = [_label(row, one, texts, found["labelled"]) for one in labels]
+    shown = texts(user, row, numbers)
+    made = [_label(row, one, shown, found["labelled"]) for one in labels]
     rest = cards.more(f"{plural(len(made) - OPEN, 'more label')}", *made[OPEN:]) if len(made) > OPEN else ""
     hidden = found["label_count"] - len(labels)
     note = f'<p class="ps-muted">{count(hidden)} rarer labels are not shown.</p>' if hidden > 0 else ""
@@ -50,30 +49,34 @@ def draw(user: User, row: Dataset | None, found: dict[str, Any]) -> str:
     return cards.card(title, f'<div class="ps-samples">{"".join(made[:OPEN])}</div>', rest, note)
 
 
-def _label(row: Dataset, one: dict[str, Any], texts: dict[int, str], labelled: bool) -> str:
+def _label(row: Dataset, one: dict[str, Any], shown: Mapping[int, str], labelled: bool) -> str:
     head = f'<h3>{esc(one["label"])} <span class="ps-muted">{esc(plural(one["count"], "row"))}</span></h3>' \
         if labelled else ""
-    if not texts:
-        tiles = "".join(f'<li>{_tile(row.id, number, one["label"])}</li>' for number in one["rows"])
+    if pictured(row):
+        tiles = "".join(f'<li>{shown[number]}</li>' for number in one["rows"])
         return f'<section class="ps-sample">{head}<ul class="ps-tiles ps-small-tiles">{tiles}</ul></section>'
-    items = "".join(f'<li>{data_looks.link(row.id, number)} {esc(texts.get(number, ""))}</li>'
+    items = "".join(f'<li>{data_looks.link(row.id, number)} {shown[number]}</li>'
                     for number in one["rows"])
     return f'<section class="ps-sample">{head}<ul>{items}</ul></section>'
 
 
-def _tile(dataset_id: str, number: int, label: str) -> str:
-    shown = data_looks.picture(dataset_id, number, PIXELS, f"Row {number}, {label}" if label else f"Row {number}")
-    return f'<a href="/data?dataset={esc(dataset_id)}&amp;tab=rows&amp;row={number}">{shown}</a>'
+def pictured(row: Dataset) -> bool:
+    """Tell whether the rows of a dataset are images."""
+    return tasks.get(row.task or "text_classification").reads == "images"
 
 
-def _text(row: Dataset) -> Any:
-    """Return what shows a row as text: the columns the model is given, or all that play a part."""
+def texts(user: User, row: Dataset, numbers: Sequence[int]) -> dict[int, str]:
+    """Return each row by number as HTML: what the model is given of it, or its image as a link to it."""
+    if pictured(row):
+        return {number: f'<a href="/data?dataset={esc(row.id)}&amp;tab=rows&amp;row={number}">'
+                        f'{data_looks.picture(row.id, number, PIXELS, f"Row {number}")}</a>' for number in numbers}
     kind = tasks.get(row.task or "text_classification")
-    columns = [name for role, name in row.columns.items() if role not in kind.answers] or list(row.columns.values())
-
-    def text(cells: dict[str, Any]) -> str:
-        return shortened(" · ".join(plain(cells.get(name)) for name in columns), LONGEST)
-    return text
+    # Columns that preparation makes are not in the file.
+    known = service.rows.schema_of(row).names
+    columns = [name for role, name in row.columns.items() if role not in kind.answers and name in known] or known
+    there = zip(numbers, service.rows.take(user, row.id, numbers), strict=True)
+    return {number: esc(shortened(" · ".join(plain(cells.get(name)) for name in columns), LONGEST))
+            for number, cells in there}
 
 
 def plain(value: Any) -> str:

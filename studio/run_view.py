@@ -14,14 +14,15 @@ from db.tables import Adapter, Run
 from db.users import User
 from engine import methods, tasks
 from engine.errors import StudioError
-from studio import cards, plots, preview, rate_view, service
+from engine.evaluation.report import Evaluation
+from studio import cards, data_looks, measures, plots, preview, rate_view, service
 from studio.text import ago, count, duration, esc, metric, percent, short, size
 
 STAGES = {"load": "Loading the model", "prepare": "Preparing the data", "train": "Training",
           "evaluate": "Evaluating", "save": "Saving"}
 #: Evaluation metrics drawn together must share a scale; these do, the others are drawn only when they decide.
 SHARES = ("accuracy", "f1", "f1_micro", "matthews_correlation", "pearson", "spearman", "exact_match",
-          "precision", "recall", "rouge_l")
+          "precision", "recall", "rouge1", "rouge2", "rougeL", "pattern_match")
 
 
 def link(run: Run) -> str:
@@ -85,8 +86,8 @@ def beside(run: Run) -> str:
     return cards.links([("Compare with other runs", f"/compare?runs={run.id}")], primary=False)
 
 
-def live(run: Run) -> str:
-    """Return progress and the figures of the moment."""
+def live(run: Run, told: Evaluation | None = None) -> str:
+    """Return progress and the figures of the moment; `told` is the run's evaluation once there is one."""
     bar = "" if run.state in ("succeeded", "failed", "cancelled") else cards.card("", how_far(run))
     latest, result = run.latest or {}, run.result or {}
     throughput, memory = result.get("throughput", {}), result.get("memory", {})
@@ -96,7 +97,7 @@ def live(run: Run) -> str:
     parameters = run.parameters or {}
     share = parameters.get("percent")
     return bar + cards.stats([
-        _score(run),
+        _score(run, told),
         ("Training loss", metric(run.loss), f"update {count(run.step)}, epoch {run.epoch:.2f}"),
         ("Trained parameters", short(run.trained_parameters),
          f"{percent(share / 100)} of {short(run.total_parameters)}" if share else ""),
@@ -105,17 +106,20 @@ def live(run: Run) -> str:
         _time(run)])
 
 
-def _score(run: Run) -> tuple[str, str, str]:
+def _score(run: Run, told: Evaluation | None) -> tuple[str, str, str]:
     """Return the score that decides: of what was saved once the run has ended, the best so far until then."""
-    title = run.metric_name.replace("_", " ").capitalize()
+    title = measures.title(run.metric_name)
     result = run.result or {}
     final, best = (result.get("metrics") or {}).get(run.metric_name), result.get("best") or {}
     if final is None:
         so_far = f"the best so far, at update {count(run.metric_step)}" if run.metric_step is not None else ""
         return title, metric(run.metric_value), so_far or "not evaluated yet"
+    sure = told.metrics.get(run.metric_name) if told else None
+    said = measures.interval(sure.low, sure.high) if sure else ""
+    remark = f"{said} of the saved result".strip()
     if best.get("metric") != run.metric_name or best.get("value") == final:
-        return title, metric(final), "of the saved result"
-    return title, metric(final), f"of the saved result; {metric(best.get('value'))} at update {count(best.get('step'))}"
+        return title, metric(final), remark
+    return title, metric(final), f"{remark}; {metric(best.get('value'))} at update {count(best.get('step'))}"
 
 
 def _time(run: Run) -> tuple[str, str, str]:
@@ -131,7 +135,8 @@ def figures(run: Run, curves: dict[str, Curve]) -> tuple[plots.Figure, ...]:
     deciding = f"eval/{run.metric_name}"
     # Of one label a text, micro F1 is the accuracy again.
     same = {"f1_micro"} if run.metric_name == "accuracy" else set[str]()
-    shared = [f"eval/{name}" for name in SHARES if name not in same] if run.metric_name in SHARES else []
+    shared = [f"eval/{name}" for name in SHARES if name not in same] \
+        if run.metric_name in (*SHARES, "loss") else []
     quality = [name for name in dict.fromkeys([deciding, *shared]) if name in curves and name != "eval/loss"]
     return (
         _lines(curves, {"train/loss": "training", "eval/loss": "evaluation"}, "Loss", marks=("eval/loss",)),
@@ -179,15 +184,19 @@ def _predictions(user: User, run: Run) -> str:
     found = _file(user, run, "examples.json") if run.examples else None
     if not found:
         return ""
-    both = (_examples(found.get(which, []), f"{which.capitalize()} predictions") for which in ("worst", "best"))
+    both = (_examples(found.get(which, []), f"{which.capitalize()} predictions", run.eval_dataset_id or run.dataset_id)
+            for which in ("worst", "best"))
     return cards.more("Worst and best predictions", *both, opened=True)
 
 
-def _examples(records: Sequence[Mapping[str, Any]], title: str) -> str:
+def _examples(records: Sequence[Mapping[str, Any]], title: str, dataset_id: str | None) -> str:
+    """Return records as a table, with links to their rows on the dataset's page where those are known."""
     verdicts = {True: "right", False: "wrong", None: ""}
-    rows = [(*(_short(record.get(name)) for name in ("input", "expected", "predicted")), metric(record.get("loss")),
+    rows = [(data_looks.link(dataset_id, record["number"]) if dataset_id and record.get("number") else "–",
+             *(_short(record.get(name)) for name in ("input", "expected", "predicted")), metric(record.get("loss")),
              verdicts[record.get("correct")]) for record in records[:10]]
-    table = cards.table(["Input", "Expected", "Predicted", "Loss", "Verdict"], rows, title, numeric=[3])
+    table = cards.table(["Row", "Input", "Expected", "Predicted", "Loss", "Verdict"], rows, title, numeric=[0, 4],
+                        html_columns=[0])
     return f"<h3>{esc(title)}</h3>{table}"
 
 

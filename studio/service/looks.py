@@ -36,7 +36,7 @@ def samples(user: User, id: str) -> Look:
 
     Raises NotFound, DatasetNotReady, RoleMissing.
     """
-    return _asked(_ready(user, id), None, "samples", {})
+    return _asked(user, _ready(user, id), None, "samples", {})
 
 
 def problems(user: User, id: str, *, again: bool = False) -> Look:
@@ -46,7 +46,7 @@ def problems(user: User, id: str, *, again: bool = False) -> Look:
     """
     row = _ready(user, id)
     other = next(iter(datasets.find(user, eval_of_id=id, states=["ready"], limit=1)), None)
-    return _asked(row, other.parquet_key if other else None, "problems", {}, again=again)
+    return _asked(user, row, other.parquet_key if other else None, "problems", {}, again=again)
 
 
 def batch(user: User, id: str, model: str, max_length: int, *, again: bool = False) -> Look:
@@ -61,12 +61,12 @@ def batch(user: User, id: str, model: str, max_length: int, *, again: bool = Fal
         raise BadLength("max_length", length=max_length, least=SHORTEST, most=LONGEST)
     known = models.by_ref(user, model)
     asked = {"model": model, "revision": known.revision if known else None, "max_length": max_length}
-    return _asked(row, None, "batch", asked, again=again)
+    return _asked(user, row, None, "batch", asked, again=again)
 
 
 def view(user: User, row: Dataset, search: str, sort: str | None, descending: bool) -> Look:
     """Return how far a search of a large file is, or its order by a column."""
-    return _asked(row, None, "view", {"search": search, "sort": sort, "descending": descending})
+    return _asked(user, row, None, "view", {"search": search, "sort": sort, "descending": descending})
 
 
 def _ready(user: User, id: str) -> Dataset:
@@ -79,10 +79,12 @@ def _ready(user: User, id: str) -> Dataset:
     return row
 
 
-def _asked(row: Dataset, beside: str | None, what: str, asked: dict[str, Any], *, again: bool = False) -> Look:
+def _asked(user: User, row: Dataset, beside: str | None, what: str, asked: dict[str, Any], *,
+           again: bool = False) -> Look:
     """Return a look, and have a worker make it where nobody did or does; what failed only if asked `again`."""
+    steps = datasets.get(user, row.eval_of_id).steps if row.eval_of_id else row.steps
     name = looks.name(what, asked, row.parquet_key, row.sha256, beside,
-                      *([] if what == "view" else [row.task, row.columns, row.options]))
+                      *([] if what == "view" else [row.task, row.columns, row.options, steps]))
     found = looks.read(row.id, name)
     if found.lost or (again and found.state == "failed"):
         found = looks.write(row.id, name, Look(what=what, asked=asked, state="queued"))

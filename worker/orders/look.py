@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine import tasks
+from engine import preparation, tasks
 from worker.line import Line
+from worker.orders import prepared
 
 #: Share of the progress bar that finding the base model takes.
 FINDING = 0.3
@@ -17,31 +19,53 @@ def carry_out(order: dict[str, Any], line: Line) -> dict[str, Any]:
     """Return what was found, as JSON values.
 
     `order`: what (samples, problems, batch or view), parquet, eval_parquet or null, task, columns, options, data_dir,
-    and `asked`: what the person chose. Raises Refused errors, Cancelled.
+    `asked`: what the person chose, and the `steps` of preparation. Rows are looked at as they stand in the file, by the
+    number they have there; only a first batch is made after the steps. Raises Refused errors, Cancelled.
     """
-    return LOOKS[order["what"]](order, line)
+    steps = order.get("steps") or []
+    if not steps or order["what"] == "view":
+        return LOOKS[order["what"]](order, line)
+    if order["what"] == "batch":
+        with prepared.files(Path(order["parquet"]), None, steps, evaluates=bool(order.get("evaluates"))) as (rows, _):
+            return LOOKS["batch"](order | {"parquet": str(rows)}, line)
+    known = preparation.parse(steps)
+    columns = {role: preparation.formerly(known, column) for role, column in order["columns"].items()}
+    return LOOKS[order["what"]](order | {"columns": columns}, line)
 
 
 def _samples(order: dict[str, Any], line: Line) -> dict[str, Any]:
     from engine.data import samples
 
     columns: dict[str, str] = order["columns"]
-    wanted = {role: name for role, name in columns.items() if role in ("label", "tags")}
-    table = _table(order["parquet"], wanted or columns)
-    return samples.of(table, tasks.get(order["task"])(**order["options"]), columns).model_dump(mode="json")
+    rows = _rows(order["parquet"], columns, order["steps"])
+    found = samples.of(rows.table, tasks.get(order["task"])(**order["options"]), columns)
+    for one in found.labels:
+        one.rows = rows.numbers(one.rows)
+    return found.model_dump(mode="json")
 
 
 def _problems(order: dict[str, Any], line: Line) -> dict[str, Any]:
     from engine.data import leaks
 
     columns: dict[str, str] = order["columns"]
-    others = _table(order["eval_parquet"], columns) if order.get("eval_parquet") else None
+    rows = _rows(order["parquet"], columns, order["steps"])
+    other = _rows(order["eval_parquet"], columns, order["eval_steps"]) if order.get("eval_parquet") else None
+
+    def told(found: leaks.Problems) -> dict[str, Any]:
+        """Return what was found with the rows as they are numbered in the files."""
+        made = found.model_copy(deep=True)
+        for group in (*made.same, *made.near, *made.conflicts):
+            group.rows = rows.numbers(group.rows)
+        for leak in made.leaks:
+            leak.same_as = rows.numbers([leak.same_as])[0]
+            leak.row = other.numbers([leak.row])[0] if other is not None else leak.row
+        return made.model_dump(mode="json")
 
     def heard(part: float, found: leaks.Problems) -> None:
-        line.progress(part, "Comparing rows", found=found.model_dump(mode="json"))
+        line.progress(part, "Comparing rows", found=told(found))
 
-    return leaks.find(_table(order["parquet"], columns), columns, tasks.get(order["task"]).answers, others,
-                      progress=heard, cancelled=line.cancelled).model_dump(mode="json")
+    return told(leaks.find(rows.table, columns, tasks.get(order["task"]).answers, other.table if other else None,
+                           progress=heard, cancelled=line.cancelled))
 
 
 def _batch(order: dict[str, Any], line: Line) -> dict[str, Any]:
@@ -58,8 +82,9 @@ def _batch(order: dict[str, Any], line: Line) -> dict[str, Any]:
     if tokenizer is None:
         raise NoTokenizer(asked["model"])
     line.progress(FINDING, "Turning text into tokens")
+    table = _rows(order["parquet"], columns, order["steps"]).table
     return first_batch.make(
-        _table(order["parquet"], columns), task, columns, tokenizer, int(asked["max_length"]), cancelled=line.cancelled,
+        table, task, columns, tokenizer, int(asked["max_length"]), cancelled=line.cancelled,
         progress=lambda part: line.progress(FINDING + (1 - FINDING) * part, "Turning text into tokens"),
     ).model_dump(mode="json")
 
@@ -78,9 +103,32 @@ LOOKS: dict[str, Callable[[dict[str, Any], Line], dict[str, Any]]] = {
     "samples": _samples, "problems": _problems, "batch": _batch, "view": _view}
 
 
-def _table(path: str, columns: dict[str, str]) -> Any:
-    """Return the columns that play a part, those that are there."""
+@dataclass(frozen=True)
+class Rows:
+    """Rows after the steps of preparation; `places` are those (from 0) they have in the file, None for the same."""
+
+    table: Any
+    places: Any = None
+
+    def numbers(self, rows: Sequence[int]) -> list[int]:
+        """Return the numbers in the file, from 1, of rows numbered from 1."""
+        return list(rows) if self.places is None else [int(self.places[row - 1]) + 1 for row in rows]
+
+
+def _rows(path: str, columns: dict[str, str], steps: Sequence[dict[str, Any]]) -> Rows:
+    """Return the columns that play a part, those that are there, after `steps`; raises DataError."""
+    import numpy as np
     import pyarrow.parquet as pq
 
-    names = [name for name in pq.read_schema(path).names if name in set(columns.values())]
-    return pq.read_table(path, columns=names, memory_map=True)
+    from engine import preparation
+    from engine.spec import Training
+
+    if not steps:
+        names = [name for name in pq.read_schema(path).names if name in set(columns.values())]
+        return Rows(pq.read_table(path, columns=names, memory_map=True))
+    table = pq.read_table(path, memory_map=True)
+    places = np.arange(table.num_rows)
+    for taken in preparation.walk(table, preparation.parse(list(steps)), Training().seed):
+        table = taken.change.table
+        places = places if taken.change.rows is None else places[taken.change.rows]
+    return Rows(table, places)
