@@ -13,16 +13,16 @@ from db.tables import Dataset
 from db.users import User
 from engine import tasks
 from engine.data import edits
-from engine.errors import Refused
-from studio import data_looks, service, session, shell
+from engine.errors import Refused, StudioError
+from studio import cards, data_looks, service, session, shell
 from studio.data_samples import plain
 from studio.text import count
 from studio.widgets import asset, drawn_by
 
 #: Rows of a page, or images.
 SIZES = (25, 50, 100)
-#: Labels offered when one is changed.
-OFFERED = 300
+#: Labels offered when one is changed, and columns shown.
+OFFERED, COLUMNS = 300, 40
 Value = dict[str, Any]
 
 
@@ -43,7 +43,7 @@ def tab(problem: gr.HTML, go: gr.HTML) -> None:
     shell.load(_opened, None, [box, timer], card=problem)
     shell.on([made.select], _first, None, [box, timer], card=problem)
     shell.on([timer.tick], _waited, [box], [box, timer], card=problem, trigger_mode="once", clears=False)
-    shell.on([box.input], _asked, [box], [box, go, timer], card=problem, trigger_mode="always_last")
+    shell.on([box.input], _asked, [box], [box, go, timer], card=problem, trigger_mode="multiple")
 
 
 def _opened(request: gr.Request) -> Any:
@@ -71,7 +71,7 @@ def _waited(value: Any, request: gr.Request) -> Any:
     user, row = data_looks.opened(request)
     if row is None or not isinstance(value, dict):
         return gr.skip(), gr.Timer(active=False)
-    return _drawn(user, row, _placed(row, value.get("at") or {}))
+    return _drawn(user, row, _placed(row, value.get("at") or (value.get("ask") or {}).get("at") or {}))
 
 
 def _asked(value: Any, request: gr.Request) -> Any:
@@ -80,18 +80,23 @@ def _asked(value: Any, request: gr.Request) -> Any:
     user, row = session.user(request), datasets.get(session.user(request), shell.query(request, "dataset"))
     if not isinstance(ask, dict) or ask.get("what") not in ACTS:
         raise NotAsked("rows")
-    if ask["what"] == "save":
-        made = service.versions.save(user, row.id)
-        return gr.skip(), f"/data?dataset={made.id}&tab=versions", gr.Timer(active=False)
-    ACTS[ask["what"]](user, row.id, ask)
+    refused = ""
+    try:
+        made = ACTS[ask["what"]](user, row.id, ask)
+        if ask["what"] == "save":
+            return gr.skip(), f"/data?dataset={made.id}&tab=versions", gr.Timer(active=False)
+    except StudioError as error:
+        refused = cards.error(error)
     drawn, timer = _drawn(user, datasets.get(user, row.id), _placed(row, ask.get("at") or {}))
+    drawn["html"] = refused or drawn.get("html", "")
     if ask["what"] == "row":
         drawn["full"] = _full(user, row, int(ask.get("row") or 1))
     return drawn, gr.skip(), timer
 
 
 ACTS: dict[str, Any] = {
-    "page": lambda user, id, ask: None, "row": lambda user, id, ask: None, "save": None,
+    "page": lambda user, id, ask: None, "row": lambda user, id, ask: None,
+    "save": lambda user, id, ask: service.versions.save(user, id),
     "edit": lambda user, id, ask: service.versions.edit(user, id, ask.get("edits") or []),
     "undo": lambda user, id, ask: service.versions.undo(user, id),
     "discard": lambda user, id, ask: service.versions.undo(user, id, everything=True)}
@@ -131,13 +136,22 @@ def _table(row: Dataset, at: Value, shown: Any) -> Value:
     changes = service.rows.drafts(row)
     roles = {column: role for role, column in row.columns.items()}
     titles = {role.name: role.title for role in tasks.get(row.task).roles} if row.task else {}
+    kinds = _kinds(shown.columns, list(roles))
     columns = [{"name": name, "kind": kind, "role": titles.get(roles.get(name, ""), "")}
-               for name, kind in shown.columns.items()]
-    lines = [_line(number, cells, cut, shown.columns, changes)
+               for name, kind in kinds.items()]
+    lines = [_line(number, cells, cut, kinds, changes)
              for number, cells, cut in zip(shown.numbers, shown.rows, shown.clipped, strict=True)]
     return {"id": row.id, "at": at, "columns": columns, "rows": lines, "total": shown.total, "there": shown.rows_there,
             "label": row.columns.get("label", ""), "labels": service.rows.labels(row)[:OFFERED],
-            "drafts": changes.count, "told": _told(changes), "sizes": SIZES}
+            "drafts": changes.count, "told": _told(changes), "sizes": SIZES, "hidden": len(shown.columns) - len(kinds)}
+
+
+def _kinds(known: Mapping[str, str], playing: list[str]) -> Mapping[str, str]:
+    """Return the columns that are shown: of very many, those that play a part and the first."""
+    if len(known) <= COLUMNS:
+        return known
+    kept = {*playing, *list(known)[:COLUMNS - len(playing)]}
+    return {name: kind for name, kind in known.items() if name in kept}
 
 
 def _line(number: int, cells: Mapping[str, Any], cut: Mapping[str, int], kinds: Mapping[str, str],

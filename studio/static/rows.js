@@ -3,17 +3,28 @@
   if (window.studioRows) return;
 
   const make = (...made) => studio.make(...made);
-  const WAIT = 350;
+  const WAIT = 350, PATIENCE = 20_000;
 
   function table(element, props, trigger, watch) {
-    let state = null, typing = null, opener = null;
+    let state = null, typing = null, opener = null, asking = null;
+    const waiting = [];
 
-    const ask = (what, more = {}, at = {}) => {
-      if (!state?.at) return;
+    /* one after the other: what is asked for while an answer is on its way waits for it */
+    const send = () => {
+      const next = waiting.shift();
+      if (!next || !state?.at) return;
       box.setAttribute("aria-busy", "true");
-      props.value = { ask: { what, ...more, at: { ...state.at, row: null, ...at } } };
+      clearTimeout(asking);
+      asking = setTimeout(() => { asking = null; send(); }, PATIENCE);
+      props.value = { ask: { ...next, at: { ...state.at, row: null, ...next.at } } };
       trigger("input");
     };
+    const ask = (what, more = {}, at = {}) => {
+      if (what === "page" && waiting.at(-1)?.what === "page") waiting.pop();
+      waiting.push({ what, ...more, at });
+      if (asking === null) send();
+    };
+    const answered = () => { clearTimeout(asking); asking = null; send(); };
     const page = (at) => ask("page", {}, at);
 
     /* -- the bar above: searching, jumping, the kind of view -- */
@@ -143,13 +154,19 @@
       body.replaceChildren(lines());
       size.replaceChildren(...state.sizes.map((number) => make("option", { value: String(number), selected: number === state.at.limit }, `${number} rows`)));
       const first = state.at.offset + 1, last = state.at.offset + (state.rows?.length ?? 0), number = (value) => value.toLocaleString("en");
-      status.textContent = last < first ? "" : `${number(first)} to ${number(last)} of ${number(state.total)}${state.total < state.there ? ` (${number(state.there)} in all)` : ""}`;
+      status.textContent = last < first ? "" : `${number(first)} to ${number(last)} of ${number(state.total)}${state.total < state.there ? ` (${number(state.there)} in all)` : ""}`
+        + (state.hidden ? `; ${number(state.hidden)} more columns are not shown` : "");
       before.disabled = state.at.offset === 0;
       after.disabled = last >= state.total;
       remember();
       if (label && !document.body.contains(was)) [...element.querySelectorAll("button")].find((item) => item.getAttribute("aria-label") === label)?.focus();
       body.querySelector(".ps-found")?.scrollIntoView({ block: "nearest" });
-      if (state.full) edit(state.full);
+      if (state.full) {
+        const { full } = state;
+        delete state.full; /* drawn again, the table is only a table */
+        edit(full);
+      }
+      answered();
     };
     watch("value", paint);
     paint();
