@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from docs import pictures
 from docs.drawings import DRAWINGS
-from engine import methods, tasks
+from engine import methods, preparation, tasks
 from engine.recipe import WAYS, Recipe
 from engine.spec import Training
 from studio.snippets import Question, command, curl
@@ -32,7 +32,8 @@ def settings_table(kind: type[BaseModel]) -> str:
         unit = f" ({extra['unit']})" if extra.get("unit") else ""
         bounds = _bounds(field.metadata)
         text = f"{field.description or ''}{unit}{f' {bounds}' if bounds else ''}".replace("|", "\\|")
-        rows.append(f"| `{name}` | `{field.get_default(call_default_factory=True)}` | {text} |")
+        usual = "needed" if field.is_required() else f"`{field.get_default(call_default_factory=True)}`"
+        rows.append(f"| `{name}` | {usual} | {text} |")
     return "\n".join(rows) if len(rows) > 2 else "This one has no settings of its own."
 
 
@@ -89,11 +90,66 @@ def combining_page() -> str:
             f"## Settings\n\n{settings_table(Recipe)}\n")
 
 
+def preparation_page() -> str:
+    """Return the page on the steps of preparation."""
+    steps = "\n\n".join(
+        f"## {kind.card.title}\n\n{kind.card.summary} {_purpose(kind)}\n\n- Name in a RunSpec: `{name}`\n\n"
+        f"{settings_table(kind)}" for name, kind in preparation.every().items())
+    return f"# Preparation\n\n{PREPARATION}\n{steps}\n"
+
+
+def _purpose(kind: type[preparation.Step]) -> str:
+    """Return which rows a step is for."""
+    if kind.splits or kind.repeats:
+        return ""
+    return "Rows to evaluate on are changed alike." if kind.evaluation else \
+        "Rows to evaluate on stay as they are."
+
+
+PREPARATION = """\
+Steps are taken in their order before the rows are checked, split and learned. They are kept with a dataset (its page,
+tab Prepare; `peft-studio datasets prepare`; `PUT /api/v1/datasets/{id}/steps`), and every run takes those of its
+dataset along in its RunSpec, as `data.steps`:
+
+```json
+{"data": {"train": "train.csv", "steps": [
+  {"name": "rename", "names": {"sentence": "text"}},
+  {"name": "filter", "where": "length(text) > 20 and label != \\"other\\""},
+  {"name": "deduplicate", "columns": ["text"], "way": "near", "threshold": 0.8},
+  {"name": "split", "way": "grouped", "column": "author", "share": 0.2},
+  {"name": "balance", "column": "label", "ratio": 2}]}}
+```
+
+So a run can be repeated anywhere: the same file, the same steps and the same seed give the same rows. What each step
+did stands in the run's log. The file itself never changes; taking a step out undoes it.
+
+Without a split of its own and without a file to evaluate on, a share of the rows is set aside after the last step, or
+before the first that repeats rows, so that nothing is learned and evaluated on.
+
+## Conditions
+
+| Written | Meaning |
+|---|---|
+| `stars`, `` `a column` ``, `"text"`, `3.5`, `true` | a column, one whose name is not a plain word, values |
+| `=` `!=` `<` `<=` `>` `>=` | comparisons; as numbers when one side is a number, else as texts |
+| `and` `or` `not` `( )` | conditions joined |
+| `+` `-` `*` `/` `%` | arithmetic |
+| `label in ["a", "b"]`, `label not in ["a", "b"]` | one of several values |
+| `text contains "x"`, `startswith`, `endswith`, `matches "^\\d+$"` | a part, the beginning, the end, a pattern (RE2) |
+| `text is empty`, `text is not empty` | nothing, or only blanks |
+| `length(text)`, `words(text)` | characters (items of a list, messages of a conversation), words |
+| `lower(text)`, `upper(text)`, `trim(text)`, `number(text)`, `text(number)` | changed values |
+
+An empty cell is equal to nothing, and neither smaller nor greater than anything.
+"""
+
+
 def pages() -> dict[Path, str]:
     """Return every generated page by its path."""
     made = {FOLDER / "methods" / f"{name}.md": method_page(name, kind) for name, kind in methods.every().items()}
     made |= {FOLDER / "tasks" / f"{name}.md": task_page(name, kind) for name, kind in tasks.every().items()}
     made[FOLDER / "combining.md"] = combining_page()
+    made[FOLDER / "preparation.md"] = preparation_page()
     made[FOLDER / "training.md"] = ("# Training settings\n\nThe `training` part of a RunSpec.\n\n"
                                     f"{settings_table(Training)}\n")
     return made | pictures.files()

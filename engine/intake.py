@@ -10,29 +10,41 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import models
+import numpy as np
+import pyarrow as pa
+
+from engine import models, preparation
 from engine.control import Control
 from engine.data import columns as roles
 from engine.data import read, split, validate
+from engine.evaluation import forgetting
 from engine.events import RunStarted
 from engine.tasks.base import Task
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from engine.checkpoint import Checkpoint
     from engine.models import Located
     from engine.train import Attempt
 
 
+#: A column for the time of a split, named as no column of a file is.
+NUMBER = "\0number"
+
+
 @dataclass(frozen=True)
 class Rows:
-    """Checked rows to learn from and to evaluate on, the column of each role, and the label names in order."""
+    """Checked rows to learn from and to evaluate on, the column of each role, and the label names in order.
+
+    `numbers` are the rows' numbers in the file, from 1, of those to evaluate on; empty where they are not known.
+    `second` is what forgetting is measured on.
+    """
 
     train: pa.Table
     eval: pa.Table
     columns: dict[str, str]
     labels: list[str]
+    numbers: Sequence[int] = ()
+    second: forgetting.Second | None = None
 
 
 def gather(attempt: Attempt) -> None:
@@ -58,6 +70,8 @@ def fingerprint(attempt: Attempt) -> str:
     settings = attempt.spec.model_dump(mode="json")
     data = settings["data"] | {"train": _bytes(attempt.sources.train or attempt.spec.data.train),
                                "eval": _bytes(attempt.sources.eval or attempt.spec.data.eval)}
+    if attempt.spec.data.forgetting:
+        data["forgetting"] = _bytes(attempt.sources.forgetting or attempt.spec.data.forgetting)
     return hashlib.sha256(json.dumps(settings | {"data": data}, sort_keys=True).encode()).hexdigest()
 
 
@@ -92,7 +106,16 @@ def _rows(attempt: Attempt, task: Task) -> Rows:
     data, seed = attempt.spec.data, attempt.spec.training.seed
     train = read.read(attempt.sources.train or Path(data.train))
     held = read.read(attempt.sources.eval or Path(data.eval)) if data.eval else None
-    columns = dict(data.columns) or dict(roles.guess(train).columns)
+    columns = dict(data.columns) or dict(roles.guess(_head(train, data.steps, seed)).columns)
+
+    def divide(table: pa.Table, later: Sequence[preparation.Step]) -> tuple[pa.Table, pa.Table]:
+        label = task.stratify_by(columns)
+        return split.split(table, task.eval_fraction, seed, label and preparation.formerly(later, label))
+
+    prepared = preparation.apply(train, data.steps, seed, held=held, divide=divide)
+    for sentence in prepared.sentences():
+        attempt.log(sentence)
+    train, held = prepared.train, prepared.eval
     if not columns:
         validate.raise_first_error(validate.unrecognised(train))
     findings = task.check(train, columns, held)
@@ -100,9 +123,29 @@ def _rows(attempt: Attempt, task: Task) -> Rows:
     for finding in findings:
         level = "warning" if finding.level == "warning" else "info"
         attempt.log(f"{finding.what} {finding.try_this}".strip(), level=level)
+    numbers: Sequence[int] = range(1, held.num_rows + 1) if held is not None else ()
     if held is None:
-        train, held = split.split(train, task.eval_fraction, seed, task.stratify_by(columns))
-    return Rows(train, held, columns, task.label_names(train, columns))
+        train, held, numbers = _kept_aside(train, task.eval_fraction, seed, task.stratify_by(columns))
+    labels = task.label_names(train, columns)
+    # Steps leave rows out and repeat them: what is counted then is no longer the file.
+    return Rows(train, held, columns, labels, () if data.steps else numbers,
+                forgetting.second(attempt, task, columns, labels))
+
+
+def _kept_aside(table: pa.Table, fraction: float, seed: int,
+                label: str | None) -> tuple[pa.Table, pa.Table, Sequence[int]]:
+    """Return the rows to learn from, those kept to evaluate on, and the latter's numbers in the file, from 1."""
+    numbered = table.append_column(NUMBER, pa.array(np.arange(1, table.num_rows + 1)))
+    train, held = split.split(numbered, fraction, seed, label)
+    return train.drop_columns([NUMBER]), held.drop_columns([NUMBER]), held.column(NUMBER).to_pylist()
+
+
+def _head(table: pa.Table, steps: Sequence[preparation.Step], seed: int) -> pa.Table:
+    """Return the first rows after the steps, enough to see what the columns hold."""
+    table = table.slice(0, roles.LOOKED_AT) if steps else table
+    for taken in preparation.walk(table, steps, seed):
+        table = taken.change.table
+    return table
 
 
 def _locate(attempt: Attempt) -> Located:

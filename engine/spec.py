@@ -18,10 +18,11 @@ from pydantic import (
     model_validator,
 )
 
-from engine import methods, tasks
+from engine import methods, preparation, tasks
 from engine.errors import SpecError, UnknownKey
 from engine.knobs import knob
 from engine.methods.base import Method
+from engine.preparation import Step
 from engine.tasks.base import Task
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -52,6 +53,13 @@ class DataRef(Part):
     eval: str | None = Field(None, description="A file or dataset to evaluate on; none keeps a share of train aside.")
     columns: dict[str, str] = Field(default={}, description="Column of each role; guessed from the data when empty.")
     options: dict[str, Any] = Field(default={}, description="Settings of the task.")
+    steps: Annotated[list[SerializeAsAny[Step]], BeforeValidator(preparation.parse)] = Field(
+        default=[], exclude_if=lambda value: not value,
+        description="Steps of preparation, taken in this order before the rows are checked and split.")
+    forgetting: str | None = knob(
+        None, advanced=True, title="Measure forgetting on", exclude_if=lambda value: value is None, min_length=1,
+        help="What is measured before training and after it, to see what the model forgets: a file or dataset of the "
+             "same task, or 'neutral' for how well it predicts plain English.")
 
 
 class EarlyStopping(Part):

@@ -157,7 +157,9 @@ def methods_shown(now: Chosen) -> dict[str, Any]:
 
 def settings_shown(user: User, draft: Draft) -> dict[str, Any]:
     """Return the settings' value; what no worker can do is disabled and says why."""
-    groups = draft.groups()
+    shape = look(user, draft).shape
+    second = {"forgetting": service.forgetting_choices(user, draft.task, shape, draft.dataset)}
+    groups = [replace(group, choices=second) if group.key == "data" else group for group in draft.groups()]
     if not service.quantizer_there(user):
         missing = NoQuantizer("model.quantization")
         off = {"quantization": dict.fromkeys(get_args(Quantization), f"{missing.what} {missing.try_this}")}
@@ -175,6 +177,8 @@ def dataset_note(now: Chosen) -> str:
     facts = [plural(row.rows, "row") if row.rows is not None else "rows not counted yet"]
     facts += [plural(labels, "label")] if labels else []
     facts += [", ".join(f"{column} as {role}" for role, column in row.columns.items())] if row.columns else []
+    steps = row.steps if now.draft.steps is None else now.draft.steps
+    facts += [plural(len(steps), "step") + " of preparation"] if steps else []
     found = cards.findings([f for f in row.findings if f.get("level") != "note"][:3]) if row.findings else ""
     return (f'<p class="ps-under">{esc(" · ".join(facts))} · <a href="/data?dataset={esc(row.id)}">Look at the data</a>'
             f"</p>{found}")

@@ -16,6 +16,7 @@ from studio import (
     cli_help,
     cli_models,
     cli_predict,
+    cli_prepare,
     cli_print,
     cli_rows,
     cli_runs,
@@ -143,8 +144,9 @@ def demo(json: Json = False) -> None:
 
 cli_train.add_to(app)
 cli_predict.add_to(app)
+cli_prepare.add_to(cli_rows.app)
 for name, part, text in (("runs", cli_runs.app, "Runs: list, show, stop, resume, export."),
-                         ("datasets", cli_rows.app, "Datasets: list, show, add, rows, edit, versions."),
+                         ("datasets", cli_rows.app, "Datasets: list, show, add, rows, edit, versions, prepare."),
                          ("models", cli_models.app, "Base models: list, show, add."),
                          ("adapters", cli_adapters.app, "Adapters: list, show, download, merge."),
                          ("users", cli_users.app, "Accounts and tokens, for STUDIO_AUTH=on.")):

@@ -90,11 +90,14 @@ def parse(text: str, info: FieldInfo | None = None) -> Any:
 def line(spec: RunSpec, name: str = "", program: str = "peft-studio") -> str:
     """Return the shell command that starts this run; only what differs from the defaults is written out."""
     words = [program, "train", "--task", spec.task, "--model", spec.model.id, "--data", spec.data.train]
-    for flag, value in (("--name", name), ("--eval", spec.data.eval), ("--revision", spec.model.revision),
+    for flag, value in (("--name", name), ("--eval", spec.data.eval), ("--forgetting", spec.data.forgetting),
+                        ("--revision", spec.model.revision),
                         ("--quantization", spec.model.quantization)):
         words += [flag, value] if value else []
     for role, column in spec.data.columns.items():
         words += ["--column", f"{role}={column}"]
+    for step in spec.data.steps:
+        words += ["--step", json.dumps(step.model_dump(mode="json"), ensure_ascii=False)]
     words += ["--method", spec.method.name, *(["--find-rate"] if spec.rate_test else [])]
     for setting, value in (spec.rate_test.model_dump(exclude_defaults=True) if spec.rate_test else {}).items():
         words += ["--set", f"rate_test.{setting}={value}"]

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from engine.errors import SpecError
-from studio import cli_flags
+from engine.evaluation.report import NEUTRAL
+from studio import cli_flags, cli_prepare
 from studio import cli_print as out
 from studio.cli_flags import Flag
 
@@ -32,12 +33,16 @@ FIXED: dict[str, tuple[Any, Any]] = {
     "spec": (Annotated[Path | None, typer.Argument(help="A RunSpec as JSON; flags change it.")], None),
     "data": (Annotated[Text, typer.Option(help="A file, or the id of a dataset.")], None),
     "eval": (Annotated[Text, typer.Option(help="A file or dataset to evaluate on; 'none' keeps a share aside.")], None),
+    "forgetting": (Annotated[Text, typer.Option(help="A second file or dataset of the same task, or 'neutral': "
+                                                     "measured before training and after it.")], None),
     "model": (Annotated[Text, typer.Option(help="starter/<name>, local/<name>, <org>/<name>, or a folder.")], None),
     "revision": (Annotated[Text, typer.Option(help="Branch, tag or commit on the Hub.")], None),
     "quantization": (Annotated[Text, typer.Option(help="int8 or nf4: hold the frozen base in 8 or 4 bits.")], None),
     "task": (Annotated[Text, typer.Option(help="Task; guessed from the data when left out.")], None),
     "method": (Annotated[Text, typer.Option(help="Method; lora when left out.")], None),
     "column": (Annotated[Texts, typer.Option(help="Column of a role, as role=column. Repeatable.")], None),
+    "step": (Annotated[Texts, typer.Option(help="A step of preparation as JSON, in place of the dataset's own. "
+                                           "Repeatable.")], None),
     "set_": (Annotated[Texts, typer.Option("--set", help="Any field: --set method.alpha=32. Repeatable.")], None),
     "name": (Annotated[str, typer.Option(help="The run's name.")], ""),
     "follow": (Annotated[bool, typer.Option("--follow", help="Wait for the end; starts a worker if need be.")], False),
@@ -102,6 +107,7 @@ def _document(given: dict[str, Any]) -> dict[str, Any]:
     if given["spec"] is not None:
         base = _read(given["spec"])
     for path, value in (("data.train", given["data"]), ("model.id", given["model"]), ("task", given["task"]),
+                        ("data.forgetting", given["forgetting"]),
                         ("model.revision", given["revision"]), ("model.quantization", given["quantization"])):
         if value is not None:
             _put(base, path, value)
@@ -109,6 +115,8 @@ def _document(given: dict[str, Any]) -> dict[str, Any]:
         _put(base, "data.eval", None if given["eval"] == "none" else given["eval"])
     if given["column"]:
         _put(base, "data.columns", cli_flags.roles(given["column"]))
+    if given["step"]:
+        _put(base, "data.steps", cli_prepare.parsed(given["step"]))
     if given["method"] and given["method"] != (base.get("method") or {}).get("name"):
         base["method"] = {"name": given["method"]}
     for path, flag in (("data.train", "--data"), ("model.id", "--model")):
@@ -152,6 +160,7 @@ def _start(user: User, document: dict[str, Any], given: dict[str, Any], tick: Ca
     document["task"] = document.get("task") or dataset.task
     if not document["task"]:
         raise NoTask("--task", name=dataset.name)
+    _second(user, document, tick)
     reference = document["model"]
     if is_folder(reference["id"]):
         reference["id"] = _folder(user, Path(reference["id"]))
@@ -184,7 +193,9 @@ def _dataset(user: User, document: dict[str, Any], tick: Callable[..., None]) ->
     else:
         other = data.get("eval")
         is_file = other is not None and not str(other).startswith("ds_")
-        task, columns, options = document.get("task"), data.get("columns") or {}, data.get("options") or {}
+        # Columns that steps make are not in the file yet.
+        columns = {} if data.get("steps") else data.get("columns") or {}
+        task, options = document.get("task"), data.get("options") or {}
         row = None if is_file else _same(user, Path(data["train"]), task, columns)
         row = row or service.add_dataset(user, Path(data["train"]), eval_path=Path(str(other)) if is_file else None,
                                          task=task, columns=columns, options=options if task else {})
@@ -200,13 +211,31 @@ def _dataset(user: User, document: dict[str, Any], tick: Callable[..., None]) ->
     return row
 
 
+def _second(user: User, document: dict[str, Any], tick: Callable[..., None]) -> None:
+    """Put the id of the dataset that forgetting is measured on in the spec, added first when it is a file."""
+    from db import datasets
+    from studio import service
+    from studio.cli_session import stored, wait
+
+    wanted, task = str(document["data"].get("forgetting") or NEUTRAL), document["task"]
+    if wanted == NEUTRAL or (wanted.startswith("ds_") and not Path(wanted).exists()):
+        return
+    row = _same(user, Path(wanted), task, {}) or service.add_dataset(user, Path(wanted), task=task)
+    row = wait(lambda: datasets.get(user, row.id), ("ready", "failed"), f"Reading {row.name}", tick)
+    if row.state == "failed":
+        raise stored(row.error)
+    document["data"]["forgetting"] = row.id
+
+
 def _same(user: User, path: Path, task: str | None, columns: dict[str, str]) -> Dataset | None:
     """Return a dataset of the same bytes whose columns are read the same way, so that trying again adds nothing."""
     from db import datasets
     from studio.service.datasets import NoSuchFile
 
-    if not path.is_file():
+    if not path.exists():
         raise NoSuchFile(str(path), path=path)
+    if path.is_dir():
+        return None
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     for row in datasets.find(user, states=["ready"], limit=1000):

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from engine import methods, tasks
-from engine.spec import ModelRef, Training
+from engine.spec import DataRef, ModelRef, Training
 from studio import form
 
 #: Chosen in the evaluation picker: the dataset's own evaluation file, or a split when it has none.
@@ -36,6 +36,8 @@ class Draft:
     revision: str | None = None
     method: str = "lora"
     values: Values = field(default_factory=dict)
+    #: Steps of preparation in place of the dataset's own; None for those.
+    steps: list[dict[str, Any]] | None = None
 
     def groups(self) -> list[form.Group]:
         """Return the settings that belong to the chosen method and task."""
@@ -45,15 +47,20 @@ class Draft:
         made.append(form.Group("training", "Training", Training))
         if task := tasks.every().get(self.task):
             made.append(form.Group(f"options.{self.task}", task.card.title, task))
-        return [*made, form.Group("model", "Base model", ModelRef, skip=("id", "revision"))]
+        # Of the data everything is chosen elsewhere, but what forgetting is measured on.
+        rest = tuple(name for name in DataRef.model_fields if name != "forgetting")
+        return [*made, form.Group("data", "Evaluation", DataRef, skip=rest),
+                form.Group("model", "Base model", ModelRef, skip=("id", "revision"))]
 
     def document(self) -> dict[str, Any]:
         """Return the RunSpec document; whether it is valid is for engine.spec to say."""
         def part(key: str) -> dict[str, Any]:
             return dict(self.values.get(key, {}))
-        data: dict[str, Any] = {"train": self.dataset, "options": part(f"options.{self.task}")}
+        data: dict[str, Any] = {"train": self.dataset, "options": part(f"options.{self.task}")} | part("data")
         if self.eval != USUAL:
             data["eval"] = None if self.eval == SPLIT else self.eval
+        if self.steps is not None:
+            data["steps"] = self.steps
         return {"task": self.task, "model": {"id": self.model, "revision": self.revision} | part("model"), "data": data,
                 "method": {"name": self.method} | part(f"method.{self.method}"), "training": part("training")}
 
@@ -68,11 +75,13 @@ class Draft:
         different = {g.key: kept for g in self.groups() if (kept := _different(g, self.values.get(g.key, {})))}
         packed = json.dumps(different, separators=(",", ":"), ensure_ascii=False) if different else ""
         parts["set"] = packed if len(packed) <= LONGEST else ""
+        steps = "" if self.steps is None else json.dumps(self.steps, separators=(",", ":"), ensure_ascii=False)
+        parts["steps"] = steps if len(steps) <= LONGEST else ""
         return "?" + urlencode({key: value for key, value in parts.items() if value})
 
     def with_dataset(self, id: str, task: str) -> Draft:
         """Return the draft with another dataset and the task its columns speak for."""
-        return replace(self, dataset=id, eval=USUAL, task=task or self.task)
+        return replace(self, dataset=id, eval=USUAL, task=task or self.task, steps=None)
 
 
 def from_query(query: Mapping[str, Any]) -> Draft:
@@ -86,7 +95,7 @@ def from_query(query: Mapping[str, Any]) -> Draft:
     kept = {str(key): dict(inner) for key, inner in values.items() if isinstance(inner, dict)} \
         if isinstance(values, dict) else {}
     return Draft(text("dataset"), text("eval", USUAL), text("task"), text("model"), text("revision") or None,
-                 text("method", "lora"), kept)
+                 text("method", "lora"), kept, _steps(query))
 
 
 def from_spec(document: Mapping[str, Any]) -> Draft:
@@ -95,9 +104,17 @@ def from_spec(document: Mapping[str, Any]) -> Draft:
     name = method.pop("name")
     values = {f"method.{name}": method, "training": dict(document.get("training") or {}),
               f"options.{document['task']}": dict(data.get("options") or {}),
-              "model": {"quantization": model.get("quantization")}}
+              "model": {"quantization": model.get("quantization")}, "data": {"forgetting": data.get("forgetting")}}
     return Draft(data["train"], data.get("eval") or SPLIT, document["task"], model["id"], model.get("revision"), name,
-                 values)
+                 values, list(data.get("steps") or []))
+
+
+def _steps(query: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    try:
+        steps = json.loads(str(query.get("steps") or "")[:LONGEST])
+    except ValueError:
+        return None
+    return [dict(step) for step in steps if isinstance(step, dict)] if isinstance(steps, list) else None
 
 
 def _different(group: form.Group, chosen: Mapping[str, Any]) -> dict[str, Any]:

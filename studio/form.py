@@ -30,7 +30,8 @@ LONGEST = 10_000
 class Group:
     """A model whose fields stand together under `title`; their values are kept under `key`.
 
-    `off` tells of a field which of its words cannot be chosen here, and why.
+    `off` tells of a field which of its words cannot be chosen here, and why; `choices` gives a field's options
+    {value, label, disabled} where only what is there can be chosen.
     """
 
     key: str
@@ -38,6 +39,7 @@ class Group:
     model: type[BaseModel]
     skip: tuple[str, ...] = ("name",)
     off: Mapping[str, Mapping[Any, str]] = dataclasses.field(default_factory=dict)
+    choices: Mapping[str, Sequence[Mapping[str, Any]]] = dataclasses.field(default_factory=dict)
 
 
 def settings(groups: Sequence[Group], values: Values | None = None, *, elem_id: str) -> gr.HTML:
@@ -48,8 +50,8 @@ def settings(groups: Sequence[Group], values: Values | None = None, *, elem_id: 
 def state(groups: Sequence[Group], values: Values | None = None, *, elem_id: str) -> dict[str, Any]:
     """Return the value of a `settings` component: what to show, and defaults overlaid with `values`."""
     given = values or {}
-    shown = [{"key": g.key, "title": g.title, "fields": _without(fields(g.model, g.skip), g.off)}
-             for g in groups]
+    shown = [{"key": g.key, "title": g.title,
+              "fields": _chosen_from(_without(fields(g.model, g.skip), g.off), g.choices)} for g in groups]
     return {"id": elem_id, "groups": [g for g in shown if g["fields"]],
             "values": {g.key: defaults(g.model, g.skip) | _known(g, given.get(g.key, {})) for g in groups}}
 
@@ -90,6 +92,14 @@ def _without(made: list[dict[str, Any]], off: Mapping[str, Mapping[Any, str]]) -
     return made
 
 
+def _chosen_from(made: list[dict[str, Any]],
+                 choices: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """Return controls that offer nothing but their `choices`, where they have any."""
+    return [control | {"kind": "several" if control["kind"] == "list" else "choice",
+                       "options": [dict(one) for one in choices[control["name"]]]}
+            if control["name"] in choices else control for control in made]
+
+
 def title(name: str, info: FieldInfo) -> str:
     """Return the label of a field."""
     return info.title or name.replace("_", " ").capitalize()
@@ -105,7 +115,7 @@ def field(name: str, info: FieldInfo) -> dict[str, Any]:
         "name": name, "title": title(name, info), "help": info.description or "", "kind": kind, "options": options,
         "unit": extra.get("unit", ""), "scale": extra.get("scale", "linear"), "advanced": bool(extra.get("advanced")),
         "shown_if": extra.get("shown_if"), "step": extra.get("step"), "min": low, "max": high, "default": default,
-        "shown_default": word(default),
+        "shown_default": word(default), "lines": bool(extra.get("lines")),
     }
     if kind in ("integer", "number"):
         made["slider"] = _slider(made, extra.get("slider"), inside)

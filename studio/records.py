@@ -16,7 +16,7 @@ def moment(seconds: float | None) -> str | None:
 def dataset(row: Dataset, *, full: bool = True) -> dict[str, Any]:
     """Return a dataset; in lists (`full=False`) without findings and statistics."""
     values = _pick(row, "id", "name", "state", "progress", "filename", "bytes", "sha256", "rows", "task", "columns",
-                   "options", "confirmed", "sample", "eval_of_id", "version", "version_of_id",
+                   "options", "steps", "confirmed", "sample", "eval_of_id", "version", "version_of_id",
                    "error") | _times(row, "created_at", "updated_at")
     levels = [finding.get("level") for finding in row.findings]
     values["errors"], values["warnings"] = levels.count("error"), levels.count("warning")
@@ -67,8 +67,13 @@ def composition(row: Composition) -> dict[str, Any]:
 
 
 def prediction(row: Prediction) -> dict[str, Any]:
-    """Return a prediction with question and answer."""
-    return _pick(row, "id", "state", "request", "result", "error") | _times(row, "created_at", "updated_at")
+    """Return a prediction with question and answer; of images name and size, not where they lie."""
+    asked = {key: value for key, value in row.request.items() if key != "files"}
+    if asked.get("rows"):
+        asked["rows"] = [{role: {"name": value["name"], "bytes": value["bytes"]} if isinstance(value, dict) else value
+                          for role, value in one.items()} for one in asked["rows"]]
+    return _pick(row, "id", "state") | {"request": asked} | _pick(row, "result", "error") | _times(
+        row, "created_at", "updated_at")
 
 
 def _pick(row: Any, *names: str) -> dict[str, Any]:

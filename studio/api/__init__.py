@@ -18,13 +18,14 @@ from studio.api import (
     limit,
     models,
     predictions,
+    preparation,
     rows,
     runs,
     users,
 )
 from studio.api.deps import known_parameters
 
-PARTS = (datasets, rows, models, runs, adapters, insights, compositions, predictions, breakdown, advice, users)
+PARTS = (datasets, rows, preparation, models, runs, adapters, insights, compositions, predictions, breakdown, advice, users)
 
 #: Everything under /api/v1.
 router = APIRouter()

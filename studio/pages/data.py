@@ -10,6 +10,7 @@ import gradio as gr
 from db import datasets
 from studio import (
     data_detail,
+    data_prepare,
     data_problems,
     data_rows,
     data_tokens,
@@ -39,6 +40,7 @@ def build() -> None:
             _list_part(problem, go)
         with gr.Column(elem_id="dataset", visible=False) as detail, data_detail.page(problem, go):
             data_rows.tab(problem, go)
+            data_prepare.tab(problem)
             data_problems.tab(problem)
             data_tokens.tab(problem)
             data_versions.tab(problem)

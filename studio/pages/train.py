@@ -131,31 +131,31 @@ def _open(request: gr.Request) -> list[Any]:
 
 def _other_dataset(*chosen: Any, request: gr.Request) -> list[Any]:
     user = session.user(request)
-    return _everything(user, choices.with_dataset(user, _draft(chosen)))
+    return _everything(user, choices.with_dataset(user, _draft(chosen, request)))
 
 
 def _changed(*chosen: Any, request: gr.Request) -> list[Any]:
-    return _everything(session.user(request), _draft(chosen))
+    return _everything(session.user(request), _draft(chosen, request))
 
 
 def _waited(*chosen: Any, request: gr.Request) -> list[Any]:
-    made = _everything(session.user(request), _draft(chosen))
+    made = _everything(session.user(request), _draft(chosen, request))
     return [*made[:5], *made[6:]]
 
 
 def _apply(*chosen: Any, request: gr.Request) -> list[Any]:
-    user, draft = session.user(request), _draft(chosen)
+    user, draft = session.user(request), _draft(chosen, request)
     found = advice_view.advice_for(user, draft)
     return _everything(user, advice_view.applied(draft, found) if found else draft)
 
 
 def _set(*chosen: Any, request: gr.Request) -> list[Any]:
-    user, draft = session.user(request), _draft(chosen)
+    user, draft = session.user(request), _draft(chosen, request)
     return _shown(user, draft, advice_view.advice_for(user, draft))
 
 
 def _start(*chosen: Any, request: gr.Request) -> str:
-    user, draft = session.user(request), _draft(chosen[:-1])
+    user, draft = session.user(request), _draft(chosen[:-1], request)
     problems = _missing(draft)
     if problems:
         raise problems[0]
@@ -164,7 +164,7 @@ def _start(*chosen: Any, request: gr.Request) -> str:
 
 
 def _find_rate(*chosen: Any, request: gr.Request) -> list[Any]:
-    user, draft = session.user(request), _draft(chosen)
+    user, draft = session.user(request), _draft(chosen, request)
     problems = _missing(draft)
     if problems:
         raise problems[0]
@@ -183,16 +183,19 @@ def _stop_rate(run: str, request: gr.Request) -> list[Any]:
 
 
 def _use_rate(*chosen: Any, request: gr.Request) -> list[Any]:
-    user, draft = session.user(request), _draft(chosen[:-1])
+    user, draft = session.user(request), _draft(chosen[:-1], request)
     rate = rate_view.suggested(runs.get(user, str(chosen[-1])))
     return _everything(user, rate_view.with_rate(draft, rate) if rate is not None else draft)
 
 
-def _draft(chosen: tuple[Any, ...]) -> Draft:
+def _draft(chosen: tuple[Any, ...], request: gr.Request) -> Draft:
     dataset, other, task, model, method, settings = chosen
     ref, _, revision = (shell.chosen(model) or "").partition("@")
-    return Draft(shell.chosen(dataset) or "", shell.chosen(other) or USUAL, shell.chosen(task) or "", ref,
-                 revision or None, shell.chosen(method) or "lora", form.values(settings))
+    draft = Draft(shell.chosen(dataset) or "", shell.chosen(other) or USUAL, shell.chosen(task) or "", ref,
+                  revision or None, shell.chosen(method) or "lora", form.values(settings))
+    # Steps that came from a run are kept in the address, as long as its dataset is.
+    known = from_query(shell.queries(request))
+    return replace(draft, steps=known.steps) if known.dataset == draft.dataset else draft
 
 
 def _missing(draft: Draft) -> list[StudioError]:

@@ -9,6 +9,7 @@ Adding (files go to the blob store, then a row, then the worker is told):
     delete_dataset(user, id) / cancel_dataset(user, id) / retry_dataset(user, id)
     rows.page(user, id, offset, limit, *, search, sort, descending) -> Shown    any page; rows.thumbnail, rows.take
     versions.edit(user, id, changes) / undo / save -> Dataset / family / diff(user, id, against) -> Diff
+    preparation.set_steps(user, id, documents) / preview_steps / steps_of(user, row) / columns_after(row, steps)
     looks.samples(user, id) / problems / batch(user, id, model, max_length) -> db.looks.Look    made by a worker
     suspects.suspects(user, id) -> list[Suspect]               rows that runs did worst on
     add_model(user, ref, *, revision, title) -> Model          starter/…, <org>/<name>, local/…
@@ -21,7 +22,9 @@ Runs:
     shape_of(model) -> ModelShape / memory_there(user) -> (bytes, device class) / quantizer_there(user) -> bool
     start_run(user, document, *, name, wait) -> Run            raises the first obstacle
     stop_run(user, id, mode) / resume_run(user, id) / delete_run(user, id)
+    evaluation(user, id) -> Evaluation                         metrics with intervals, slices, charts
     run_file(user, id, "spec.json") -> Path                    a file of the newest attempt
+    samples(user, id) -> list[dict]                            what its model wrote at each evaluation
 Results:
     export(user, adapter_id, kind="zip") -> Export             "merge" makes a whole model
     export_file(user, export_id) -> Path / cancel_export(user, id) / delete_adapter(user, id)
@@ -38,7 +41,7 @@ Waiting:
 
 from __future__ import annotations
 
-from studio.service import looks, rows, suspects, versions
+from studio.service import looks, preparation, rows, suspects, versions
 from studio.service.adapters import cancel_export, delete_adapter, export, export_file
 from studio.service.advice import Advised, advise
 from studio.service.compositions import cancel_composition, compose
@@ -54,7 +57,9 @@ from studio.service.datasets import (
     set_header,
     set_roles,
 )
+from studio.service.evaluations import evaluation
 from studio.service.fleet import memory_there, quantizer_there
+from studio.service.forgetting import forgetting_choices
 from studio.service.insight import Learned, learned, prompt_sources, similar_prompts, sourced
 from studio.service.models import add_model, add_model_files, add_model_folder, cancel_model, delete_model
 from studio.service.predictions import Question, answer, ask, stop_asking, stream
@@ -70,12 +75,13 @@ from studio.service.runs import (
     stop_run,
 )
 from studio.service.waiting import settled
+from studio.service.written import samples
 
 __all__ = [
     "SAMPLES", "Advised", "Check", "Learned", "NoSuchRunFile", "Question", "add_dataset", "add_eval", "add_model",
     "add_model_files", "add_model_folder", "add_sample", "advise", "answer", "ask", "cancel_composition",
     "cancel_dataset", "cancel_export", "cancel_model", "check", "compose", "delete_adapter", "delete_dataset",
-    "delete_model", "delete_run", "export", "export_file", "learned", "looks", "memory_there", "preview",
-    "prompt_sources", "quantizer_there", "resume_run", "retry_dataset", "rows", "run_file", "set_header", "set_roles",
-    "settled", "shape_of", "similar_prompts", "sourced", "start_run", "stop_asking", "stop_run", "stream", "suspects",
-    "versions"]
+    "delete_model", "delete_run", "evaluation", "export", "export_file", "forgetting_choices", "learned", "looks",
+    "memory_there", "preparation", "preview", "prompt_sources", "quantizer_there", "resume_run", "retry_dataset",
+    "rows", "run_file", "samples", "set_header", "set_roles", "settled", "shape_of", "similar_prompts", "sourced",
+    "start_run", "stop_asking", "stop_run", "stream", "suspects", "versions"]

@@ -19,6 +19,7 @@ from db.tables import Dataset
 from db.users import User
 from engine import tasks
 from engine.errors import DataError, NotEnough, SpecError
+from studio.service import bundles
 from worker import client
 
 if TYPE_CHECKING:
@@ -93,39 +94,41 @@ class TrainedOn(Conflict):
 
 def add_dataset(user: User, path: Path, *, name: str = "", filename: str = "", eval_path: Path | None = None,
                 eval_filename: str = "", task: str | None = None, columns: Mapping[str, str] | None = None,
-                options: Mapping[str, Any] | None = None, header: bool | None = None, move: bool = False,
-                sample: bool = False) -> Dataset:
-    """Store a file, and a file to evaluate on if given, and have the worker read them; returns the training dataset.
+                options: Mapping[str, Any] | None = None, header: bool | None = None, part: str = "",
+                move: bool = False, sample: bool = False) -> Dataset:
+    """Store a file or folder, and one to evaluate on if given, for the worker to read; returns the training dataset.
 
-    `header` says whether the first row of delimited text holds names; None leaves that to be recognised. `move` takes
-    the files away from where they are, as uploads should. Raises NoSuchFile, NotEnough, SpecError, and DataError when
-    `header` is given for a file that cannot be read.
+    `header` says whether the first row of a table holds names, `part` which sheet, file or part is read; None and ""
+    leave that to be recognised. A folder or archive with a part to evaluate on brings that dataset with it. `move`
+    takes the files away from where they are, as uploads should. Raises NoSuchFile, NotEnough, SpecError, and DataError
+    for a folder, or a `header` or `part`, that cannot be read.
     """
     _check_task(task, columns or {}, options or {})
     for file in [path, *([eval_path] if eval_path else [])]:
-        if not file.is_file():
+        if not file.exists():
             raise NoSuchFile(str(file), path=file)
     given = {"task": task, "columns": dict(columns or {}), "options": dict(options or {}),
              "confirmed": bool(task and columns)}
-    sources = [_source(file, header) for file in (path, eval_path)]
-    main = _store(user, path, name or _stem(filename or path.name), filename or path.name, move, sample=sample,
-                  source=sources[0], **given)
-    if eval_path is not None:
-        shown = eval_filename or eval_path.name
-        other = _store(user, eval_path, _eval_name(main), shown, move, eval_of_id=main.id, source=sources[1],
-                       **given)
-        client.inspect_dataset(other.id)
+    with bundles.files(path, eval_path, part) as found:
+        source = _source(found.train, header, part)
+        other_source = _source(found.eval, header, "") or found.source
+        main = _store(user, found.train, name or _stem(filename or path.name), filename or found.name,
+                      move or path.is_dir(), sample=sample, source=source, **given)
+        if found.eval is not None:
+            other = _store(user, found.eval, _eval_name(main), eval_filename or found.eval.name, move or found.made,
+                           eval_of_id=main.id, source=other_source, **given)
+            client.inspect_dataset(other.id)
     client.inspect_dataset(main.id)
     return main
 
 
-def _source(path: Path | None, header: bool | None) -> dict[str, Any] | None:
-    """Return how to read a file with or without a header, None where that is to be recognised."""
-    if path is None or header is None:
+def _source(path: Path | None, header: bool | None, part: str) -> dict[str, Any] | None:
+    """Return how to read a file as a person says, None where nothing is said."""
+    if path is None or (header is None and not part):
         return None
     from engine.data.sniff import sniff
 
-    return sniff(path, header=header).model_dump(mode="json")
+    return sniff(path, header=header, part=part).model_dump(mode="json")
 
 
 def set_header(user: User, id: str, header: bool) -> Dataset:
@@ -138,7 +141,8 @@ def set_header(user: User, id: str, header: bool) -> Dataset:
         raise DatasetNotReady(id, name=row.name, state=row.state)
     if datasets.used_by(user, id)["runs"]:
         raise TrainedOn(id, name=row.name)
-    source = _source(Path(Blobs().local(row.original_key)), header)
+    said = str(row.source.get("part") or "") if row.source else ""
+    source = _source(Path(Blobs().local(row.original_key)), header, said)
     row = datasets.update(user, id, state="uploaded", source=source, parquet_key=None, rows=None, columns={}, task=None,
                           options={}, confirmed=False, guess=None, stats=None, findings=[], progress=0.0, error=None)
     client.inspect_dataset(id)
@@ -154,11 +158,13 @@ def add_eval(user: User, id: str, path: Path, *, filename: str = "", move: bool 
     parent = datasets.get(user, id)
     if parent.eval_of_id is not None:
         raise EvaluatesAnother(id, name=parent.name, parent=parent.eval_of_id)
-    if not path.is_file():
+    if not path.exists():
         raise NoSuchFile(str(path), path=path)
     before = datasets.find(user, eval_of_id=id, limit=1000)
-    other = _store(user, path, _eval_name(parent), filename or path.name, move, eval_of_id=id, task=parent.task,
-                   columns=dict(parent.columns), options=dict(parent.options), confirmed=parent.confirmed)
+    with bundles.files(path, path, "") as found:
+        other = _store(user, found.train, _eval_name(parent), filename or found.name, move or path.is_dir(),
+                       eval_of_id=id, task=parent.task, columns=dict(parent.columns), options=dict(parent.options),
+                       confirmed=parent.confirmed)
     for row in before:
         if datasets.used_by(user, row.id)["runs"]:
             datasets.update(user, row.id, eval_of_id=None)
@@ -193,7 +199,7 @@ def set_roles(user: User, id: str, columns: Mapping[str, str], *, task: str | No
     if row.state in ("uploaded", "ingesting") and row.source is None:
         raise DatasetNotReady(id, name=row.name, state=row.state)
     name = task or row.task or "text_classification"
-    check_columns(name, columns, (row.source or {}).get("columns"))
+    check_columns(name, columns, _known(row))
     _check_task(name, columns, options if options is not None else row.options)
     row = datasets.roles(user, id, columns, task=name, options=options)
     if row.state == "failed":
@@ -205,12 +211,22 @@ def set_roles(user: User, id: str, columns: Mapping[str, str], *, task: str | No
     return row
 
 
+def _known(row: Dataset) -> list[str] | None:
+    """Return the columns of a dataset: those of its file, and those that reading added; None before it was read."""
+    found = (row.source or {}).get("columns") or []
+    added = [str(item["where"]) for item in row.findings or [] if str(item.get("kind")).endswith("_added")]
+    return [*found, *added] or None
+
+
 def preview(user: User, id: str, rows: int = 50) -> Preview:
-    """Return the first rows of a dataset: of the file as it came, or of what it became once that is there."""
+    """Return the first rows of a dataset: of the file as it came, or of what it and its steps of preparation made."""
     from engine.data import read
+    from studio.service import preparation
 
     row = datasets.get(user, id)
     done = row.state == "ready" and bool(row.parquet_key)
+    if done and (made := preparation.prepared(user, row, rows)) is not None:
+        return made
     key = row.parquet_key if done else row.original_key
     if key is None:
         raise DatasetNotReady(id, name=row.name, state=row.state)
@@ -311,7 +327,8 @@ def _store(user: User, path: Path, name: str, filename: str, move: bool, **value
 
 def _stem(filename: str) -> str:
     name = PurePosixPath(filename.replace("\\", "/")).name
-    for ending in (".gz", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".txt"):
+    for ending in (".gz", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".arrow", ".xlsx", ".conll", ".yml",
+                   ".yaml", ".txt", ".zip"):
         if name.lower().endswith(ending) and len(name) > len(ending):
             name = name[: -len(ending)]
     return name[:200] or "dataset"

@@ -24,6 +24,13 @@ class NoTokens(Refused):
     try_this = "Look at the images themselves."
 
 
+class NoConversations(Refused):
+    """Chat templates are for language models; this data is for {task}."""
+
+    kind = "no_conversations"
+    try_this = "Choose the task for language models, with the columns of the conversation."
+
+
 class BadLength(SpecError):
     """The maximum length is {length}, not between {least} and {most} tokens."""
 
@@ -62,6 +69,19 @@ def batch(user: User, id: str, model: str, max_length: int, *, again: bool = Fal
     known = models.by_ref(user, model)
     asked = {"model": model, "revision": known.revision if known else None, "max_length": max_length}
     return _asked(user, row, None, "batch", asked, again=again)
+
+
+def chat(user: User, id: str, model: str, template: str = "auto", *, again: bool = False) -> Look:
+    """Return the first conversations in a chat template: `found` is an `engine.data.chat_preview.ChatPreview`.
+
+    Raises NotFound, DatasetNotReady, RoleMissing, NoConversations.
+    """
+    row = _ready(user, id)
+    if row.task != "causal_lm":
+        raise NoConversations(id, task=row.task)
+    known = models.by_ref(user, model)
+    asked = {"model": model, "revision": known.revision if known else None, "template": template}
+    return _asked(row, None, "chat", asked, again=again)
 
 
 def view(user: User, row: Dataset, search: str, sort: str | None, descending: bool) -> Look:

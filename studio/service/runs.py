@@ -18,11 +18,14 @@ from engine import breakdown, compatibility
 from engine import spec as specs
 from engine.breakdown import Breakdown
 from engine.errors import DataError, ModelError, NotEnough, Refused, StudioError
+from engine.evaluation.report import NEUTRAL
 from engine.shape import ModelShape
 from engine.spec import RunSpec
 from studio.service.datasets import DatasetNotReady, check_columns
 from studio.service.fleet import memory_there, quantization_obstacle
+from studio.service.forgetting import forgetting_obstacle
 from studio.service.models import add_model
+from studio.service.preparation import columns_after, steps_of
 from studio.service.waiting import settled
 from worker import client
 
@@ -117,8 +120,9 @@ def check(user: User, document: RunSpec | Mapping[str, Any]) -> Check:
     dataset, other, spec = _data(user, spec, obstacles)
     model = models.by_ref(user, spec.model.id, spec.model.revision)
     shape = _shape(spec, model, obstacles)
-    if missing := quantization_obstacle(user, spec.model.quantization):
-        obstacles.append(missing)
+    for error in (quantization_obstacle(user, spec.model.quantization), forgetting_obstacle(user, spec, shape)):
+        if error is not None:
+            obstacles.append(error)
     labels = labels_of(spec, dataset)
     found = None
     if shape is not None and not _impossible(spec, shape, obstacles):
@@ -202,15 +206,17 @@ def _data(user: User, spec: RunSpec, obstacles: list[StudioError]) -> tuple[Data
         columns = dict(dataset.columns)
     options = dict(spec.data.options) if "options" in spec.data.model_fields_set or dataset.task != spec.task \
         else dict(dataset.options)
-    data = spec.data.model_copy(update={"columns": columns, "eval": other.id if other else None, "options": options})
+    steps = list(spec.data.steps) if "steps" in spec.data.model_fields_set else steps_of(user, dataset)
+    data = spec.data.model_copy(update={"columns": columns, "eval": other.id if other else None, "options": options,
+                                        "steps": steps})
     spec = specs.parse(spec.model_copy(update={"data": data}).model_dump(mode="json"))
     for row in (dataset, other):
         if row is not None:
-            _usable(row, spec, obstacles)
+            _usable(row, spec, obstacles, evaluating=row is other)
     return dataset, other, spec
 
 
-def _usable(row: Dataset, spec: RunSpec, obstacles: list[StudioError]) -> None:
+def _usable(row: Dataset, spec: RunSpec, obstacles: list[StudioError], *, evaluating: bool) -> None:
     if row.state == "failed":
         error = row.error or {}
         obstacles.append(DatasetFailed(row.id, name=row.name, first=error.get("what", "it failed"),
@@ -220,13 +226,14 @@ def _usable(row: Dataset, spec: RunSpec, obstacles: list[StudioError]) -> None:
         obstacles.append(DatasetNotReady(row.id, name=row.name, state=row.state))
         return
     try:
-        check_columns(spec.task, spec.data.columns, (row.source or {}).get("columns"))
+        check_columns(spec.task, spec.data.columns, columns_after(row, spec.data.steps, evaluating=evaluating))
     except Refused as error:
         obstacles.append(error)
         return
     errors = [f for f in row.findings if f.get("level") == "error"]
-    # What was found belongs to the columns it was found with; for others the run itself checks before it trains.
-    if errors and row.task == spec.task and row.columns == spec.data.columns:
+    # What was found belongs to the columns and steps it was found with; for others the run itself checks.
+    same = evaluating or row.steps == [step.model_dump(mode="json") for step in spec.data.steps]
+    if errors and row.task == spec.task and row.columns == spec.data.columns and same:
         obstacles.append(DataFindings(errors[0].get("where") or row.id, name=row.name, first=errors[0]["what"],
                                       advice=errors[0].get("try_this") or "Correct the file and upload it again.",
                                       findings=errors))
@@ -275,15 +282,21 @@ def training_rows(spec: RunSpec, dataset: Dataset | None, other: Dataset | None)
     """Return how many rows are left to learn from beside those kept to evaluate on; 0 where they are not counted."""
     if dataset is None or not dataset.rows:
         return 0
-    kept = 0 if other is not None else round(dataset.rows * spec.make_task().eval_fraction)
-    return max(1, dataset.rows - kept)
+    rows, stats = dataset.rows, dataset.stats or {}
+    if spec.data.steps and stats.get("rows"):
+        # Counted after the dataset's own steps; where those split, only rows to learn from.
+        rows = int(stats["rows"])
+    split = any(step.splits for step in spec.data.steps)
+    kept = 0 if other is not None or split else round(rows * spec.make_task().eval_fraction)
+    return max(1, rows - kept)
 
 
 def _await(user: User, spec: RunSpec, seconds: float) -> None:
     """Wait until the worker has read the dataset and measured the model, or until time is up."""
     def busy() -> bool:
         model = models.by_ref(user, spec.model.id, spec.model.revision)
-        rows = [datasets.get(user, id) for id in (spec.data.train, spec.data.eval) if id is not None]
+        second = None if spec.data.forgetting == NEUTRAL else spec.data.forgetting
+        rows = [datasets.get(user, id) for id in (spec.data.train, spec.data.eval, second) if id is not None]
         return any(row is not None and row.state in READING for row in (model, *rows))
 
     class Waiting:

@@ -236,6 +236,40 @@
       return make("div", { class: "ps-words" }, chooser, inner);
     };
 
+    /* one item or pair a line; a pair's halves stand around " = ", or the first = where there is none */
+    const halves = (line) => {
+      const sign = line.includes(" = ") ? " = " : "=";
+      const at = line.indexOf(sign);
+      return at < 0 ? [line.trim(), ""] : [line.slice(0, at).trim(), line.slice(at + sign.length).trim()];
+    };
+    const fromLines = (field, text) => {
+      const filled = text.split("\n").filter((line) => line.trim());
+      if (field.kind === "pairs") return Object.fromEntries(filled.map(halves).filter(([key]) => key));
+      return field.kind === "list" ? filled.map((line) => line.trim()) : text;
+    };
+    const inLines = (value) => Array.isArray(value) ? value.join("\n") :
+      value && typeof value === "object" ? Object.entries(value).map(([key, other]) => `${key} = ${other}`).join("\n") : value ?? "";
+
+    const lines = (field, path, id, value) => {
+      const box = make("textarea", { id, class: "ps-text ps-lines", rows: "3", spellcheck: "false", "aria-describedby": `${id}-help`,
+        placeholder: field.kind === "pairs" ? "old = new" : null, oninput: () => set(path, fromLines(field, box.value), true) });
+      box.value = inLines(value);
+      return box;
+    };
+
+    const ticks = (field, path, id, value) => {
+      const chosen = new Set(Array.isArray(value) ? value : []);
+      return make("div", { class: "ps-several ps-segments", role: "group", "aria-label": field.title, "aria-describedby": `${id}-help` },
+        ...field.options.map((option, index) => {
+          const box = make("input", { type: "checkbox", id: index ? null : id, onchange: () => {
+            if (box.checked) chosen.add(option.value); else chosen.delete(option.value);
+            set(path, field.options.map((one) => one.value).filter((one) => chosen.has(one)));
+          } });
+          box.checked = chosen.has(option.value);
+          return make("label", {}, box, make("span", {}, option.label));
+        }));
+    };
+
     const entry = (field, path, id, value) => {
       const several = field.kind !== "text";
       const box = make("input", {
@@ -259,6 +293,8 @@
         box.checked = value !== null && value !== undefined;
         return box;
       }
+      if (field.kind === "several") return ticks(field, path, id, value);
+      if (field.lines) return lines(field, path, id, value);
       if (field.kind === "choice") {
         const pick = (picked) => set(path, picked);
         const letters = field.options.reduce((sum, option) => sum + option.label.length + 3, 0);

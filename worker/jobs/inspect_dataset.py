@@ -21,6 +21,7 @@ class InspectDataset(Errand):
     def __init__(self, id: str, **extra: Any) -> None:
         super().__init__(id, **extra)
         self.again = False
+        self.read_already = False
         self.evaluation: str | None = None
         self.blobs = Blobs()
 
@@ -41,7 +42,7 @@ class InspectDataset(Errand):
     def order(self) -> dict[str, Any]:
         """Return the order for the child; raises NotFound when the uploaded file is gone."""
         row, roles = self.row, self._roles()
-        read_already = row.parquet_key is not None
+        self.read_already = read_already = row.parquet_key is not None
         self.evaluation = self._eval_rows()
         base = None if read_already else self._base()
         original = None if read_already or base else str(
@@ -51,25 +52,34 @@ class InspectDataset(Errand):
                 "base": base, "edits": versions.saved(row) if base else [],
                 "source": row.source, "task": roles.task, "columns": roles.columns, "options": roles.options,
                 "reading": self._noticed_reading(), "evaluates": row.eval_of_id is not None,
-                "eval_parquet": self.evaluation,
+                "eval_parquet": self.evaluation, "steps": self._steps(),
                 "model": self.extra.get("model"), "max_length": self.extra.get("max_length")}
 
     def cancelled(self) -> bool:
         """Whether the person changed their mind or deleted the dataset."""
         return datasets.get(self.user, self.id).cancel if self.again else super().cancelled()
 
+    def advance(self, fraction: float, heard: dict[str, Any]) -> None:
+        """Store how far the work is; of a large file, also its rows and what is counted so far, to be looked at."""
+        found = heard.get("facts") or {}
+        values = self._values(found) if found and not self.again else {}
+        self.row = self.update(progress=fraction, **values)
+
     def keep(self, result: dict[str, Any]) -> None:
         """Store the rows' file and what was found; columns a person confirmed stay."""
+        self.update(state="ready", progress=1.0, error=None, cancel=False, **self._values(result))
+        self._ring_for_the_other()
+
+    def _values(self, result: dict[str, Any]) -> dict[str, Any]:
         values = {name: result[name] for name in ("rows", "source", "sha256", "guess", "stats", "findings")
                   if name in result}
         if not datasets.get(self.user, self.id).confirmed:
             values |= {"columns": result["columns"], "task": result["task"] or None, "options": result["options"]}
-        if self.row.parquet_key is None:
-            values["parquet_key"] = self.blobs.put(self.blobs.place(self.key), self.key)
-        else:
+        if self.read_already:
             values["findings"] = self._noticed_reading() + values["findings"]
-        self.update(state="ready", progress=1.0, error=None, cancel=False, **values)
-        self._ring_for_the_other()
+        elif self.row.parquet_key is None:
+            values["parquet_key"] = self.blobs.put(self.blobs.place(self.key), self.key)
+        return values
 
     def _ring_for_the_other(self) -> None:
         """Have counted again what this reading changes: overlap and unseen labels show once both files are read."""
@@ -116,6 +126,12 @@ class InspectDataset(Errand):
         if before is None or self.row.original_key is not None:
             return None
         return str(self.blobs.local(datasets.get(self.user, before).parquet_key or f"datasets/{before}/rows.parquet"))
+
+    def _steps(self) -> list[dict[str, Any]]:
+        """Return the steps of preparation; a file to evaluate on goes through those of the dataset it belongs to."""
+        if self.row.eval_of_id is None:
+            return list(self.row.steps)
+        return list(datasets.get(self.user, self.row.eval_of_id).steps)
 
     def _noticed_reading(self) -> list[dict[str, Any]]:
         """Return what was noticed while the file was read, which counting cannot see."""

@@ -41,12 +41,10 @@ class Look(Errand):
         row, blobs = self.row, Blobs()
         beside = datasets.find(self.user, eval_of_id=self.dataset_id, states=["ready"], limit=1)
         other = beside[0].parquet_key if beside else None
-        parent = datasets.get(self.user, row.eval_of_id) if row.eval_of_id else row
         return {"kind": "look", "what": self.file.what, "asked": self.file.asked,
                 "parquet": str(blobs.local(row.parquet_key or f"datasets/{self.dataset_id}/rows.parquet")),
                 "eval_parquet": str(blobs.local(other)) if other else None, "task": row.task, "columns": row.columns,
-                "options": row.options, "steps": list(parent.steps), "evaluates": row.eval_of_id is not None,
-                "data_dir": str(settings().data_dir)}
+                "options": row.options, "data_dir": str(settings().data_dir), **self._steps()}
 
     def _steps(self) -> dict[str, Any]:
         """Return the steps of preparation of the rows, and of those to evaluate on, which go through some of them."""

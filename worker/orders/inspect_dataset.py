@@ -13,9 +13,14 @@ from engine.data.findings import beyond
 from engine.errors import StudioError
 from engine.findings import Finding
 from worker.line import Line
+from worker.orders import prepared
 
 #: Share of the progress bar that reading the file takes; the rest is counting.
 READING = 0.6
+#: Bytes of a file, unpacked, of which only the columns that play a part are held while they are checked.
+LARGE = 256 << 20
+#: Rows that parts are guessed from.
+GUESSED = 2_000
 #: Findings about rows to learn from; they say nothing against rows to evaluate on.
 LEARNING = frozenset({"one_row", "few_rows", "one_label", "text_constant", "label_rare", "label_unbalanced"})
 
@@ -26,12 +31,12 @@ def carry_out(order: dict[str, Any], line: Line) -> dict[str, Any]:
     `order`: original (path, None when the parquet file is there already), parquet (path), and what is known so far:
     source, task, columns, options, eval_parquet, model and max_length (for lengths in tokens), whether the dataset
     `evaluates` another, and what was noticed while `reading` it. A version is
-    made of the rows of `base`, the one before, and `edits`. Findings of reading carry `reading`: counting again
-    cannot see them. Raises DataError, Cancelled.
+    made of the rows of `base`, the one before, and `edits`. What is guessed and counted are the rows after the `steps`
+    of preparation. Findings of reading carry `reading`: counting again
+    cannot see them. What is known so far goes with the progress of counting, under the same names. Raises DataError,
+    Cancelled.
     """
-    import pyarrow.parquet as pq
-
-    from engine.data import columns, read
+    from engine.data import read
     from engine.data.source import Source
 
     parquet, outcome = Path(order["parquet"]), {}
@@ -44,15 +49,37 @@ def carry_out(order: dict[str, Any], line: Line) -> dict[str, Any]:
         outcome = {"rows": ingested.rows, "source": plain(ingested.source), "sha256": ingested.sha256}
     elif order.get("base"):
         outcome = _edited(order, parquet, line)
-    table = pq.read_table(parquet, memory_map=True)
-    guess = columns.guess(table.slice(0, 2000))
+    outcome["findings"] = findings
+    evaluation = Path(order["eval_parquet"]) if order.get("eval_parquet") else None
+    try:
+        with prepared.files(parquet, evaluation, order.get("steps") or [],
+                            evaluates=bool(order.get("evaluates"))) as paths:
+            return outcome | _counted(order, *paths, outcome, line)
+    except StudioError as error:
+        if error.kind == "cancelled" or not order.get("steps"):
+            raise
+        # A step that cannot be done forbids training, but says nothing against the file.
+        failed = Finding.model_validate({"level": "error"} | error.as_dict()).model_dump(mode="json")
+        return outcome | {"task": order.get("task") or "", "columns": order.get("columns") or {},
+                          "options": order.get("options") or {}, "findings": [*findings, failed], "stats": None}
+
+
+def _counted(order: dict[str, Any], parquet: Path, evaluation: Path | None, outcome: dict[str, Any],
+             line: Line) -> dict[str, Any]:
+    """Return what the columns are guessed to be, and what was counted in the rows of a file."""
+    from engine.data import columns
+    from engine.data.paging import Rows
+
+    findings, rows = outcome["findings"], Rows(parquet)
+    order = order | {"eval_parquet": str(evaluation) if evaluation else None}
+    guess = columns.guess(rows.take(range(1, min(GUESSED, rows.total) + 1)))
     task_name, chosen = order.get("task") or guess.task, order.get("columns") or guess.columns
     options = order.get("options") or (guess.options if task_name == guess.task else {})
-    stats, more = _count(order, table, task_name, chosen, options, line)
+    outcome = outcome | {"guess": plain(guess), "task": task_name, "columns": dict(chosen), "options": options}
+    stats, more = _count(order, rows, outcome, line)
     line.progress(1.0, "Done")
     more = beyond(findings if order["original"] is not None else order.get("reading") or [], more)
-    return outcome | {"guess": plain(guess), "task": task_name, "columns": dict(chosen), "options": options,
-                      "findings": findings + more, "stats": stats}
+    return outcome | {"findings": findings + more, "stats": stats}
 
 
 def _edited(order: dict[str, Any], parquet: Path, line: Line) -> dict[str, Any]:
@@ -64,24 +91,31 @@ def _edited(order: dict[str, Any], parquet: Path, line: Line) -> dict[str, Any]:
     return {"rows": rows, "sha256": sha256}
 
 
-def _count(order: dict[str, Any], table: Any, task_name: str, chosen: dict[str, str], options: dict[str, Any],
+def _count(order: dict[str, Any], rows: Any, outcome: dict[str, Any],
            line: Line) -> tuple[dict[str, Any] | None, list[Any]]:
     """Return statistics and findings; a column choice that does not fit yet is a finding, not a failure."""
-    import pyarrow.parquet as pq
-
     from engine.data import stats, validate
+    from engine.data.paging import Rows
 
-    if not table.num_rows or not task_name or not chosen:
-        return None, [plain(finding) for finding in validate.unrecognised(table)]
-    evaluation = pq.read_table(order["eval_parquet"], memory_map=True) if order.get("eval_parquet") else None
+    task_name, chosen, options = outcome["task"], outcome["columns"], outcome["options"]
+    if not rows.total or not task_name or not chosen:
+        return None, [plain(finding) for finding in validate.unrecognised(_table(rows, chosen))]
+    evaluation = Rows(Path(order["eval_parquet"])) if order.get("eval_parquet") else None
+    known: dict[str, Any] = {}
+
+    def partial(found: stats.DatasetStats) -> None:
+        known.update(outcome, stats=plain(found))
+
     # Images have no length in tokens.
     tokenizer = _tokenizer(order.get("model"), line) if tasks.get(task_name).reads == "text" else None
     try:
         task = tasks.get(task_name)(**options)
-        findings = [plain(finding) for finding in task.check(table, chosen, evaluation)]
-        summary = stats.summarise(table, task, chosen, tokenizer=tokenizer, max_length=order.get("max_length"),
-                                  eval_table=evaluation, cancelled=line.cancelled,
-                                  progress=lambda part: line.progress(READING + (1 - READING) * part, "Counting"))
+        findings = [plain(finding) for finding in task.check(
+            _table(rows, chosen), chosen, _table(evaluation, chosen) if evaluation else None)]
+        summary = stats.summarise(
+            rows, task, chosen, tokenizer=tokenizer, max_length=order.get("max_length"), eval_table=evaluation,
+            cancelled=line.cancelled, partial=partial,
+            progress=lambda part: line.progress(READING + (1 - READING) * part, "Counting", **known))
     except StudioError as error:
         if error.kind == "cancelled":
             raise
@@ -91,6 +125,20 @@ def _count(order: dict[str, Any], table: Any, task_name: str, chosen: dict[str, 
     if order.get("evaluates"):
         findings = [finding for finding in findings if finding["kind"] not in LEARNING]
     return plain(summary), findings
+
+
+def _table(rows: Any, chosen: dict[str, str]) -> Any:
+    """Return all rows; of a large file only the columns that play a part, the others empty."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if rows.bytes <= LARGE:
+        return pq.read_table(rows.path)
+    table = pq.read_table(rows.path, columns=[name for name in rows.columns if name in set(chosen.values())])
+    for place, name in enumerate(rows.columns):
+        if name not in table.column_names:
+            table = table.add_column(place, name, pa.nulls(rows.total))
+    return table
 
 
 def _tokenizer(model_id: str | None, line: Line) -> Any:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine import preparation, tasks
+from engine import tasks
 from worker.line import Line
-from worker.orders import prepared
 
 #: Share of the progress bar that finding the base model takes.
 FINDING = 0.3
@@ -18,19 +17,11 @@ FINDING = 0.3
 def carry_out(order: dict[str, Any], line: Line) -> dict[str, Any]:
     """Return what was found, as JSON values.
 
-    `order`: what (samples, problems, batch or view), parquet, eval_parquet or null, task, columns, options, data_dir,
-    `asked`: what the person chose, and the `steps` of preparation. Rows are looked at as they stand in the file, by the
-    number they have there; only a first batch is made after the steps. Raises Refused errors, Cancelled.
+    `order`: what (samples, problems, batch, chat or view), parquet, eval_parquet or null, task, columns, options,
+    data_dir, the `steps` and `eval_steps` of preparation, and `asked`: what the person chose. What is found are rows
+    after the steps, by the number they have in the file. Raises Refused errors, Cancelled.
     """
-    steps = order.get("steps") or []
-    if not steps or order["what"] == "view":
-        return LOOKS[order["what"]](order, line)
-    if order["what"] == "batch":
-        with prepared.files(Path(order["parquet"]), None, steps, evaluates=bool(order.get("evaluates"))) as (rows, _):
-            return LOOKS["batch"](order | {"parquet": str(rows)}, line)
-    known = preparation.parse(steps)
-    columns = {role: preparation.formerly(known, column) for role, column in order["columns"].items()}
-    return LOOKS[order["what"]](order | {"columns": columns}, line)
+    return LOOKS[order["what"]](order, line)
 
 
 def _samples(order: dict[str, Any], line: Line) -> dict[str, Any]:
@@ -89,6 +80,19 @@ def _batch(order: dict[str, Any], line: Line) -> dict[str, Any]:
     ).model_dump(mode="json")
 
 
+def _chat(order: dict[str, Any], line: Line) -> dict[str, Any]:
+    from engine import models
+    from engine.data import chat_preview
+    from engine.tasks.causal_lm import CausalLM
+
+    asked: dict[str, Any] = order["asked"]
+    task = CausalLM(**order["options"] | {"template": asked["template"]})
+    located = models.locate(asked["model"], revision=asked.get("revision"), data_dir=Path(order["data_dir"]),
+                            cancelled=line.cancelled, progress=lambda part: line.progress(part, "Fetching"))
+    table = _rows(order["parquet"], order["columns"], order["steps"]).table
+    return chat_preview.make(table, task, order["columns"], models.tokenizer_of(located.path)).model_dump(mode="json")
+
+
 def _view(order: dict[str, Any], line: Line) -> dict[str, Any]:
     from engine.data.paging import Rows
 
@@ -100,7 +104,7 @@ def _view(order: dict[str, Any], line: Line) -> dict[str, Any]:
 
 
 LOOKS: dict[str, Callable[[dict[str, Any], Line], dict[str, Any]]] = {
-    "samples": _samples, "problems": _problems, "batch": _batch, "view": _view}
+    "samples": _samples, "problems": _problems, "batch": _batch, "chat": _chat, "view": _view}
 
 
 @dataclass(frozen=True)

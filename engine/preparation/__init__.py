@@ -1,0 +1,237 @@
+"""Preparation: what is done to the rows of a dataset before a run, one file a step, found by looking at this folder.
+
+Steps stand in the RunSpec (`data.steps`), so that a run can be repeated anywhere: the same rows, the same seed and the
+same steps give the same rows.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from pydantic import ValidationError
+
+from engine.errors import DataError, UnknownKey
+from engine.preparation.base import Change, Setting, Step, StepCard, StepColumn, StepInvalid, counted
+from engine.registry import discover, name_of
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+__all__ = ["Change", "NothingLeft", "Prepared", "Setting", "Step", "StepCard", "StepInvalid", "Taken", "UnknownStep",
+           "apply", "columns_after", "every", "for_evaluation", "formerly", "get", "parse", "renamed", "walk"]
+
+#: Steps a dataset may have.
+MOST = 50
+
+#: Sets rows aside, given the rows and the steps that are still to come.
+Divide = Callable[[pa.Table, Sequence[Step]], tuple[pa.Table, pa.Table]]
+
+
+class UnknownStep(StepInvalid):
+    """There is no step '{name}'."""
+
+    kind = "unknown_step"
+    try_this = "Use one of: {known}."
+
+
+class NothingLeft(DataError):
+    """Step {number}, '{step}', leaves none of the {rows} rows {purpose}."""
+
+    kind = "steps_left_nothing"
+    try_this = "Loosen that step, or take it out."
+
+
+@dataclass(frozen=True)
+class Taken:
+    """One step as it was taken: the rows before and after, those to evaluate on beside, and what is to be said.
+
+    `eval_before` and `eval_after` are None while no rows to evaluate on are set aside.
+    """
+
+    number: int
+    step: Step
+    before: pa.Table
+    change: Change
+    eval_before: pa.Table | None
+    eval_after: pa.Table | None
+
+    def report(self) -> dict[str, Any]:
+        """Return what happened as JSON values."""
+        sizes = [None if part is None else part.num_rows for part in (self.eval_before, self.eval_after)]
+        return {"step": self.step.name, "title": self.step.card.title, "told": self.step.told(),
+                "rows_before": self.before.num_rows, "rows_after": self.change.table.num_rows,
+                "eval_before": sizes[0], "eval_after": sizes[1], "note": self.change.note, "pairs": self.change.pairs}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Rows to learn from and (where there are any) to evaluate on, and what each step did."""
+
+    train: pa.Table
+    eval: pa.Table | None
+    report: list[dict[str, Any]] = field(default_factory=list)
+
+    def sentences(self) -> Iterator[str]:
+        """Yield one sentence a step, for a log."""
+        for number, one in enumerate(self.report, 1):
+            rows = f"{one['rows_before']:,} → {counted(one['rows_after'], 'row')}"
+            held = "" if one["eval_after"] is None or one["eval_before"] == one["eval_after"] else \
+                f", {one['eval_after']:,} to evaluate on"
+            yield f"Step {number}, {one['told']}: {rows}{held}. {one['note']}".strip()
+
+
+@cache
+def every() -> dict[str, type[Step]]:
+    """Return all steps by name, in the order of their cards."""
+    found = discover(sys.modules[__name__], Step)
+    return dict(sorted(found.items(), key=lambda item: (item[1].card.order, item[0])))
+
+
+def get(name: str, where: str = "step") -> type[Step]:
+    """Return the step called `name`; raises UnknownStep."""
+    if name not in every():
+        raise UnknownStep(where, name=str(name)[:80], known=", ".join(every()))
+    return every()[name]
+
+
+def parse(documents: Any, where: str = "data.steps") -> list[Step]:
+    """Return the steps that a list of mappings describes.
+
+    Raises StepInvalid (or UnknownStep, UnknownKey) naming the place, also for a split that comes too late.
+    """
+    if not isinstance(documents, Sequence) or isinstance(documents, str | bytes):
+        raise StepInvalid(where, problem="the steps are not a list")
+    if len(documents) > MOST:
+        raise StepInvalid(where, problem=f"there are {len(documents)} steps; at most {MOST} are taken")
+    steps = [_parsed(document, f"{where}.{index}") for index, document in enumerate(documents)]
+    _in_order(steps, where)
+    return steps
+
+
+def _parsed(document: Any, where: str) -> Step:
+    if isinstance(document, Step):
+        return document
+    if not isinstance(document, Mapping) or not isinstance(document.get("name"), str):
+        raise StepInvalid(where, problem='a step is an object with a name, such as {"name": "filter", "where": "…"}')
+    kind = get(document["name"], f"{where}.name")
+    try:
+        return kind.model_validate(dict(document))
+    except ValidationError as error:
+        raise _explained(error.errors(include_url=False)[0], kind, where) from None
+
+
+def _explained(first: ErrorDetails, kind: type[Step], where: str) -> Exception:
+    place = ".".join([where, *(str(part) for part in first["loc"])])
+    if first["type"] == "extra_forbidden":
+        known = [name for name in kind.model_fields if name != "name"]
+        return UnknownKey(place, key=first["loc"][-1], owner=f"the step '{name_of(kind)}'", known=", ".join(known))
+    if first["type"] == "missing":
+        return StepInvalid(place, problem=f"'{first['loc'][-1]}' of the step '{name_of(kind)}' is missing")
+    return StepInvalid(place, problem=f"{first['msg'].removeprefix('Value error, ')} (in '{name_of(kind)}')")
+
+
+def _in_order(steps: Sequence[Step], where: str) -> None:
+    """Raise StepInvalid for a second split, or for one after a step that repeats rows."""
+    splits = [index for index, step in enumerate(steps) if step.splits]
+    if len(splits) > 1:
+        raise StepInvalid(f"{where}.{splits[1]}", problem="rows can be set aside for evaluation only once",
+                          try_this="Take one of the splits out.")
+    early = next((step for step in steps[:splits[0]] if step.repeats), None) if splits else None
+    if early is not None:
+        raise StepInvalid(f"{where}.{splits[0]}", problem=(
+            f"'{steps[splits[0]].card.title}' comes after '{early.card.title}', so parts of one row would be learned "
+            "and evaluated on"), try_this="Move the split before it.")
+
+
+def columns_after(steps: Sequence[Step], columns: Sequence[str]) -> list[str]:
+    """Return the columns there are after all steps; raises StepColumn or StepTaken."""
+    names = list(columns)
+    for step in steps:
+        names = step.after(names)
+    return names
+
+
+def renamed(steps: Sequence[Step], column: str) -> str:
+    """Return what a column is called after the steps."""
+    for step in steps:
+        column = step.renamed(column)
+    return column
+
+
+def formerly(steps: Sequence[Step], column: str) -> str:
+    """Return what a column was called before the steps."""
+    for step in reversed(steps):
+        column = step.formerly(column)
+    return column
+
+
+def for_evaluation(steps: Sequence[Step]) -> list[Step]:
+    """Return the steps that rows to evaluate on, or to predict, go through as well."""
+    return [step for step in steps if step.evaluation and not step.splits]
+
+
+def walk(table: pa.Table, steps: Sequence[Step], seed: int, *, held: pa.Table | None = None,
+         divide: Divide | None = None) -> Iterator[Taken]:
+    """Take the steps one after the other, and yield each as it was taken; raises DataError.
+
+    `held` are rows to evaluate on, from a file of their own: no step splits then. Where there are none and a step
+    repeats rows, `divide` sets some aside before it.
+    """
+    for index, step in enumerate(steps):
+        first = ""
+        if step.repeats and held is None and divide is not None:
+            table, held = divide(table, steps[index:])
+            first = f"{counted(held.num_rows, 'row')} to evaluate on {'was' if held.num_rows == 1 else 'were'} set "\
+                    "aside before. "
+        setting = Setting(np.random.default_rng([seed, index]), beside=held)
+        was, last = held, ""
+        if step.splits:
+            change, held = _split(step, table, held, setting)
+        else:
+            change = step.change(table, setting)
+            if held is not None and step.evaluation:
+                alike = Setting(np.random.default_rng([seed, index]), evaluation=True, learned=setting.learned)
+                held, last = _alike(step, held, alike)
+        yield Taken(index + 1, step, table, replace(change, note=f"{first}{change.note}{last}".strip()), was, held)
+        table = change.table
+
+
+def _alike(step: Step, held: pa.Table, setting: Setting) -> tuple[pa.Table, str]:
+    """Return rows to evaluate on, changed as those to learn from, and what is to be said of them."""
+    try:
+        return step.change(held, setting).table, ""
+    except StepColumn as error:
+        column = error.facts["column"]
+        return held, f" The rows to evaluate on have no column '{column}' and stay as they are."
+    except DataError as error:
+        error.what = f"In the rows to evaluate on: {error.what[0].lower()}{error.what[1:]}"
+        raise
+
+
+def _split(step: Step, table: pa.Table, held: pa.Table | None, setting: Setting) -> tuple[Change, pa.Table | None]:
+    if held is not None:
+        return Change(table, "Nothing is split: there are rows to evaluate on already."), held
+    chosen, note = step.aside(table, setting)
+    rows = np.flatnonzero(~chosen)
+    return Change(table.take(pa.array(rows)), note, rows), table.take(pa.array(np.flatnonzero(chosen)))
+
+
+def apply(table: pa.Table, steps: Sequence[Step], seed: int, *, held: pa.Table | None = None,
+          divide: Divide | None = None) -> Prepared:
+    """Return the rows after all steps, as `walk` takes them; raises DataError, NothingLeft where no row is left."""
+    report: list[dict[str, Any]] = []
+    for taken in walk(table, steps, seed, held=held, divide=divide):
+        table, held = taken.change.table, taken.eval_after
+        report.append(taken.report())
+        for before, after, purpose in ((taken.before, table, "to learn from"),
+                                       (taken.eval_before, held, "to evaluate on")):
+            if before is not None and after is not None and before.num_rows and not after.num_rows:
+                raise NothingLeft(f"data.steps.{taken.number - 1}", number=taken.number, step=taken.step.card.title,
+                                  rows=f"{before.num_rows:,}", purpose=purpose)
+    return Prepared(table, held, report)
