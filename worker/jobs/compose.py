@@ -72,6 +72,7 @@ class Compose(Errand):
         row = datasets.get(self.user, self.row.dataset_id)
         held = datasets.find(self.user, eval_of_id=row.id, states=["ready"], limit=1)
         return {"train": str(self.blobs.local(row.parquet_key or "")), "columns": row.columns,
+                "steps": row.steps,
                 "held": str(self.blobs.local(held[0].parquet_key)) if held and held[0].parquet_key else None}
 
     def _sha256(self) -> str | None:

@@ -14,7 +14,7 @@ def carry_out(order: dict[str, Any], line: Line) -> dict[str, Any]:
     """Write the adapter `order["out"]`, with spec.json, environment.json and result.json beside it; return the result.
 
     `order`: adapters ([{name, folder}]), out (folder), recipe, model, revision, task, data_dir, and data (null, or
-    {train, held (or null), columns}: parquet files and roles). Raises Refused errors, Cancelled.
+    {train, held (or null), columns, steps}: parquet files, roles and preparation). Raises Refused errors, Cancelled.
     """
     from engine import compose, environment, models, recipe
 
@@ -47,10 +47,17 @@ def carry_out(order: dict[str, Any], line: Line) -> dict[str, Any]:
 def _data(files: dict[str, Any] | None) -> Any:
     if files is None:
         return None
+    from engine import preparation
     from engine.comparison import Rows
     from engine.compose import Data
     from engine.data import read
+    from engine.spec import Training
 
-    parts = [Rows(read.read(Path(files[name])), files["columns"]) if files[name] else None
-             for name in ("train", "held")]
+    train, held = (read.read(Path(files[name])) if files[name] else None for name in ("train", "held"))
+    if train is not None and files.get("steps"):
+        # Rows are not drawn anew: they are few, and some of them are kept to measure on.
+        steps = preparation.for_evaluation(preparation.parse(files["steps"]))
+        made = preparation.apply(train, steps, Training().seed, held=held)
+        train, held = made.train, made.eval
+    parts = [Rows(table, files["columns"]) if table is not None else None for table in (train, held)]
     return Data(*parts)  # type: ignore[arg-type]
