@@ -96,7 +96,7 @@ def make(table: pa.Table, task: Task, columns: Mapping[str, str], tokenizer: Any
 
 def _learns(rows: Sequence[Mapping[str, Any]]) -> Literal["rows", "tokens", "targets"]:
     """Return what the loss counts: told by the form of the targets."""
-    if not rows or not isinstance(rows[0].get("labels"), np.ndarray):
+    if not rows or "offsets" in rows[0] or not isinstance(rows[0].get("labels"), np.ndarray):
         return "rows"
     return "tokens" if all(len(row["labels"]) == len(row["input_ids"]) and _own_places(row) for row in rows) \
         else "targets"
@@ -111,6 +111,8 @@ def _own_places(row: Mapping[str, Any]) -> bool:
 def _example(row: Mapping[str, Any], place: int, tokenizer: Any, labels: Sequence[str], specials: set[int]) -> Example:
     number = int(row.get("row", place)) + 1
     given, ids = row.get("labels"), row["input_ids"]
+    if "offsets" in row:
+        return _answered(row, number, tokenizer, specials)
     if isinstance(given, np.ndarray):
         if _learns([row]) == "targets":
             target = _sequence(given, tokenizer, specials, title="to be written", learned=np.ones(len(given), bool))
@@ -121,8 +123,6 @@ def _example(row: Mapping[str, Any], place: int, tokenizer: Any, labels: Sequenc
             if "words" in row and labels else None
         return Example(row=number, targets=int(learned.sum()),
                        sequences=[_sequence(ids, tokenizer, specials, learned=learned, tags=tags)])
-    if "offsets" in row and isinstance(given, tuple):
-        return _answered(row, number, tokenizer, specials)
     return Example(row=number, sequences=[_sequence(ids, tokenizer, specials)], answer=_answer(given, labels),
                    targets=int(given is not None and given != -100))
 

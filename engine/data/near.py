@@ -20,7 +20,7 @@ ALIKE = 0.8
 #: Bytes of a piece; characters of a text that are looked at; hashes of a signature, and how many make up a band.
 PIECE, READ, HASHES, BAND = 5, 1_000, 32, 4
 #: Texts hashed at once, and pairs compared piece by piece at most: the likeliest.
-CHUNK, COMPARED = 10_000, 60_000
+CHUNK, COMPARED = 2_000, 60_000
 
 _rng = np.random.default_rng(20_220_101)
 _FACTORS = _rng.integers(1, 2**63, HASHES, dtype=np.uint64) | np.uint64(1)
