@@ -48,7 +48,7 @@ def tones_of(replies: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 def _worth_saying(picture: Picture, words: str) -> bool:
     """Tell whether the answer in words says what the drawing does not."""
     if isinstance(picture, Marked):
-        return bool(words) and not any(span.label for span in picture.spans)
+        return bool(words) and (not picture.spans or words in {picture.text[s.start:s.end] for s in picture.spans})
     return isinstance(picture, Bars)
 
 
@@ -80,8 +80,7 @@ def _(picture: Marked, tones: Mapping[str, int]) -> str:
         pieces += [esc(picture.text[at:span.start]), _mark(span, picture.text, tones)]
         at = span.end
     body = "".join(pieces) + esc(picture.text[at:])
-    nothing = "" if spans else '<p class="ps-muted">Nothing is marked.</p>'
-    return f'<p class="ps-marked">{body}</p>{nothing}{_legend(spans, tones)}'
+    return f'<p class="ps-marked">{body}</p>{_legend(spans, tones)}'
 
 
 def _mark(span: Span, text: str, tones: Mapping[str, int]) -> str:
@@ -99,7 +98,7 @@ def _legend(spans: Sequence[Span], tones: Mapping[str, int]) -> str:
     for span in spans:
         counts[span.label] = counts.get(span.label, 0) + 1
     if not any(counts):
-        return ""
+        return "" if spans else '<p class="ps-muted">Nothing is marked.</p>'
     items = "".join(
         f'<li><i style="--tone:var(--ps-series-{tones.get(label, 1)})" aria-hidden="true"></i>{esc(label)} '
         f'<span class="ps-muted">{number}</span></li>' for label, number in sorted(counts.items()))

@@ -46,11 +46,11 @@ def build(base: gr.HTML, chosen: gr.Dropdown, beside: gr.Checkbox, problem: gr.H
     return [settings, examples]
 
 
-def view(task: type[Task] | None, options: list[dict[str, Any]]) -> list[Any]:
+def view(task: type[Task] | None, options: list[dict[str, Any]], usual: dict[str, Any]) -> list[Any]:
     """Return the updates of what `build` returned, for a task."""
     groups = [form.Group("options", "Settings", task.asking)] if task is not None else []
     picks = shell.choices(options, None, label=EXAMPLES, titled=True, columns=2)
-    return [form.state(groups, elem_id=SETTINGS), gr.HTML(picks, visible=bool(options))]
+    return [form.state(groups, {"options": usual}, elem_id=SETTINGS), gr.HTML(picks, visible=bool(options))]
 
 
 def _clear(asking: str, request: gr.Request) -> Any:
@@ -127,6 +127,6 @@ def _script(base: Any, chosen: list[str] | None, beside: bool, text: str, histor
         turns = [said[:-1] for said in turns]
     else:
         return ""
-    options = play_who.changed(task, form.values(settings).get("options", {}))
+    options = form.values(settings).get("options", {})
     return play_who.script(snippets.Question(who.task, who.model, who.ids, conversations=turns, options=options), who,
                            request)

@@ -68,7 +68,7 @@ def build(base: gr.HTML, chosen: gr.Dropdown, beside: gr.Checkbox, problem: gr.H
     return [upload, settings, how, examples, *boxes]
 
 
-def view(task: type[Task] | None, options: list[dict[str, Any]], count: int) -> list[Any]:
+def view(task: type[Task] | None, options: list[dict[str, Any]], usual: dict[str, Any], count: int) -> list[Any]:
     """Return the updates of what `build` returned, for a task; `count` is how many components that were."""
     roles, images = (written(task), seen(task)) if task is not None else ([], [])
     groups = [form.Group("options", "Settings", task.asking)] if task is not None else []
@@ -79,7 +79,7 @@ def view(task: type[Task] | None, options: list[dict[str, Any]], count: int) -> 
                         visible=True) for role in roles]
     boxes += [gr.Textbox(visible=False) for _ in range(count - 4 - len(roles))]
     return [gr.File(label=images[0].title if images else "Image", visible=bool(images)),
-            form.state(groups, elem_id=SETTINGS), gr.Accordion(visible=chooses),
+            form.state(groups, {"options": usual}, elem_id=SETTINGS), gr.Accordion(visible=chooses),
             gr.HTML(picks, visible=bool(options)), *boxes]
 
 
@@ -172,6 +172,6 @@ def _script(base: Any, chosen: list[str] | None, beside: bool, image: dict[str, 
         who = play_who.players(session.user(request), key, chosen, beside)
     except StudioError:
         return ""
-    options = play_who.changed(task, form.values(settings).get("options", {}))
+    options = form.values(settings).get("options", {}) if task.asking.model_fields else {}
     return play_who.script(snippets.Question(who.task, who.model, who.ids, row=row, files=files, options=options), who,
                            request)

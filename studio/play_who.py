@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import gradio as gr
 
-from db import adapters, models
+from db import adapters, models, runs
 from db.tables import Adapter
 from db.users import User
 from engine import tasks
@@ -118,7 +118,10 @@ def script(asked: snippets.Question, who: Players, request: gr.Request) -> str:
     return snippets.shown(asked, url, who.first, signed=login.enabled())
 
 
-def changed(task: type[Task], options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that differ from their defaults."""
-    usual = task.asking().model_dump(mode="json")
-    return {name: value for name, value in options.items() if value != usual.get(name)}
+def usual(user: User, task: type[Task], chosen: list[Adapter]) -> dict[str, Any]:
+    """Return what can be chosen when asking as the first adapter's run had it."""
+    for row in chosen[:1]:
+        spec = runs.get(user, row.run_id).spec if row.run_id else {}
+        own = (spec.get("data") or {}).get("options") or {}
+        return {name: value for name, value in own.items() if name in task.asking.model_fields and value is not None}
+    return {}

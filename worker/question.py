@@ -82,5 +82,6 @@ class Question:
             predictions.update(self.user, self.id, state=state, result=result, error=error)
         except (SQLAlchemyError, NotFound) as problem:
             log.warning("The answer to %s could not be stored: %s", self.id, str(problem).splitlines()[0])
-        predictions.drop_files(self.row)
+        with suppress(OSError):
+            predictions.drop_files(self.row)
         self.tell("done", state=state, result=result, error=error)

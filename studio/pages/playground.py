@@ -77,8 +77,10 @@ def view(user: User, base: str | None, kept: list[str], boxes: int) -> tuple[Any
     task = play_who.task_of(base)
     kind = task.playground if task is not None else ""
     chosen = gr.Dropdown(choices=[(row.name, row.id) for row in found], value=kept)
-    options = play_view.examples(user, [row for row in found if row.id in kept])
+    beside = [row for row in found if row.id in kept]
+    options = play_view.examples(user, beside)
+    usual = play_who.usual(user, task, beside) if task is not None else {}
     asks_rows, chats = kind not in ("", "chat"), kind == "chat"
     return (chosen, gr.Column(visible=asks_rows), gr.Column(visible=chats), "" if kind else play_who.nobody(base),
-            *play_rows.view(task if asks_rows else None, options if asks_rows else [], boxes),
-            *play_chat.view(task if chats else None, options if chats else []))
+            *play_rows.view(task if asks_rows else None, options if asks_rows else [], usual, boxes),
+            *play_chat.view(task if chats else None, options if chats else [], usual))

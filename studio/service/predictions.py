@@ -150,9 +150,12 @@ def _said(asked: Question, kind: type[Task]) -> dict[str, Any]:
 
 
 def chosen_options(kind: type[Task], given: dict[str, Any]) -> dict[str, Any]:
-    """Return every option of asking a model of this task: those given, else their defaults; raises SpecError."""
+    """Return the options of asking a model of this task; raises SpecError.
+
+    What is not given has its default in a chat; elsewhere it is as the run had it that a model comes from.
+    """
     try:
-        return kind.asking.model_validate(given).model_dump(mode="json")
+        return kind.asking.model_validate(given).model_dump(mode="json", exclude_unset=kind.playground != "chat")
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(["options", *(str(part) for part in first["loc"])])

@@ -196,7 +196,7 @@ def test_every_command_has_help(run: Run, words: str):
 
 
 @pytest.mark.parametrize(("words", "shown"), [
-    ("predict", ["--temperature NUMBER", "at least 0", "from 0 to 1", "--adapter TEXT"]),
+    ("predict", ["--temperature NUMBER", "from 0 to 5", "from 0 to 1", "--adapter TEXT"]),
     ("up", ["--port NUMBER", "from 0 to 65535", "at least 1", "--host TEXT"]), ("runs list", ["--limit NUMBER"])])
 def test_help_names_types_and_bounds_in_words(run: Run, words: str, shown: list[str]):
     text = " ".join(run(*words.split(), "--help")[1].split())
@@ -206,7 +206,7 @@ def test_help_names_types_and_bounds_in_words(run: Run, words: str, shown: list[
 
 @pytest.mark.parametrize(("words", "told"), [
     ("predict x --top-p 2", "It is 2, but it must be from 0 to 1."),
-    ("predict x --temperature=-1", "It is -1, but it must be at least 0."),
+    ("predict x --temperature=-1", "It is -1, but it must be from 0 to 5."),
     ("up --port 70000", "It is 70000, but it must be from 0 to 65535."),
     ("up --slots 0", "It is 0, but it must be at least 1.")])
 def test_a_number_outside_its_bounds_is_refused(run: Run, words: str, told: str):

@@ -1,4 +1,4 @@
-"""Taggers, readers and writers in the studio: their data is recognised, and what cannot be asked yet says so."""
+"""Taggers, readers and writers in the studio: their data is recognised, and what is asked follows from the task."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ TAGGED = "Tim\tB-PER\nran\tO\n\n" * 30
 QUESTIONS = json.dumps({"data": [{"title": "T", "paragraphs": [{"context": "Tim lives in Rome.", "qas": [
     {"id": str(i), "question": f"Where does Tim live, question {i}?", "answers": [{"text": "Rome", "answer_start": 13}]}
     for i in range(25)]}]}]})
-SILENT = [name for name in tasks.every() if not tasks.playable(name)]
 
 
 class Quiet:
@@ -64,15 +63,32 @@ def published(user: users.User, task: str) -> Any:
     return adapters.publish(user, name=f"my {task}", model="tiny/bert", task=task, method="lora", key=task)
 
 
-@pytest.mark.parametrize("task", SILENT)
-def test_a_task_the_playground_cannot_ask_is_refused_with_a_way_out(user: users.User, task: str) -> None:
+def test_a_task_the_playground_cannot_ask_is_refused_with_a_way_out(user: users.User,
+                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    task = "seq2seq"
+    monkeypatch.setattr(tasks.get(task), "playground", "")
     row = published(user, task)
     with pytest.raises(NotPlayable) as caught:
         service.ask(user, {"adapters": [row.id], "rows": [{"text": "Tim ran."}]})
     assert "README" in caught.value.as_dict()["try_this"]
     assert "/playground" not in str(adapter_page._view(user, row)[1])
-    chosen, classify, chat, nothing, *_ = playground._view(user, f"tiny/bert · {task}", [row.id])
-    assert not classify.visible and not chat.visible and "cannot be tried here yet" in nothing
+    chosen, rows, chat, nothing, *_ = playground.view(user, f"tiny/bert · {task}", [row.id], 6)
+    assert not rows.visible and not chat.visible and "cannot be tried here yet" in nothing
+
+
+@pytest.mark.parametrize("task", tasks.every())
+def test_the_playground_asks_for_what_a_task_reads(user: users.User, task: str) -> None:
+    kind, row = tasks.get(task), published(user, task)
+    _, rows, chat, nothing, image, settings, how, examples, *boxes = playground.view(
+        user, f"tiny/bert · {task}", [row.id], 6)
+    boxes = boxes[:2]
+    assert (rows.visible, chat.visible, nothing) == (kind.playground != "chat", kind.playground == "chat", "")
+    if rows.visible:
+        shown = [box.label for box in boxes if box.visible]
+        assert [label.partition(" (")[0] for label in shown] == [r.title for r in kind.asks if r.kind != "image"]
+        assert image.visible == any(role.kind == "image" for role in kind.asks)
+        assert how.visible == bool(kind.asking.model_fields)
+        assert {f["name"] for g in settings["groups"] for f in g["fields"]} == set(kind.asking.model_fields)
 
 
 def test_adapters_that_can_be_asked_lead_to_the_playground(user: users.User) -> None:

@@ -221,3 +221,33 @@ def test_a_soft_prompt_leaves_room_for_itself(base: Path, folders: dict[str, Pat
     player.attach("long", tmp_path / "long")
     verdict = asked(player, ["long"], [{"text": "word " * 600}])[0][0]
     assert verdict["note"] == "Only the first 509 of 602 tokens were read, as in training."
+
+
+def test_many_rows_are_heard_in_parts_and_nothing_more_is_said_after_a_stop(base: Path, folders: dict[str, Path],
+                                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    player = predict.Player(base, made.CLASSIFY, dtype="fp32", device="cpu")
+    player.attach("two", folders["two"])
+    monkeypatch.setattr(predict, "PART", 2)
+    rows = [{"text": f"{text} {i}"} for i in range(3) for text in TEXTS]
+    heard: list[tuple[int, list[str]]] = []
+
+    def hear(place: int, replies: list[Reply]) -> None:
+        heard.append((place, [reply["label"] for reply in replies]))
+
+    (whole,) = player.respond(["two"], rows, on_reply=hear)
+    assert [len(labels) for _, labels in heard] == [2, 2, 2, 2, 1] and {place for place, _ in heard} == {0}
+    assert [reply["label"] for reply in whole["replies"]] == [label for _, labels in heard for label in labels]
+    assert whole["seconds"] > 0 and whole["tokens"] == 0
+    heard.clear()
+    (stopped,) = player.respond(["two", None], rows, on_reply=hear, cancelled=lambda: len(heard) >= 2)
+    assert stopped["replies"] == whole["replies"][:4]
+
+
+def test_replies_are_drawn_as_bars_and_numbers(base: Path, folders: dict[str, Path], tmp_path: Path) -> None:
+    player = predict.Player(base, made.CLASSIFY, dtype="fp32", device="cpu")
+    player.attach("two", folders["two"])
+    player.attach("score", made.make(tmp_path / "score", base, made.CLASSIFY, ["score"],
+                                     options={"problem": "regression"}))
+    (bars,), (number,) = asked(player, ["two", "score"], ROWS[:1])
+    assert bars["drawing"] == {"kind": "bars", "values": bars["scores"]}
+    assert number["drawing"]["kind"] == "number" and f"{number['drawing']['value']:.4g}" == number["label"]
