@@ -26,7 +26,7 @@ def key(prediction_id: str) -> str:
     return f"prediction:{prediction_id}"
 
 
-def add(client: redis.Redis, prediction_id: str, seconds: float, **message: Any) -> None:
+def add(client: redis.Redis, prediction_id: str, seconds: float, /, **message: Any) -> None:
     """Append a message to a prediction's stream, which is kept for `seconds` more."""
     with client.pipeline(transaction=False) as both:
         both.xadd(key(prediction_id), {"message": json.dumps(message, ensure_ascii=False)})
