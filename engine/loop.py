@@ -16,6 +16,7 @@ from engine.control import Control
 from engine.environment import resident_bytes
 from engine.errors import StudioError
 from engine.events import CheckpointSaved, Evaluated, Logged, StageEntered, StepsTrained
+from engine.generation.samples import Samples
 from engine.optimizer import schedule
 from engine.parts import Parts, Tally
 from engine.tasks.base import Outputs
@@ -51,6 +52,9 @@ class Loop:
         self.waited = 0
         self.evaluated = 0
         self.last: tuple[int, Outputs] | None = None
+        #: What was measured before the first update, to tell what is forgotten.
+        self.before: float | None = None
+        self.samples = Samples(parts)
         self.recent, self.whole = Tally(), Tally()
         self.real, self.computed = 0, 0
         self.seconds = {"train": 0.0, "eval": 0.0}
@@ -66,6 +70,8 @@ class Loop:
         """Train to the last update, early stop, or Stopped."""
         parts = self.parts
         parts.journal.write(StageEntered("train"))
+        if not self.step:
+            self.samples.take(self.step, self.epoch)
         precision.training_mode(parts.model, parts.base)
         self._reported = self._saved = time.monotonic()
         self._settle()
@@ -197,6 +203,7 @@ class Loop:
             return None
         started = time.monotonic()
         outputs = evaluate.score(parts)
+        self.samples.take(self.step, self.epoch)
         precision.training_mode(parts.model, parts.base)
         value = outputs.metrics.get(parts.task.metric, math.nan)
         better = self._better(value)
@@ -253,7 +260,7 @@ class Loop:
             path, size = checkpoint.save(
                 parts.out / "checkpoints", self.step, weights=self.weights(), optimizer=parts.optimizer.state(),
                 state={"step": self.step, "fingerprint": parts.fingerprint, "best": self.best, "waited": self.waited,
-                       "evaluated": self.evaluated,
+                       "evaluated": self.evaluated, "before": self.before,
                        "real": self.real, "computed": self.computed, "world": parts.share.world}, keep=keep)
             parts.journal.write(CheckpointSaved(step=self.step, name=path.name, bytes=size))
         if parts.share.world > 1:
@@ -268,6 +275,7 @@ class Loop:
         self.step = found.step
         self.best, self.waited, self.evaluated = (found.state[name] for name in ("best", "waited", "evaluated"))
         self.real, self.computed = found.state["real"], found.state["computed"]
+        self.before = found.state.get("before")
 
     def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
         """Copy `weights` into the trained tensors, and give the method back what it remembered."""

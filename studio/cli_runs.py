@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from studio import cli_print as out
 from studio.cli_print import Json
 
+if TYPE_CHECKING:
+    from db.users import User
+    from engine.evaluation.report import Evaluation
+
 app = typer.Typer()
+#: Slices that are shown.
+WORST = 8
 
 
 @app.command("list")
@@ -44,20 +50,71 @@ def show(id: str, json: Json = False,
 
     user = me()
     row = records.run(runs.get(user, id))
+    told = _evaluation(user, id)
     if json:
-        out.emit(row)
+        out.emit(row | {"evaluation": told.model_dump(mode="json") if told else None})
         return
     parameters, result = row["parameters"] or {}, row["result"] or {}
+    metrics = None if told else result.get("metrics") or row["latest"]
     out.facts([("ID", row["id"]), ("Name", row["name"]), ("State", out.progress(row)), ("Task", row["task"]),
                ("Model", row["model"]), ("Method", row["method"]), ("Dataset", row["dataset_id"]),
                ("Evaluated on", row["eval_dataset_id"]), ("Trained parameters", parameters.get("trained")),
-               ("of all", parameters.get("total")), ("Metrics", result.get("metrics") or row["latest"]),
+               ("of all", parameters.get("total")), ("Metrics", metrics),
                ("Seconds", (result.get("seconds") or {}).get("total")), ("Created", row["created_at"]),
                ("Finished", row["finished_at"])])
+    if told:
+        _say_evaluation(told)
     if row["error"]:
         out.failure(row["error"])
     for line in logs.tail(user, id, log) if log else []:
         out.say(f"{records.moment(line.at)} {line.level:7} {line.text}")
+
+
+def _evaluation(user: User, id: str) -> Evaluation | None:
+    from db.errors import NotFound
+    from studio import service
+
+    try:
+        return service.evaluation(user, id)
+    except NotFound:
+        return None
+
+
+def _say_evaluation(told: Evaluation) -> None:
+    """Print metrics with their intervals, what was forgotten, and the worst slices."""
+    from studio.measures import interval, measured, title
+
+    out.facts((title(name), measured(one)) for name, one in told.metrics.items())
+    if told.forgetting and told.forgetting.change is not None:
+        lost = told.forgetting
+        out.facts([("Forgetting", f"{title(lost.measure)} on {lost.on}: {out.cell(lost.before)} before training, "
+                                  f"{out.cell(lost.after)} after")])
+    if told.slices.items:
+        name = told.slices.metric
+        out.say(f"The worst slices by {title(name)}:")
+        out.table([{"by": one.by, "value": one.value, "rows": one.rows,
+                    "metric": f"{out.cell(one.metrics.get(name))} {interval(one.low, one.high)}"}
+                   for one in told.slices.items[:WORST]],
+                  [("by", "By"), ("value", "Value"), ("rows", "Rows"), ("metric", title(name))], "")
+
+
+@app.command()
+def samples(id: str, json: Json = False) -> None:
+    """Show what a run's model wrote to the same prompts at each evaluation."""
+    from studio import service
+    from studio.cli_session import me
+
+    entries = service.samples(me(), id)
+    if json:
+        out.emit(entries)
+        return
+    if not entries:
+        out.say("No samples. Models that write text leave some before training and at every evaluation.")
+    for place, sample in enumerate(entries[-1]["samples"] if entries else []):
+        out.say(f"{'' if not place else chr(10)}{sample['input']}")
+        for entry in entries:
+            text = next((one["written"] for one in entry["samples"] if one["row"] == sample["row"]), "")
+            out.say(f"  {entry['step']:>6}  {' '.join(text.split())}")
 
 
 @app.command()

@@ -12,7 +12,7 @@ from db import adapters, datasets, logs
 from db.metrics import Curve
 from db.tables import Adapter, Run
 from db.users import User
-from engine import methods, tasks
+from engine import methods, preparation, tasks
 from engine.errors import StudioError
 from engine.evaluation.report import Evaluation
 from studio import cards, data_looks, measures, plots, preview, rate_view, service
@@ -176,7 +176,8 @@ def where(user: User, run: Run) -> plots.Figure:
 
 def facts(user: User, run: Run) -> str:
     """Return predictions, log, settings, parameters and environment, each opening on demand."""
-    parts = [_predictions(user, run), _log(user, run), _settings(run), _parameters(run), _environment(user, run)]
+    parts = [_predictions(user, run), _log(user, run), _preparation(run), _settings(run), _parameters(run),
+             _environment(user, run)]
     return "".join(part for part in parts if part)
 
 
@@ -210,6 +211,16 @@ def _log(user: User, run: Run) -> str:
     text = "\n".join(f"{datetime.fromtimestamp(line.at):%H:%M:%S}  "
                      f"{'' if line.level == 'info' else line.level.upper() + '  '}{line.text}" for line in lines)
     return cards.more(f"Log ({count(run.log_lines)} lines)", cards.code(text, "log")) if lines else ""
+
+
+def _preparation(run: Run) -> str:
+    """Return the steps the rows went through; what each did stands in the log."""
+    try:
+        steps = preparation.parse((run.spec.get("data") or {}).get("steps") or [])
+    except StudioError:
+        return ""
+    items = "".join(f"<li>{esc(step.told())}</li>" for step in steps)
+    return cards.more(f"Preparation ({count(len(steps))})", f"<ol>{items}</ol>") if steps else ""
 
 
 def _settings(run: Run) -> str:

@@ -71,8 +71,8 @@ class Gauged:
             _put(merged, path, value)
         try:
             return self._summarise([{"counts": _lists(merged)}])
-        except KeyError:
-            # It asks for more than counts: each record is looked at then.
+        except (KeyError, ZeroDivisionError):
+            # It asks for more than counts, so each record is looked at; or this draw has nothing to be divided by.
             return {}
 
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Body, Query, Response
 from pydantic import BaseModel, ConfigDict
 
 from db import adapters, metrics, runs
+from engine.evaluation.report import Evaluation
 from studio import records, service
 from studio.api.deps import LARGEST, Me, Offset
 from studio.api.errors import BadRequest
@@ -98,6 +99,18 @@ def log(id: str, user: Me, since: int = Query(0, ge=0, le=LARGEST, description="
     lines = runs.log(user, id, after=since, limit=limit)
     return {"lines": [line._asdict() | {"at": records.moment(line.at)} for line in lines],
             "cursor": lines[-1].number if lines else since}
+
+
+@router.get("/{id}/samples")
+def samples(id: str, user: Me) -> dict[str, Any]:
+    """Return what a run's model wrote to the same prompts at each evaluation, by step; empty where it writes none."""
+    return {"steps": service.samples(user, id)}
+
+
+@router.get("/{id}/evaluation")
+def evaluation(id: str, user: Me) -> Evaluation:
+    """Return the last evaluation of a run: metrics with intervals, slices, charts, likely label errors, forgetting."""
+    return service.evaluation(user, id)
 
 
 @router.get("/{id}/spec")

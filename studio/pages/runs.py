@@ -9,7 +9,7 @@ import gradio as gr
 from db import runs
 from db.tables import Run
 from engine import methods
-from studio import cards, insight_view, parts, run_view, service, session, shell
+from studio import cards, evaluation_view, insight_view, parts, run_view, samples_view, service, session, shell
 from studio.pages import Page
 from studio.text import ago, metric, plural, short
 
@@ -112,6 +112,8 @@ def _detail_part(problem: gr.HTML) -> None:
                                elem_id="run-delete", visible=False)
     live = shell.html(elem_id="run-live")
     figures = _curves()
+    samples_view.part("run-samples")
+    evaluation_view.part("run-evaluation")
     where = parts.chart("Where the trained parameters are", "run-where")
     insight_view.part("run-insight", "run")
     facts = parts.kept("run-facts")
@@ -159,7 +161,8 @@ def _live(seen: str, request: gr.Request) -> Any:
         return *[gr.skip()] * (VIEW - 1), timer
     curves = {curve.name: curve for curve in runs.curves(user, [run_id])}
     settled = phase == seen.partition("\n")[2]
-    return (run_view.head(user, run), run_view.beside(run), run_view.live(run), *run_view.figures(run, curves),
+    told = parts.found(lambda: service.evaluation(user, run_id)) if run.examples else None
+    return (run_view.head(user, run), run_view.beside(run), run_view.live(run, told), *run_view.figures(run, curves),
             gr.skip() if settled else run_view.where(user, run), run_view.facts(user, run), *_buttons(run),
             {"name": run.name}, state, timer)
 
