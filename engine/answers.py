@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
+_ASKING = re.compile(r"\b(who|whom|whose|what|which|when|where|why|how)\b", re.IGNORECASE)
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
@@ -34,6 +35,22 @@ def f1(predicted: str, expected: Sequence[str]) -> float:
 def answerable(expected: Sequence[str]) -> bool:
     """Tell whether a question has an answer."""
     return bool(_options(expected)[0])
+
+
+def by_question(questions: Sequence[str], exacts: Sequence[float],
+                scores: Sequence[float]) -> dict[str, dict[str, float]]:
+    """Return F1, exact match and number of `questions` by the word that asks, most frequent first; English only.
+
+    Nothing where no question has such a word.
+    """
+    groups: dict[str, list[int]] = {}
+    for place, question in enumerate(questions):
+        found = _ASKING.search(question)
+        groups.setdefault(found[0].lower() if found else "other", []).append(place)
+    if set(groups) == {"other"}:
+        return {}
+    return {word: {"f1": sum(scores[i] for i in own) / len(own), "exact_match": sum(exacts[i] for i in own) / len(own),
+                   "questions": len(own)} for word, own in sorted(groups.items(), key=lambda item: -len(item[1]))}
 
 
 def best_margin(margins: Sequence[float], spoken: Sequence[float], silent: Sequence[float]) -> float:

@@ -47,19 +47,21 @@ def sentence(words: Sequence[str]) -> tuple[str, np.ndarray]:
     return " ".join(words), np.concatenate(owners)[:-1] if owners else np.zeros(0, dtype=np.int32)
 
 
-def first_tokens(offsets: Sequence[tuple[int, int]], owner: np.ndarray) -> np.ndarray:
+def first_tokens(offsets: Any, owner: np.ndarray) -> np.ndarray:
     """Return, for each token, the word that it is the first token of, -1 for all other tokens; int32 (tokens,).
 
-    `offsets` are the tokens' character ranges, empty for special tokens; some tokenizers count the blank before a word
-    as part of its first token.
+    `offsets` (tokens, 2) are the tokens' character ranges, empty for special tokens; some tokenizers count the blank
+    before a word as part of its first token.
     """
-    found = np.full(len(offsets), -1, dtype=np.int32)
-    seen: set[int] = set()
-    for place, (start, end) in enumerate(offsets):
-        word = next((int(number) for number in owner[start:end] if number >= 0), -1)
-        if word >= 0 and word not in seen:
-            seen.add(word)
-            found[place] = word
+    places = np.asarray(offsets, dtype=np.int64).reshape(-1, 2)
+    # From each character on, where the next one that belongs to a word stands.
+    letters = np.where(owner >= 0, np.arange(len(owner)), len(owner))
+    following = np.append(np.minimum.accumulate(letters[::-1])[::-1], len(owner))
+    at = following[places[:, 0]]
+    word = np.where(at < places[:, 1], np.append(owner, -1)[at], -1)
+    found = np.full(len(places), -1, dtype=np.int32)
+    first = np.unique(word, return_index=True)[1]
+    found[first] = word[first]
     return found
 
 
@@ -96,9 +98,9 @@ def windows(tokenizer: Any, texts: Sequence[str], owners: Sequence[np.ndarray], 
 def _told(offsets: Sequence[np.ndarray], owner: np.ndarray, step: int) -> list[np.ndarray]:
     """Return the words that each window of a text tells, by its tokens; windows start `step` tokens apart."""
     if len(offsets) == 1:
-        return [first_tokens(offsets[0].tolist(), owner)]
+        return [first_tokens(offsets[0], owner)]
     whole = np.concatenate([*(part[:step] for part in offsets[:-1]), offsets[-1]])
-    first = first_tokens(whole.tolist(), owner)
+    first = first_tokens(whole, owner)
     starts = [step * number for number in range(len(offsets))]
     context = np.full((len(offsets), len(whole)), -1, dtype=np.int64)
     for number, (start, part) in enumerate(zip(starts, offsets, strict=True)):

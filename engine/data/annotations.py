@@ -44,8 +44,10 @@ def tagging(table: pa.Table, columns: Mapping[str, str], eval_table: pa.Table | 
 
 
 def _not_lists(table: pa.Table, names: Sequence[str]) -> list[Finding]:
-    return [error("not_lists", f"The column '{name}' does not hold lists of words.", name, _LISTS) for name in names
-            if not (cells.is_list(table.column(name)) or pt.is_string(table.column(name).type))]
+    kinds = {name: table.column(name).type for name in names}
+    return [error("not_lists", f"The column '{name}' does not hold lists of words.", name, _LISTS)
+            for name, kind in kinds.items()
+            if not (cells.is_list(table.column(name)) or pt.is_string(kind) or pt.is_large_string(kind))]
 
 
 def _tagged_rows(words: pa.ListArray, given: pa.ListArray, first: str, second: str) -> list[Finding]:

@@ -160,7 +160,7 @@ class QuestionAnswering(Task):
     def evaluate(self, model: PreTrainedModel, encoded: Encoded, table: pa.Table, columns: Mapping[str, str],
                  labels: Sequence[str], batches: Batches) -> Outputs:
         """Return exact match and F1 as the official script counts them, and one record a row, worst first."""
-        from engine import passages
+        from engine import answers, passages
 
         contexts = _texts(table, columns["context"])
         best, none = [passages.NOWHERE] * len(contexts), [math.inf] * len(contexts)
@@ -187,8 +187,11 @@ class QuestionAnswering(Task):
         records = [_record(i, text, said[i], wanted[i], sums[i], terms[i])
                    for i, text in enumerate(self.texts(table, columns))]
         tuned = {} if margin is None else {"no_answer_margin": margin}
+        asking = answers.by_question(_texts(table, columns["question"]), *(
+            [record["counts"][name] for record in records] for name in ("exact", "f1")))
         return Outputs(metrics=self.summarise(records) | tuned, settled={} if margin is None else {"margin": margin},
-                       examples=sorted(records, key=lambda item: -item["loss"]))
+                       examples=sorted(records, key=lambda item: -item["loss"]),
+                       charts={"by_question": asking} if asking else {})
 
     def _margin(self, margins: Sequence[float], said: Sequence[str], wanted: Sequence[Sequence[str]]) -> float | None:
         """Return the margin above which there is no answer; None when there always is one."""

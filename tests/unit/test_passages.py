@@ -62,3 +62,12 @@ def test_records_add_up_to_the_official_parts() -> None:
                      "no_answer_accuracy": 0.5, "loss": 0.5}
     assert task.summarise([]) == {}
     assert "no_answer_accuracy" not in task.summarise([{"counts": counts[0]}])
+
+
+def test_questions_are_told_apart_by_the_word_that_asks() -> None:
+    questions = ["Who came?", "In what town?", "who else?", "Name a town."]
+    found = answers.by_question(questions, [1, 0, 0, 1], [1, 0.5, 0.5, 1])
+    assert found == {"who": {"f1": 0.75, "exact_match": 0.5, "questions": 2},
+                     "what": {"f1": 0.5, "exact_match": 0.0, "questions": 1},
+                     "other": {"f1": 1.0, "exact_match": 1.0, "questions": 1}}
+    assert answers.by_question(["Wo?"], [1], [1]) == {}
