@@ -101,6 +101,8 @@ class Batch:
                     self.columns |= {"metric_value": value, "metric_step": event.step}
             case happened.PredictionsRecorded():
                 self.columns["examples"] = event.count
+            case happened.SamplesWritten():
+                pass  # They are read from their file; that something came shows in `journal_seq`.
             case happened.CheckpointSaved():
                 self.columns["checkpoint_step"] = event.step
             case happened.Logged():

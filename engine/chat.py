@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
+from engine.errors import DataError
+
 if TYPE_CHECKING:
     import numpy as np
     from transformers import PreTrainedTokenizerBase
@@ -27,6 +29,13 @@ PROMPT = (
     "{% else %}{{ message['content'] + '\n' }}{% endif %}{% endfor %}")
 #: Plain text: what is written is continued.
 TEXT = "{{ bos_token or '' }}{% for message in messages %}{{ message['content'] }}{% endfor %}"
+
+
+class TemplateRefuses(DataError):
+    """The chat template cannot render this conversation: {problem}."""
+
+    kind = "template_refuses"
+    try_this = "Correct the conversation, or choose another chat template."
 
 
 def fallback(form: Literal["messages", "prompt", "text"]) -> str:
@@ -66,18 +75,29 @@ def render(row: Sequence[Message], tokenizer: PreTrainedTokenizerBase) -> Render
     not it marks generations. Where a template rewrites earlier turns, the turn's own words are looked for instead.
     """
     conversation = list(row)
-    whole = _apply(conversation, tokenizer)
+    whole = apply(conversation, tokenizer)
     spans: list[tuple[int, int]] = []
     for i, message in enumerate(conversation):
         if message["role"] != "assistant":
             continue
         # Templates may refuse an empty conversation or invent a system message for it.
-        before = _apply(conversation[:i], tokenizer, prompt=True) if i else None
-        through = _apply(conversation[:i + 1], tokenizer) if i + 1 < len(conversation) else whole
+        before = apply(conversation[:i], tokenizer, prompt=True) if i else None
+        through = apply(conversation[:i + 1], tokenizer) if i + 1 < len(conversation) else whole
         span = _between(whole, before, through, message["content"], spans[-1][1] if spans else 0)
         if span is not None:
             spans.append(span)
     return Rendered(whole, spans)
+
+
+def rendered(rows: Iterable[Sequence[Message]], tokenizer: PreTrainedTokenizerBase) -> list[Rendered]:
+    """Return conversations in the tokenizer's template; raises TemplateRefuses, naming the row."""
+    found: list[Rendered] = []
+    for number, row in enumerate(rows, 1):
+        try:
+            found.append(render(row, tokenizer))
+        except TemplateRefuses as error:
+            raise TemplateRefuses(f"row {number:,}", **error.facts) from error
+    return found
 
 
 def _between(whole: str, before: str | None, through: str, content: str, after: int) -> tuple[int, int] | None:
@@ -100,8 +120,22 @@ def _common(first: str, second: str) -> int:
     return next((i for i, (a, b) in pairs if a != b), min(len(first), len(second)))
 
 
-def _apply(conversation: Sequence[Message], tokenizer: PreTrainedTokenizerBase, *, prompt: bool = False) -> str:
-    return str(tokenizer.apply_chat_template(list(conversation), tokenize=False, add_generation_prompt=prompt))
+def apply(conversation: Sequence[Message], tokenizer: PreTrainedTokenizerBase, *, prompt: bool = False) -> str:
+    """Return a conversation in the tokenizer's template, with `prompt` open for an answer; raises TemplateRefuses."""
+    try:
+        return str(tokenizer.apply_chat_template(list(conversation), tokenize=False, add_generation_prompt=prompt))
+    except Exception as error:
+        # Whoever wrote the template decides what it raises: a refusal of its own, or a fault in its text.
+        said = str(error).strip().rstrip(".") or type(error).__name__
+        raise TemplateRefuses("conversation", problem=said[:300]) from error
+
+
+def open_prompt(conversation: Sequence[Message], tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return a conversation in the tokenizer's template, open for the assistant's answer.
+
+    A blank at its end is left to the answer: it belongs to the first word's token, as it did in training.
+    """
+    return apply(conversation, tokenizer, prompt=True).rstrip(" ")
 
 
 def begin_mark(tokenizer: PreTrainedTokenizerBase) -> str:

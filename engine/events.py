@@ -74,6 +74,14 @@ class PredictionsRecorded(Event):
 
 
 @dataclass(frozen=True)
+class SamplesWritten(Event):
+    """What the model writes to a few prompts after `step` updates was added to `samples.jsonl` in the run's folder."""
+
+    step: int
+    count: int
+
+
+@dataclass(frozen=True)
 class CheckpointSaved(Event):
     """A checkpoint that training can resume from is complete."""
 

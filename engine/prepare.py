@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from engine import batches, breakdown, compatibility, environment, images, kernels, memory, models, precision, rate_test
+from engine.control import Control
 from engine.errors import DataError, ModelError, NotEnough, SpecError
 from engine.events import RunPrepared
 from engine.loop import Loop
@@ -18,6 +19,7 @@ from engine.optimizer import FlatAdamW
 from engine.parts import Parts
 from engine.shape import ModelShape
 from engine.tasks.base import Encoded, Task
+from engine.token_cache import TokenCache
 
 if TYPE_CHECKING:
     from engine.models import Loaded
@@ -59,7 +61,7 @@ def loop(attempt: Attempt) -> Loop:
     """Return the loop of the run, at the step it goes on from; writes environment.json and RunPrepared."""
     spec, task, rows = attempt.spec, attempt.spec.make_task(), attempt.rows
     with attempt.stage("load", "Loading the base model"):
-        shape = models.inspect(attempt.located.path)
+        shape = models.inspect(attempt.located.path, only=[task.name])
         _refuse_the_impossible(attempt, shape, task, len(rows.labels))
         torch.manual_seed(spec.training.seed)
         formats = _formats(attempt, shape)
@@ -79,9 +81,7 @@ def loop(attempt: Attempt) -> Loop:
         model.to(attempt.device)
     with attempt.stage("prepare", task.preparing):
         length = _longest(spec, loaded.shape)
-        train = task.encode(rows.train, rows.columns, loaded.tokenizer, length, rows.labels)
-        held = task.encode(rows.eval, rows.columns, loaded.tokenizer, length,
-                           rows.labels) if rows.eval.num_rows else None
+        train, held = _encoded(attempt, task, loaded, length)
         # The texts are tokens now; a large table would otherwise stay for the whole run.
         attempt.rows = dataclasses.replace(rows, train=rows.train.schema.empty_table())
         attempt.loaded = loaded
@@ -89,6 +89,22 @@ def loop(attempt: Attempt) -> Loop:
         _describe(attempt, formats, task, length)
         _announce(attempt, made)
     return made
+
+
+def _encoded(attempt: Attempt, task: Task, loaded: Loaded, length: int) -> tuple[Encoded, Encoded | None]:
+    """Return the rows to learn from and to evaluate on as tokens, from the cache where an earlier run left them."""
+    cache = TokenCache((attempt.sources.data_dir or models.data_folder()) / "cache" / "tokens", check=Control.check)
+    found: list[Encoded | None] = []
+    reused = 0
+    for table in (attempt.rows.train, attempt.rows.eval):
+        encoded, kept = cache.encode(task, table, attempt.rows.columns, loaded.tokenizer, length,
+                                     attempt.rows.labels) if table.num_rows else (None, False)
+        found.append(encoded)
+        reused += table.num_rows if kept else 0
+    if reused:
+        attempt.log(f"Tokens reused: {reused:,} rows were turned into these tokens before.")
+    train, held = found
+    return train or Encoded(rows=[]), held
 
 
 def _longest(spec: RunSpec, shape: ModelShape) -> int:
@@ -186,6 +202,7 @@ def _go_on(attempt: Attempt, made: Loop) -> None:
         attempt.log("The checkpoint holds other tensors than are trained now; starting anew.", level="warning")
         return
     made.resume(attempt.found)
+    made.samples.go_on([folder.parent for folder in attempt.checkpoint_dirs], made.step)
     attempt.log(f"Going on from update {attempt.found.step}.")
     attempt.found = None
 

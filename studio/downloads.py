@@ -22,7 +22,7 @@ router = APIRouter(prefix="/download", tags=["downloads"])
 #: How long a download waits for the worker to pack an adapter that was never packed.
 PACKING_SECONDS = 60.0
 #: Files of a run that a person may take.
-RUN_FILES = ("spec.json", "result.json", "environment.json", "examples.json", "events.jsonl")
+RUN_FILES = ("spec.json", "result.json", "environment.json", "examples.json", "samples.jsonl", "events.jsonl")
 
 TYPES = {".zip": "application/zip", ".json": "application/json", ".jsonl": "application/x-ndjson"}
 
@@ -51,7 +51,7 @@ def export(id: str, user: Me) -> Response:
 
 @router.get("/runs/{id}/{name}")
 def run(id: str, name: RunFile, user: Me) -> Response:
-    """Download a file of a run: spec.json, result.json, environment.json, examples.json, events.jsonl."""
+    """Download a file of a run: spec, result, environment or examples (.json), samples or events (.jsonl)."""
     row = runs.get(user, id)
     if name not in RUN_FILES:
         raise service.NoSuchRunFile(f"{id}/{name}", noun="file", id=name, name=name)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import field_validator
 
 from engine import chat
 from engine.data import validate
 from engine.findings import Finding
 from engine.generate import Sampling
+from engine.generation import pattern as patterns
+from engine.generation import questions, scores, speaking, templates
 from engine.knobs import knob
-from engine.tasks.base import Asking, Batches, ColumnRole, Encoded, Outputs, Task, TaskCard, tensors
+from engine.tasks.base import Asked, Asking, Batches, ColumnRole, Encoded, Outputs, Reply, Task, TaskCard, tensors
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,6 +48,34 @@ class CausalLM(Task):
     packing: bool = knob(True, advanced=True, help=(
         "Lay examples end to end without padding. They never see each other, so results do not change."))
 
+    template: Literal["auto", "chatml", "alpaca", "dialogue", "plain"] | str = knob(
+        "auto", title="Chat template", max_length=20_000, help=(
+            "How a conversation becomes text. Auto takes the model's own. Or write one in Jinja, with `messages`. It "
+            "is saved with the adapter."))
+    samples: int = knob(3, ge=0, le=20, advanced=True, title="Samples", help=(
+        "Prompts of the evaluation rows that the model answers at every evaluation, to see it change."))
+    written: int = knob(0, ge=0, le=100_000, advanced=True, title="Answers written", help=(
+        "Evaluation rows, spread evenly, that are answered and compared with what is expected: exact match, ROUGE, "
+        "BLEU, chrF. Writing is slow; 0 for none."))
+    max_new_tokens: int = knob(128, ge=1, le=8192, scale="log2", advanced=True, unit="tokens", title="Longest answer",
+                               help="Answers written for evaluation end here at the latest.")
+    pattern: str = knob("", max_length=1000, advanced=True, title="Answer pattern", help=(
+        "A regular expression (RE2) for what counts in an answer, such as #### (.+) for its last line: what the last "
+        "match says must be what is expected, as a number where it is one."))
+
+    @field_validator("template")
+    @classmethod
+    def _is_a_template(cls, value: str) -> str:
+        templates.check(value)
+        return value
+
+    @field_validator("pattern")
+    @classmethod
+    def _is_a_pattern(cls, value: str) -> str:
+        if value:
+            patterns.check(value)
+        return value
+
     @property
     def metric(self) -> str:
         """Mean loss of a target token."""
@@ -54,7 +85,10 @@ class CausalLM(Task):
 
     def check(self, table: pa.Table, columns: Mapping[str, str], eval_table: pa.Table | None = None) -> list[Finding]:
         """Return what is wrong or odd about conversations, prompts or texts."""
-        return validate.language(table, columns, eval_table=eval_table)
+        found = validate.language(table, columns, eval_table=eval_table)
+        if not self.pattern or any(item.level == "error" for item in found):
+            return found
+        return found + speaking.without_pattern(self.conversations(table, columns), self.pattern, columns)
 
     def conversations(self, table: pa.Table, columns: Mapping[str, str]) -> Iterator[list[dict[str, str]]]:
         """Yield each row as messages; a plain text is one message of the assistant."""
@@ -83,12 +117,9 @@ class CausalLM(Task):
         return AutoModelForCausalLM
 
     def prepare_tokenizer(self, tokenizer: PreTrainedTokenizerBase, columns: Mapping[str, str]) -> str:
-        """Give a tokenizer without a chat template the one that fits the data; it is saved with the adapter."""
-        if tokenizer.chat_template:
-            return ""
-        tokenizer.chat_template = chat.fallback("messages" if "messages" in columns else
-                                                "prompt" if "prompt" in columns else "text")
-        return "The base model has no chat template; a simple one was added and is saved with the adapter."
+        """Give the tokenizer the chat template chosen, or one that fits the data; it is saved with the adapter."""
+        form = "messages" if "messages" in columns else "prompt" if "prompt" in columns else "text"
+        return templates.choose(tokenizer, self.template, form)
 
     def encode(self, table: pa.Table, columns: Mapping[str, str], tokenizer: PreTrainedTokenizerBase, max_length: int,
                labels: Sequence[str]) -> Encoded:
@@ -98,17 +129,17 @@ class CausalLM(Task):
         """
         plain = "messages" not in columns and "prompt" not in columns
         start = chat.begin_mark(tokenizer)
-        rendered = [chat.as_text(row, tokenizer, start) if plain else chat.render(row, tokenizer)
-                    for row in self.conversations(table, columns)]
+        rows = self.conversations(table, columns)
+        rendered = [chat.as_text(row, tokenizer, start) for row in rows] if plain else chat.rendered(rows, tokenizer)
         everything = self.learn_from == "everything"
-        rows, truncated = [], 0
+        made, truncated = [], 0
         for ids, learned in chat.tokenize(rendered, tokenizer):
             targets = ids.copy()
             if not everything:
                 targets[~learned] = -100
             truncated += len(ids) > max_length
-            rows.append({"input_ids": ids[:max_length], "labels": targets[:max_length]})
-        return Encoded(rows=rows, truncated=truncated)
+            made.append({"input_ids": ids[:max_length], "labels": targets[:max_length]})
+        return Encoded(rows=made, truncated=truncated, tokenizer=tokenizer)
 
     def targets(self, row: Mapping[str, Any]) -> int:
         """Every token to be learned counts once; the first token of a row has nothing to be predicted from."""
@@ -180,27 +211,60 @@ class CausalLM(Task):
 
     def evaluate(self, model: PreTrainedModel, encoded: Encoded, table: pa.Table, columns: Mapping[str, str],
                  labels: Sequence[str], batches: Batches) -> Outputs:
-        """Return loss and perplexity over all target tokens and one record a row, worst first."""
+        """Return loss, perplexity and scores of written answers where asked for, and one record a row, worst first."""
         import torch
         sums = torch.zeros(len(encoded.rows), dtype=torch.float64)
         for chosen, batch in batches:
             losses, places = self.token_losses(model, batch)
             owner = torch.tensor(chosen)[_rows(batch)[places.cpu()]]
             sums.index_add_(0, owner, losses.double().cpu())
-        counts = torch.tensor([self.targets(row) for row in encoded.rows], dtype=torch.float64)
-        loss = float(sums.sum() / counts.sum()) if counts.sum() else math.nan
-        records = list(self._records(table, columns, (sums / counts.clamp(min=1)).tolist(), counts.tolist()))
-        return Outputs(metrics={"loss": loss, "perplexity": math.exp(min(loss, 700.0))},
-                       examples=sorted(records, key=lambda item: -item["loss"]))
+        counts = [self.targets(row) for row in encoded.rows]
+        records = self._records(table, columns, sums.tolist(), counts)
+        if self.written:
+            chosen = [records[i]["row"] for i in scores.spread(len(records), self.written)]
+            speaking.compare(records, self._asked(table, columns, encoded.tokenizer, chosen), model, encoded.tokenizer,
+                             most=self.max_new_tokens, pattern=self.pattern, continues=self._continues(columns))
+        return Outputs(metrics=self.summarise(records), examples=sorted(records, key=lambda item: -item["loss"]))
 
-    def _records(self, table: pa.Table, columns: Mapping[str, str], losses: Sequence[float],
-                 counts: Sequence[float]) -> Iterator[dict[str, Any]]:
-        for i, row in enumerate(self.conversations(table, columns)):
-            if not counts[i]:
-                continue
-            asked = "\n".join(f"{message['role']}: {message['content']}" for message in row[:-1])
-            yield {"row": i, "input": asked[:2000], "expected": row[-1]["content"][:2000] if row else "",
-                   "predicted": None, "loss": round(losses[i], 6), "correct": None}
+    def _records(self, table: pa.Table, columns: Mapping[str, str], sums: Sequence[float],
+                 counts: Sequence[int]) -> list[dict[str, Any]]:
+        """Return a record of each row that has targets."""
+        return [{"row": i, "input": questions.shown(row[:-1])[:2000], "expected": row[-1]["content"][:2000],
+                 "predicted": None, "loss": round(sums[i] / counts[i], 6), "correct": None,
+                 "counts": scores.losses(sums[i], counts[i])}
+                for i, row in enumerate(self.conversations(table, columns)) if counts[i]]
+
+    def summarise(self, records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Return loss and perplexity over all target tokens, and how good the written answers among them are."""
+        return scores.summary([record["counts"] for record in records])
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    def _continues(self, columns: Mapping[str, str]) -> bool:
+        """Whether the model learns plain text, and so goes on with what it is given."""
+        return "messages" not in columns and "prompt" not in columns
+
+    def _asked(self, table: pa.Table, columns: Mapping[str, str], tokenizer: Any,
+               rows: Sequence[int]) -> dict[int, questions.Question]:
+        """Return what these rows ask and expect, by row; those that ask or expect nothing are left out."""
+        if not rows:
+            return {}
+        start, continues = chat.begin_mark(tokenizer), self._continues(columns)
+        talks = zip(rows, self.conversations(table.take(list(rows)), columns), strict=True)
+        found = {i: questions.of_text(talk[-1]["content"], start) if continues else
+                 questions.of_conversation(talk, tokenizer) for i, talk in talks}
+        return {i: question for i, question in found.items() if question is not None and question.expected.strip()}
+
+    def sample(self, model: Any, encoded: Encoded, table: pa.Table,
+               columns: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Return what the model writes now to a few prompts of the eval rows."""
+        chosen = scores.spread(table.num_rows, self.samples)
+        return speaking.sample(self._asked(table, columns, encoded.tokenizer, chosen), model, encoded.tokenizer,
+                               most=self.max_new_tokens, continues=self._continues(columns))
+
+    def respond(self, asked: Asked, rows: Sequence[Mapping[str, Any]]) -> list[Reply]:
+        """Return the model's answer to each row: the last message, the prompt, or a text to go on with."""
+        return speaking.respond(asked, rows, most=self.max_new_tokens)
 
 
 def _rows(batch: dict[str, Any]) -> torch.Tensor:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from engine.control import Control
 from engine.data import annotations, cells
+from engine.data.findings import some
 from engine.findings import Finding
+from engine.generation import scores, speaking
+from engine.generation.searching import BEAMS, BEAMS_HELP, PENALTY, PENALTY_HELP, REPEAT, REPEAT_HELP, Searching
 from engine.knobs import knob
-from engine.tasks.base import Batches, ColumnRole, Encoded, Outputs, Task, TaskCard
+from engine.tasks.base import Asked, Asking, Batches, ColumnRole, Encoded, Outputs, Reply, Task, TaskCard
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,13 +33,23 @@ class Seq2Seq(Task):
         ColumnRole("target", "Target", "The text that the model should write."))
     needs: ClassVar[tuple[frozenset[str], ...]] = (frozenset({"source", "target"}),)
     families: ClassVar[tuple[str, ...]] = ("encoder-decoder",)
-    playground: ClassVar[str] = ""
     answers: ClassVar[frozenset[str]] = frozenset({"target"})
+    asking: ClassVar[type[Asking]] = Searching
 
+    prefix: str = knob("", max_length=1000, title="Prefix", help=(
+        "Text put before every source, such as 'summarize: ', as T5 was taught its tasks."))
     target_length: int = knob(128, ge=2, le=4096, scale="log2", unit="tokens", title="Max target length",
-                              help="Targets are cut to this many tokens, and answers written for evaluation end there.")
-    written: int = knob(100, ge=0, le=100_000, advanced=True, title="Answers written", help=(
-        "Evaluation rows, spread evenly, for which an answer is written and compared. Writing is slow."))
+                              help="Targets are cut to this many tokens; max length is that of sources.")
+    samples: int = knob(3, ge=0, le=20, advanced=True, title="Samples", help=(
+        "Sources of the evaluation rows that the model rewrites at every evaluation, to see it change."))
+    written: int = knob(100, ge=0, le=100_000, advanced=True, title="Texts written", help=(
+        "Different sources of the evaluation rows, spread evenly, for which a text is written and compared with all "
+        "its targets. Writing is slow."))
+    num_beams: int = knob(1, ge=1, le=16, advanced=True, title=BEAMS, help=BEAMS_HELP)
+    max_new_tokens: int | None = knob(None, ge=1, le=4096, advanced=True, unit="tokens", title="Longest text",
+                                      help="Texts written end here at the latest; none: at the max target length.")
+    length_penalty: float = knob(1.0, ge=-5, le=5, step=0.1, advanced=True, title=PENALTY, help=PENALTY_HELP)
+    no_repeat: int = knob(0, ge=0, le=20, advanced=True, unit="tokens", title=REPEAT, help=REPEAT_HELP)
 
     @property
     def metric(self) -> str:
@@ -47,11 +60,23 @@ class Seq2Seq(Task):
 
     def check(self, table: pa.Table, columns: Mapping[str, str], eval_table: pa.Table | None = None) -> list[Finding]:
         """Return what is wrong or odd about sources and targets."""
-        return annotations.rewriting(table, columns, eval_table)
+        found = annotations.rewriting(table, columns, eval_table)
+        if any(item.level == "error" for item in found):
+            return found
+        # A word is a token at least: what has more of them is cut for certain.
+        long = [number for number, text in enumerate(_texts(table, columns["target"]), 1)
+                if len(text) > self.target_length and len(text.split()) > self.target_length]
+        return found + ([some(
+            "warning", "target_long", f"The target has more words than the {self.target_length} tokens it is cut to",
+            long[:cells.SHOWN], len(long), "Raise the max target length, or go on without these endings.",
+            columns["target"])] if long else [])
 
     def texts(self, table: pa.Table, columns: Mapping[str, str]) -> Iterator[str]:
-        """Yield the sources: max length is theirs."""
-        yield from _texts(table, columns["source"])
+        """Yield the sources with their prefix: max length is theirs."""
+        yield from self._sources(table, columns)
+
+    def _sources(self, table: pa.Table, columns: Mapping[str, str]) -> list[str]:
+        return [self.prefix + text for text in _texts(table, columns["source"])]
 
     # -- model -----------------------------------------------------------------------------------------------------
 
@@ -65,7 +90,7 @@ class Seq2Seq(Task):
         """Tokenise sources, cut at `max_length`, and targets, cut at the target length and ended like whole ones."""
         import numpy as np
 
-        source = _ids(tokenizer, _texts(table, columns["source"]), max_length, "text")
+        source = _ids(tokenizer, self._sources(table, columns), max_length, "text")
         target = _ids(tokenizer, _texts(table, columns["target"]), self.target_length, "text_target") \
             if columns.get("target") in table.column_names else ([[]] * table.num_rows, [False] * table.num_rows)
         rows = [{"input_ids": np.asarray(ids, dtype=np.int32), "labels": np.asarray(wanted, dtype=np.int32)}
@@ -158,64 +183,95 @@ class Seq2Seq(Task):
 
     def evaluate(self, model: PreTrainedModel, encoded: Encoded, table: pa.Table, columns: Mapping[str, str],
                  labels: Sequence[str], batches: Batches) -> Outputs:
-        """Return loss and perplexity over all rows, and how good the answers written for some of them are."""
+        """Return loss and perplexity over all rows, and how good the texts written from some sources are.
+
+        A text is compared with the targets of all rows that have its source.
+        """
         import torch
 
         losses = torch.zeros(len(encoded.rows), dtype=torch.float64)
-        chosen_rows = set(spread(len(encoded.rows), self.written))
-        answers: dict[int, str] = {}
         for chosen, batch in batches:
             losses[chosen] = self.losses(model, batch).double().cpu()
-            wanted = [place for place, i in enumerate(chosen) if i in chosen_rows]
-            if wanted:
-                texts = self.write(model, encoded.tokenizer, batch, wanted)
-                answers |= {chosen[place]: text for place, text in zip(wanted, texts, strict=True)}
-        counts = torch.tensor([self.targets(row) for row in encoded.rows])
-        loss = float(losses.sum() / counts.sum()) if counts.sum() else math.nan
-        means = (losses / counts.clamp(min=1)).tolist()
+        counts = [len(row["labels"]) for row in encoded.rows]
         sources, targets = (_texts(table, columns[role]) for role in ("source", "target"))
-        records = [{"row": i, "input": text[:2000], "expected": targets[i][:2000], "predicted": answers.get(i),
-                    "loss": round(means[i], 6), "correct": _same(answers[i], targets[i]) if i in answers else None}
-                   for i, text in enumerate(sources)]
-        pairs = [(answers[i], targets[i]) for i in sorted(answers)]
-        return Outputs(metrics={"loss": loss, "perplexity": math.exp(min(loss, 700.0))} | agreement(pairs),
-                       examples=sorted(records, key=lambda item: -item["loss"]))
+        kept = speaking.KEPT
+        records = [{"row": i, "input": text[:kept], "asked": {"source": text[:kept]}, "expected": targets[i][:kept],
+                    "predicted": None, "loss": round(nats / max(counts[i], 1), 6), "correct": None,
+                    "counts": scores.losses(nats, counts[i])}
+                   for i, (text, nats) in enumerate(zip(sources, losses.tolist(), strict=True))]
+        self._compare(records, model, encoded, sources, targets)
+        return Outputs(metrics=self.summarise(records), examples=sorted(records, key=lambda item: -item["loss"]))
 
-    def write(self, model: Any, tokenizer: Any, batch: Mapping[str, Any], rows: Sequence[int]) -> list[str]:
-        """Return the answers to these rows of a batch, the likeliest token at each step."""
-        longest = int(batch["attention_mask"][rows].sum(-1).max())
-        given = {name: batch[name][rows, :longest] for name in ("input_ids", "attention_mask")}
-        ids = model.generate(**given, max_new_tokens=self.target_length, do_sample=False, num_beams=1,
-                             eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
-        return [text.strip() for text in tokenizer.batch_decode(ids, skip_special_tokens=True)]
+    def summarise(self, records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Return loss and perplexity over all target tokens, and how good the written texts among them are."""
+        return scores.summary([record["counts"] for record in records])
 
+    # -- writing ---------------------------------------------------------------------------------------------------
 
-def spread(rows: int, most: int) -> list[int]:
-    """Return at most `most` of the numbers below `rows`, evenly spread."""
-    count = min(rows, most)
-    return [i * rows // count for i in range(count)]
+    def _compare(self, records: Sequence[dict[str, Any]], model: Any, encoded: Encoded, sources: Sequence[str],
+                 targets: Sequence[str]) -> None:
+        """Add what is written to the records: the text to all rows of its source, its counts to the first of them."""
+        rows: dict[str, list[int]] = {}
+        for i, text in enumerate(sources):
+            if targets[i].strip():
+                rows.setdefault(text, []).append(i)
+        groups = list(rows.values())
+        chosen = [groups[i] for i in scores.spread(len(groups), self.written)]
+        texts = self._write(model, encoded, [group[0] for group in chosen], self.max_new_tokens or self.target_length)
+        references = [[targets[i] for i in group] for group in chosen]
+        for group, text, count in zip(chosen, texts, scores.compared(texts, references), strict=True):
+            records[group[0]]["counts"] |= count
+            for i in group:
+                records[i]["predicted"], records[i]["correct"] = text, bool(count["exact_match"])
 
+    def _write(self, model: Any, encoded: Encoded, rows: Sequence[int], most: int) -> list[str]:
+        """Return the texts made of these rows; raises Stopped when the run is to stop at once."""
+        found = self._search([encoded.rows[i]["input_ids"] for i in rows], model, encoded.tokenizer,
+                             {"max_new_tokens": most}, Control.urgent)
+        if Control.urgent():
+            Control.check()
+        return [text or "" for text in found]
 
-def agreement(pairs: Sequence[tuple[str, str]]) -> dict[str, float]:
-    """Return `exact_match`, `rouge_l` (means, 0 to 1) and corpus `bleu` (0 to 100) of (written, expected) texts.
+    def _search(self, sources: Sequence[Any], model: Any, tokenizer: Any, options: Mapping[str, Any],
+                cancelled: Any) -> list[str | None]:
+        """Return the text made of each source (token ids), with `options` in place of the task's own."""
+        from engine.generation import rewriting
 
-    BLEU is sacrebleu's with its defaults (13a tokens, mixed case), against one reference.
-    """
-    if not pairs:
-        return {}
-    import sacrebleu
+        def chosen(name: str) -> Any:
+            return options.get(name, getattr(self, name))
 
-    from engine.rouge import rouge_l
+        search = rewriting.Search(most=int(chosen("max_new_tokens") or self.target_length), beams=int(
+            chosen("num_beams")), length_penalty=float(chosen("length_penalty")), no_repeat=int(chosen("no_repeat")))
+        return rewriting.write(model, tokenizer, sources, search, device=str(model.device), cancelled=cancelled)
 
-    library: Any = sacrebleu
-    written, expected = zip(*pairs, strict=True)
-    bleu = library.corpus_bleu(list(written), [list(expected)])
-    return {"exact_match": sum(_same(*pair) for pair in pairs) / len(pairs),
-            "rouge_l": sum(rouge_l(*pair) for pair in pairs) / len(pairs), "bleu": float(bleu.score)}
+    def sample(self, model: Any, encoded: Encoded, table: pa.Table,
+               columns: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Return what the model makes now of a few sources of the eval rows."""
+        sources, targets = (_texts(table, columns[role]) for role in ("source", "target"))
+        first = sorted({text: i for i, text in reversed(list(enumerate(sources)))}.values())
+        chosen = [first[i] for i in scores.spread(len(first), self.samples)]
+        most = min(self.max_new_tokens or self.target_length, speaking.SAMPLE_TOKENS)
+        texts = self._write(model, encoded, chosen, most)
+        kept = speaking.KEPT
+        return [{"row": i, "input": sources[i][:kept], "expected": targets[i][:kept], "written": text[:kept]}
+                for i, text in zip(chosen, texts, strict=True)]
 
-
-def _same(written: str, expected: str) -> bool:
-    return written.split() == expected.split()
+    def respond(self, asked: Asked, rows: Sequence[Mapping[str, Any]]) -> list[Reply]:
+        """Return the text made of each row's source, cut as in training; fewer when `asked.cancelled()`."""
+        sources = [self.prefix + str(row.get("source") or "") for row in rows]
+        if not sources:
+            return []
+        whole = asked.tokenizer(sources, return_attention_mask=False, verbose=False)["input_ids"]
+        read = _ids(asked.tokenizer, sources, asked.limit, "text")[0] if asked.limit else whole
+        replies: list[Reply] = []
+        for ids, there, text in zip(read, whole, self._search(read, asked.model, asked.tokenizer, asked.options,
+                                                             asked.cancelled), strict=True):
+            if text is None:
+                break
+            cut = len(ids) < len(there)
+            note = f"Only the first {len(ids)} of {len(there)} tokens were read, as in training." if cut else ""
+            replies.append(speaking.reply(text, note))
+        return replies
 
 
 def _texts(table: pa.Table, column: str) -> list[str]:

@@ -56,7 +56,7 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, str], set[
                        json.dumps({"text": ["Rome"], "answer_start": [30]}), "",
                        json.dumps({"text": [], "answer_start": []}), "Bonn"]}, ASKED, {"f1", "exact_match", "loss"}),
     "rewriting": ("seq2seq", {"target_length": 8}, {"s": GOOD + BAD, "t": ["well"] * 5 + ["woe"] * 5},
-                  {"source": "s", "target": "t"}, {"loss", "perplexity", "exact_match", "rouge_l", "bleu"}),
+                  {"source": "s", "target": "t"}, {"loss", "perplexity", "exact_match", "rougeL", "bleu"}),
 }
 MODELS = {"text_classification": "bert-tiny", "token_classification": "bert-tiny", "question_answering": "bert-tiny",
           "causal_lm": "stories260k"}
