@@ -37,6 +37,7 @@ BENCHES = {
     "web": "Web process",
     "upload": "Uploads",
     "preview": "Preview card",
+    "bigdata": "A million rows",
     "database": "A full database",
 }
 #: Where a bench is not `measure` of the module that bears its name.

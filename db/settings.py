@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     reap_seconds: float = Field(default=60, gt=0, description="How long a run waits before workers are told again.")
     max_attempts: int = Field(default=3, ge=1, description="Attempts before a run that loses its workers has failed.")
     max_upload_bytes: int = Field(default=8 * 2**30, ge=1, description="Largest upload.")
+    token_cache_bytes: int = Field(default=4 * 2**30, ge=0, description="Disk space for tokens that runs share.")
     min_free_bytes: int = Field(default=512 * 2**20, ge=0, description="Disk space that uploads and runs leave free.")
 
     @model_validator(mode="after")

@@ -96,8 +96,8 @@ def _blocked(row: Dataset) -> bool:
 def head(row: Dataset, parent: Dataset | None, beside: Sequence[Dataset]) -> str:
     """Return name, state, error, and the dataset it belongs to or that belongs to it."""
     version = f"version {row.version}" if row.version > 1 else ""
-    about = [version, row.filename, size(row.bytes), plural(row.rows, "row") if row.rows is not None else "", _task(row),
-             f"added {ago(row.created_at)}"]
+    rows = plural(row.rows, "row") if row.rows is not None else ""
+    about = [version, row.filename, size(row.bytes), rows, _task(row), f"added {ago(row.created_at)}"]
     crumb = '<a href="/data">All data</a>' + (f' / {_link(parent)}' if parent else "")
     partner = "".join(f'<p class="ps-muted">Evaluated on {_link(one)}: '
                       f"{esc(plural(one.rows, 'row') if one.rows is not None else one.state)}</p>" for one in beside)
@@ -117,7 +117,7 @@ def head(row: Dataset, parent: Dataset | None, beside: Sequence[Dataset]) -> str
 def header(row: Dataset) -> gr.Button:
     """Return the button that corrects whether the first row is a header; only delimited text leaves that open."""
     source = row.source or {}
-    open_ = row.state == "ready" and bool(row.original_key) and source.get("format") in ("csv", "tsv")
+    open_ = row.state == "ready" and bool(row.original_key) and source.get("format") in ("csv", "tsv", "text", "xlsx")
     return gr.Button("The first row is no header" if source.get("header") else "The first row is a header",
                      visible=open_)
 

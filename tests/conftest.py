@@ -12,6 +12,8 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+# Runs without a data folder of their own would fill the user's.
+os.environ.setdefault("STUDIO_TOKEN_CACHE_BYTES", "0")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

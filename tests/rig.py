@@ -48,7 +48,8 @@ class Rig:
     def __init__(self, folder: Path, shared: Path) -> None:
         self.folder = folder
         self.environment = dict(os.environ) | {f"STUDIO_{name}": value for name, value in TIMES.items()} | {
-            "STUDIO_DATA_DIR": str(folder), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+            "STUDIO_DATA_DIR": str(folder), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1",
+            "STUDIO_TOKEN_CACHE_BYTES": str(64 << 20)}
         self.environment.pop("STUDIO_BROKER_URL", None)
         self.workers: list[subprocess.Popen[bytes]] = []
         migrate.upgrade(settings().database_url)

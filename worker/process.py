@@ -43,7 +43,8 @@ class Worker:
         self.cards = machine.cards()
         slots = len(self.cards) or chosen.slots
         threads = chosen.threads or max(1, machine.cores() // slots)
-        self.nursery = Nursery(threads, {"STUDIO_DATA_DIR": str(chosen.data_dir)})
+        self.nursery = Nursery(threads, {
+            "STUDIO_DATA_DIR": str(chosen.data_dir), "STUDIO_TOKEN_CACHE_BYTES": str(chosen.token_cache_bytes)})
         self.held = held.Held(chosen.data_dir / "workers", self.id)
         self.fleet = Fleet(self.id, self.nursery, self.held, chosen, times, self.cards)
         (chosen.data_dir / "logs").mkdir(parents=True, exist_ok=True)

@@ -34,9 +34,8 @@ def of(read: Read, total: int, descending: bool, hooks: Hooks) -> np.ndarray:
         width = max(NARROWEST, min(WIDEST, HELD // max(1, len(tied))))
         keys = _keys(read(lambda part, low=before: hooks.at(low + (1 - low) * part / 2)), tied, start, width)
         # Arrow's sort is stable: what is equal stays in the order of the file.
-        by = [("rank", "ascending"), ("key", "descending" if descending else "ascending")]
-        places = pc.sort_indices(pa.table({"rank": rank[tied], "key": keys}), null_placement="at_end",
-                                 sort_keys=by if step else by[1:])
+        by = [("rank", "ascending", "at_end"), ("key", "descending" if descending else "ascending", "at_end")]
+        places = pc.sort_indices(pa.table({"rank": rank[tied], "key": keys}), sort_keys=by if step else by[1:])
         keys, rows = keys.take(places), tied[np.asarray(places)]
         old = rank[rows]
         slots = old + np.arange(len(rows)) - _run_starts(_changes(old))

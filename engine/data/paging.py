@@ -64,6 +64,12 @@ class Rows:
         """The names of the columns."""
         return list(self._metadata().schema.to_arrow_schema().names)
 
+    @property
+    def bytes(self) -> int:
+        """How many bytes the rows have unpacked."""
+        found = self._metadata()
+        return sum(found.row_group(group).total_byte_size for group in range(found.num_row_groups))
+
     def page(self, offset: int, limit: int, *, search: str = "", sort: str | None = None, descending: bool = False,
              columns: Sequence[str] | None = None, progress: Progress | None = None,
              cancelled: Callable[[], bool] | None = None) -> Page:
@@ -112,16 +118,42 @@ class Rows:
                 places.append(here)
         return pa.concat_tables(parts).take(pa.array(np.argsort(np.concatenate(places))))
 
+    def batches(self, columns: Sequence[str] | None = None,
+                at: Progress = lambda part: None) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Yield (place of the first row, rows) through the whole file, about SCANNED bytes at a time.
+
+        `at` is told the share done.
+        """
+        with self._opened() as file:
+            names, done, total = self._known(columns), 0, max(1, file.metadata.num_rows)
+            for group in range(file.metadata.num_row_groups):
+                facts = file.metadata.row_group(group)
+                size = max(1, SCANNED * facts.num_rows // max(1, facts.total_byte_size))
+                at(done / total)
+                for batch in file.iter_batches(batch_size=min(size, 1 << 16), row_groups=[group], columns=names,
+                                               use_threads=False):
+                    yield done, batch.select(names)
+                    done += batch.num_rows
+
+    def size(self, column: str) -> int:
+        """Return the bytes of a column's values, as they lie in the file unpacked."""
+        found = self._metadata()
+        inside = [i for i in range(found.num_columns)
+                  if found.schema.column(i).path == column or found.schema.column(i).path.startswith(f"{column}.")]
+        return sum(found.row_group(group).column(i).total_uncompressed_size
+                   for group in range(found.num_row_groups) for i in inside)
+
     def _chosen(self, search: str, sort: str | None, descending: bool, hooks: Hooks) -> np.ndarray | None:
         """Return the places (from 0) of the rows to show, in order; None for all of them as they stand."""
         if sort is not None:
             self._known([sort])
         found, ordered = self._keys(search, sort, descending)
         text = search.strip()
-        matches = self._view(found, lambda: self._search(text, hooks), hooks) if found else None
+        first, second = (hooks.within(0.0, 0.5), hooks.within(0.5, 0.5)) if found and ordered else (hooks, hooks)
+        matches = self._view(found, lambda: self._search(text, first), first) if found else None
         if not ordered:
             return matches
-        places = self._view(ordered, lambda: self._sort(str(sort), descending, hooks), hooks)
+        places = self._view(ordered, lambda: self._sort(str(sort), descending, second), second)
         if matches is None:
             return places
         among = np.zeros(self.total, dtype=bool)
@@ -148,27 +180,14 @@ class Rows:
                 Views.key("sort", state, sort, descending) if sort is not None else "")
 
     def _search(self, text: str, hooks: Hooks) -> np.ndarray:
-        found = [start + np.flatnonzero(matching(batch, text)) for start, batch in self._batches(None, hooks.at)]
+        found = [start + np.flatnonzero(matching(batch, text)) for start, batch in self.batches(None, hooks.at)]
         return np.concatenate(found).astype(np.uint32) if found else np.zeros(0, np.uint32)
 
     def _sort(self, column: str, descending: bool, hooks: Hooks) -> np.ndarray:
         def read(at: Progress) -> Iterator[tuple[int, pa.Array]]:
-            return ((start, batch.column(0)) for start, batch in self._batches([column], at))
+            return ((start, batch.column(0)) for start, batch in self.batches([column], at))
 
         return order.of(read, self.total, descending, hooks).astype(np.uint32)
-
-    def _batches(self, columns: Sequence[str] | None, at: Progress) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """Yield (place of the first row, rows) through the whole file, about SCANNED bytes at a time."""
-        with self._opened() as file:
-            names, done, total = self._known(columns), 0, max(1, file.metadata.num_rows)
-            for group in range(file.metadata.num_row_groups):
-                facts = file.metadata.row_group(group)
-                size = max(1, SCANNED * facts.num_rows // max(1, facts.total_byte_size))
-                at(done / total)
-                for batch in file.iter_batches(batch_size=min(size, 1 << 16), row_groups=[group], columns=names,
-                                               use_threads=False):
-                    yield done, batch.select(names)
-                    done += batch.num_rows
 
     def _known(self, columns: Sequence[str] | None) -> list[str]:
         names = self.columns

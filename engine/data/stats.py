@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel
 
-from engine.data import cells
-from engine.data.compute import pc
+from engine.data import blocks, cells
 from engine.data.errors import Cancelled
 from engine.data.findings import note, some, warning
-from engine.data.histogram import Histogram, histogram, nothing
+from engine.data.histogram import Histogram, histogram
+from engine.data.tally import Tally, hashes, key_of
 from engine.findings import Finding
 
 if TYPE_CHECKING:
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
 
 #: Rows tokenised at most; more would only make the histogram slower, not different.
 TOKENISED = 20_000
-#: Characters tokenised of one row at most.
-LONGEST_TEXT = 200_000
 MOST_LABELS = 1_000
 SEED = 0
+#: Seconds between two looks at what is known so far.
+EVERY = 1.5
+#: Progress when the labels are counted, and when all rows are.
+LABELLED, COUNTED = 0.05, 0.97
 
 
 class Duplicates(BaseModel):
@@ -45,9 +48,15 @@ class Overlap(BaseModel):
 
 
 class DatasetStats(BaseModel):
-    """Statistics of a dataset for one task and choice of columns."""
+    """Statistics of a dataset for one task and choice of columns.
+
+    `counted` tells of how many rows they are as long as counting goes on; `labels_counted` of how many rows drawn at
+    random the labels are, where there are too many to count. Repeats are told by 64-bit hashes of the texts.
+    """
 
     rows: int
+    counted: int | None = None
+    labels_counted: int | None = None
     eval_rows: int | None = None
     empty: dict[str, int]
     duplicates: Duplicates
@@ -61,37 +70,60 @@ class DatasetStats(BaseModel):
     findings: list[Finding] = []
 
 
-def summarise(table: pa.Table, task: Task, columns: Mapping[str, str], *, tokenizer: Any = None,
-              max_length: int | None = None, eval_table: pa.Table | None = None,
-              progress: Callable[[float], None] | None = None,
-              cancelled: Callable[[], bool] | None = None) -> DatasetStats:
-    """Return the statistics; token lengths of at most 20,000 rows (seeded sample) when there is a tokenizer.
+def summarise(table: blocks.Source, task: Task, columns: Mapping[str, str], *, tokenizer: Any = None,
+              max_length: int | None = None, eval_table: blocks.Source | None = None,
+              progress: Callable[[float], None] | None = None, cancelled: Callable[[], bool] | None = None,
+              partial: Callable[[DatasetStats], None] | None = None) -> DatasetStats:
+    """Return the statistics, of a table or of rows that stay in their file; memory grows by some bytes a row.
 
-    `tokenizer` is a `tokenizers.Tokenizer` or a transformers one. Roles without a column are
-    passed over. Raises Cancelled.
+    Token lengths, where there is a tokenizer (a `tokenizers.Tokenizer` or a transformers one), are those of at most
+    20,000 rows (a seeded sample). Roles without a column are passed over. `partial` gets what is known so far every
+    EVERY seconds. Raises Cancelled.
     """
     step = _Steps(progress, cancelled)
-    columns = {role: name for role, name in columns.items() if name in table.column_names}
-    inputs, answers = _inputs(columns), _answers(columns)
-    step.at(0.05)
-    empty = {name: int(pc.sum(_empty(table.column(name))).as_py() or 0) for name in table.column_names}
-    step.at(0.2)
-    keys = key_of(table, [columns[role] for role in inputs])
-    duplicates = _duplicates(keys, table, columns, answers)
-    step.at(0.4)
-    names, count, numbers = _labels(table, task, columns)
-    characters = histogram(_characters(table, list(columns.values())))
-    step.at(0.5)
-    overlap = None if eval_table is None else _overlap(keys, eval_table, [columns[role] for role in inputs])
-    tokens = None
-    if tokenizer is not None and table.num_rows:
-        tokens = _tokens(table, task, columns, tokenizer, max_length, step)
-    stats = DatasetStats(
-        rows=table.num_rows, eval_rows=None if eval_table is None else eval_table.num_rows, empty=empty,
-        duplicates=duplicates, labels=names, label_count=count, label_numbers=numbers, characters=characters,
-        tokens=tokens, messages=_message_counts(table, columns), overlap=overlap)
+    step.at(0.0)
+    columns = {role: name for role, name in columns.items() if name in blocks.names(table)}
+    total = blocks.rows(table)
+    known = {"eval_rows": None if eval_table is None else blocks.rows(eval_table)} | _labels(table, task, columns)
+    step.at(LABELLED)
+    tally = _tally(task, columns, tokenizer, total)
+    shown = time.monotonic()
+    for start, block in blocks.of(table):
+        tally.add(start, block, step.stay)
+        step.at(LABELLED + (COUNTED - LABELLED) * tally.rows / total)
+        if partial is not None and time.monotonic() - shown > EVERY and tally.rows < total:
+            partial(_made(table, tally, known | {"counted": tally.rows}, total, max_length))
+            shown = time.monotonic()
+    if eval_table is not None:
+        known["overlap"] = _overlap(tally, eval_table, step)
+    stats = _made(table, tally, known, total, max_length)
     step.at(1.0)
     return stats.model_copy(update={"findings": _findings(stats)})
+
+
+def _tally(task: Task, columns: Mapping[str, str], tokenizer: Any, total: int) -> Tally:
+    inputs, answers = _inputs(columns), _answers(columns)
+    if set(answers) & set(inputs):
+        answers = []
+    if getattr(tokenizer, "truncation", None):
+        # A tokenizers.Tokenizer remembers to truncate; the caller's is left as it is.
+        tokenizer = type(tokenizer).from_str(tokenizer.to_str())
+        tokenizer.no_truncation()
+    sample = np.sort(np.random.default_rng(SEED).choice(total, TOKENISED, replace=False)) \
+        if total > TOKENISED else None
+    return Tally(task, columns, [columns[role] for role in inputs], [columns[role] for role in answers],
+                 tokenizer, sample)
+
+
+def _made(table: blocks.Source, tally: Tally, known: Mapping[str, Any], total: int,
+          max_length: int | None) -> DatasetStats:
+    """Return what the tally and what else is known come to."""
+    spread = {name: None if (values := tally.found(name)) is None else histogram(values)
+              for name in ("characters", "messages")}
+    lengths = tally.found("tokens")
+    tokens = None if lengths is None else histogram(lengths, limit=max_length, sampled=tally.sample is not None)
+    return DatasetStats(rows=total, empty=dict(tally.empty) or dict.fromkeys(blocks.names(table), 0),
+                        duplicates=_duplicates(table, tally), tokens=tokens, **spread, **known)
 
 
 class _Steps:
@@ -107,6 +139,11 @@ class _Steps:
         if self.progress is not None:
             self.progress(fraction)
 
+    def stay(self) -> None:
+        """Raise Cancelled when asked to stop."""
+        if self.cancelled is not None and self.cancelled():
+            raise Cancelled()
+
 
 def _inputs(columns: Mapping[str, str]) -> list[str]:
     """Return the roles that make up what the model is given; for chats and plain texts, the whole row."""
@@ -118,124 +155,61 @@ def _answers(columns: Mapping[str, str]) -> list[str]:
     return [role for role in ("label", "completion") if role in columns]
 
 
-def key_of(table: pa.Table, names: Sequence[str]) -> pa.Array:
-    """Return one text a row that is equal for equal rows, case and outer blanks aside."""
-    parts = [pc.fill_null(_flat(table.column(name)), "") for name in names if name in table.column_names]
-    if not parts:
-        return pa.array([""] * table.num_rows, pa.string())
-    joined = parts[0] if len(parts) == 1 else pc.binary_join_element_wise(*parts, "\x1f")
-    return pc.utf8_lower(pc.utf8_trim_whitespace(joined))
-
-
-def _flat(column: pa.ChunkedArray) -> pa.Array:
-    if cells.is_image(column):
-        return cells.image_keys(column)
-    if not cells.is_messages(column):
-        return cells.strings(column)
-    array = cells.whole(column)
-    roles, texts = cells.message_field(array, "role"), cells.message_field(array, "content")
-    return cells.joined(array, pc.binary_join_element_wise(pc.fill_null(roles, ""), pc.fill_null(texts, ""), ": "))
-
-
-def _empty(column: pa.ChunkedArray) -> pa.Array:
-    if cells.is_image(column):
-        return pc.is_null(cells.image_names(column))
-    if cells.is_text(column):
-        return cells.blank(cells.strings(column))
-    return pc.equal(pc.fill_null(pc.list_value_length(cells.whole(column)), 0), 0) \
-        if cells.is_messages(column) or cells.is_list(column) else pc.is_null(cells.whole(column))
-
-
-def _codes(keys: pa.Array) -> np.ndarray:
-    return np.asarray(keys.dictionary_encode().indices)
-
-
-def _duplicates(keys: pa.Array, table: pa.Table, columns: Mapping[str, str], answers: Sequence[str]) -> Duplicates:
-    """Count rows whose input was there before, and inputs that have more than one answer."""
-    if not len(keys):
+def _duplicates(table: blocks.Source, tally: Tally) -> Duplicates:
+    """Return which of the rows so far repeat an earlier one's input, and which of them have another answer."""
+    codes, answer = tally.found("keys"), tally.found("answers")
+    if codes is None or not len(codes):
         return Duplicates()
-    codes = _codes(keys)
     _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
     original = first[inverse]
     later = np.flatnonzero(original != np.arange(len(codes)))
-    conflicting = np.zeros(len(codes), dtype=bool)
-    if len(later) and answers and not (set(answers) & set(_inputs(columns))):
-        answer = _codes(key_of(table, [columns[role] for role in answers]))
-        conflicting = answer != answer[original]
-    pictured = next((table.column(columns[role]) for role in _inputs(columns)
-                     if cells.is_image(table.column(columns[role]))), None)
-    named = keys if pictured is None else cells.image_names(pictured)
-    examples = [{"row": int(row) + 1, "same_as": int(original[row]) + 1, "text": str(named[int(row)].as_py())[:200],
-                 "conflicting": bool(conflicting[row])} for row in later[:5]]
+    conflicting = np.zeros(len(codes), dtype=bool) if answer is None else answer != answer[original]
     rows, count = cells.rows_where(pa.array(conflicting))
-    return Duplicates(count=len(later), conflicting=count, conflicting_rows=rows, examples=examples)
+    return Duplicates(count=len(later), conflicting=count, conflicting_rows=rows,
+                      examples=[{"row": int(row) + 1, "same_as": int(original[row]) + 1, "text": text[:200],
+                                 "conflicting": bool(conflicting[row])}
+                                for row, text in zip(later[:5], _named(table, tally, later[:5]), strict=True)])
 
 
-def _overlap(keys: pa.Array, eval_table: pa.Table, names: Sequence[str]) -> Overlap:
-    if not eval_table.num_rows:
+def _named(table: blocks.Source, tally: Tally, places: np.ndarray) -> list[str]:
+    """Return what a person calls the rows at these places: their input, or the name of their image."""
+    found = blocks.take(table, places.tolist(), list(dict.fromkeys(tally.inputs)))
+    pictured = next((found.column(name) for name in tally.inputs if cells.is_image(found.column(name))), None)
+    return [str(text) for text in (key_of(found, tally.inputs) if pictured is None
+                                   else cells.image_names(pictured)).to_pylist()]
+
+
+def _overlap(tally: Tally, eval_table: blocks.Source, step: _Steps) -> Overlap:
+    """Return which evaluation rows have the input of a training row."""
+    known, there = tally.found("keys"), []
+    inputs = [name for name in tally.inputs if name in blocks.names(eval_table)]
+    for _, block in blocks.of(eval_table, list(dict.fromkeys(inputs))):
+        there.append(np.isin(hashes(key_of(block, inputs)), known if known is not None else []))
+        step.stay()
+    if not there:
         return Overlap()
-    there = pc.is_in(key_of(eval_table, names), value_set=pc.unique(keys))
-    rows, count = cells.rows_where(there)
-    return Overlap(count=count, share=count / eval_table.num_rows, rows=rows)
+    mask = np.concatenate(there)
+    rows, count = cells.rows_where(pa.array(mask))
+    return Overlap(count=count, share=count / len(mask), rows=rows)
 
 
-def _labels(table: pa.Table, task: Task, columns: Mapping[str, str]) -> tuple[dict[str, int], int, Histogram | None]:
+def _labels(source: blocks.Source, task: Task, columns: Mapping[str, str]) -> dict[str, Any]:
     """Return the most frequent labels with their counts, how many there are, and a histogram of numeric labels."""
     name = columns.get("label")
     if name is None:
-        return {}, 0, None
+        return {}
+    table, whole = blocks.column(source, name, SEED)
+    about = {"labels_counted": None if whole else table.num_rows}
     problem = getattr(task, "problem", "single_label")
     column = table.column(name)
     if problem == "regression":
         numbers = np.asarray(cells.numbers(column).drop_null())
-        return {}, 0, histogram(numbers[np.isfinite(numbers)], whole=False)
+        return about | {"label_numbers": histogram(numbers[np.isfinite(numbers)], whole=False)}
     if problem == "multi_label" or not cells.is_text(column):
         counts = cells.values_of(cells.several(column, getattr(task, "separator", "auto"))[0])
     else:
         counts = cells.values_of(cells.label_strings(column))
-    return dict(list(counts.items())[:MOST_LABELS]), len(counts), None
-
-
-def _characters(table: pa.Table, names: Sequence[str]) -> np.ndarray:
-    """Return the characters of each row over the chosen columns of text; nothing for images, which have no length."""
-    if any(cells.is_image(table.column(name)) for name in names):
-        return np.zeros(0, dtype=np.int64)
-    total = np.zeros(table.num_rows, dtype=np.int64)
-    for name in dict.fromkeys(names):
-        total += np.asarray(pc.fill_null(pc.utf8_length(cells.strings(table.column(name))), 0))
-    return total
-
-
-def _message_counts(table: pa.Table, columns: Mapping[str, str]) -> Histogram | None:
-    name = columns.get("messages")
-    if name is None or not cells.is_messages(table.column(name)):
-        return None
-    return histogram(np.asarray(pc.fill_null(pc.list_value_length(cells.whole(table.column(name))), 0)))
-
-
-def _tokens(table: pa.Table, task: Task, columns: Mapping[str, str], tokenizer: Any, max_length: int | None,
-            step: _Steps) -> Histogram:
-    """Return the token lengths of a seeded sample of rows, special tokens included."""
-    chosen = table
-    if table.num_rows > TOKENISED:
-        picked = np.sort(np.random.default_rng(SEED).choice(table.num_rows, TOKENISED, replace=False))
-        chosen = table.select(list(dict.fromkeys(columns.values()))).take(pa.array(picked))
-    if getattr(tokenizer, "truncation", None):
-        # A tokenizers.Tokenizer remembers to truncate; the caller's is left as it is.
-        tokenizer = type(tokenizer).from_str(tokenizer.to_str())
-        tokenizer.no_truncation()
-    lengths: list[int] = []
-    texts = [text[:LONGEST_TEXT] for text in task.texts(chosen, columns)]
-    for start in range(0, len(texts), 1000):
-        lengths += _lengths(tokenizer, texts[start:start + 1000])
-        step.at(0.5 + 0.45 * start / len(texts))
-    return histogram(np.array(lengths), limit=max_length, sampled=chosen is not table) or nothing()
-
-
-def _lengths(tokenizer: Any, texts: list[str]) -> list[int]:
-    if hasattr(tokenizer, "encode_batch"):
-        return [len(encoding.ids) for encoding in tokenizer.encode_batch(texts)]
-    return [len(ids) for ids in tokenizer(texts, truncation=False, padding=False, verbose=False)["input_ids"]]
+    return about | {"labels": dict(list(counts.items())[:MOST_LABELS]), "label_count": len(counts)}
 
 
 def _findings(stats: DatasetStats) -> list[Finding]:
@@ -261,4 +235,7 @@ def _findings(stats: DatasetStats) -> list[Finding]:
     if tokens is not None and tokens.sampled:
         what = f"Token lengths are those of {tokens.rows:,} rows chosen at random."
         found.append(note("tokens_sampled", what, "", ""))
+    if stats.labels_counted is not None:
+        what = f"Labels are those of {stats.labels_counted:,} rows chosen at random; all are too long to count."
+        found.append(note("labels_sampled", what, "", "Check that this column is the label."))
     return found

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from engine import tasks
-from engine.data import stats
+from engine.data import blocks, stats
 from engine.data.errors import Cancelled
+from engine.data.paging import Rows
 
 TABLE = pa.table({"text": ["one two", "three", "One two ", "", None, "four five six"],
                   "label": ["a", "b", "b", "a", "", "a"]})
@@ -91,3 +93,50 @@ def test_real_token_lengths_are_those_of_the_tokenizer(shared: Path) -> None:
     found = stats.summarise(table, tasks.get("text_classification")(), ROLES, tokenizer=tokenizer, max_length=4)
     assert found.tokens is not None and found.tokens.max == 9
     assert tokenizer.truncation is not None, "the caller's tokenizer is left as it was"
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "ROWS", 7)
+    monkeypatch.setattr(stats, "EVERY", -1.0)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_a_file_gone_through_in_pieces_has_the_statistics_of_the_whole_table(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    texts = [None if n % 11 == 0 else f"Text {n}" for n in rng.integers(0, 60, 100)]
+    table = pa.table({"text": texts, "label": [["a", "b", "", None][n] for n in rng.integers(0, 4, 100)],
+                      "messages": [[{"role": "user", "content": "x" * int(n)}] * int(n % 3) for n in range(100)]})
+    pq.write_table(table, tmp_path / "rows.parquet", row_group_size=9)
+    pq.write_table(table.slice(90), tmp_path / "eval.parquet")
+    for name, columns in (("text_classification", ROLES), ("causal_lm", {"messages": "messages"})):
+        seen: list[stats.DatasetStats] = []
+        task = tasks.get(name)()
+        whole = _by_hand(table, table.slice(90), list(columns.values())[:1])
+        found = stats.summarise(Rows(tmp_path / "rows.parquet"), task, columns, tokenizer=Words(), max_length=3,
+                                eval_table=Rows(tmp_path / "eval.parquet"), partial=seen.append)
+        again = stats.summarise(table, task, columns, tokenizer=Words(), max_length=3, eval_table=table.slice(90))
+        assert found == again
+        assert (found.duplicates.count, found.overlap and found.overlap.count) == whole
+        assert [one.counted for one in seen] == sorted({one.counted for one in seen})
+        assert all(0 < (one.counted or 0) < 100 and one.rows == 100 for one in seen) and len(seen) > 5
+        assert found.counted is None
+
+
+def _by_hand(table: pa.Table, held: pa.Table, columns: list[str]) -> tuple[int, int]:
+    """Return how many rows repeat an earlier one, and how many rows of `held` stand in the table."""
+    def keys(part: pa.Table) -> list[str]:
+        return [repr([str(row[name] or "").lower() for name in columns]) for row in part.to_pylist()]
+
+    return table.num_rows - len(set(keys(table))), sum(key in set(keys(table)) for key in keys(held))
+
+
+def test_labels_too_long_to_count_are_those_of_a_sample_and_it_is_said(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "WHOLE", 100)
+    monkeypatch.setattr(blocks, "SAMPLE", 20)
+    pq.write_table(pa.table({"text": [f"t{n}" for n in range(100)], "label": [f"l{n}" for n in range(100)]}),
+                   tmp_path / "rows.parquet", row_group_size=9)
+    found = stats.summarise(Rows(tmp_path / "rows.parquet"), tasks.get("text_classification")(), ROLES)
+    assert (found.label_count, found.labels_counted) == (20, 20)
+    assert "labels_sampled" in {item.kind for item in found.findings}

@@ -139,7 +139,7 @@ def test_later_pages_do_not_go_through_the_file_again(rows: Rows, monkeypatch: p
     assert seen == sorted(seen)
     assert 0 <= seen[0] < seen[-1] <= 1
     assert rows.ready("alpha", "text")
-    monkeypatch.setattr(Rows, "_batches", lambda *_: pytest.fail("the file was gone through again"))
+    monkeypatch.setattr(Rows, "batches", lambda *_: pytest.fail("the file was gone through again"))
     assert Rows(rows.path).page(10, 10, search="alpha", sort="text").total == len(_holding("alpha"))
 
 
