@@ -72,7 +72,7 @@ def by_hand(patch: pytest.MonkeyPatch) -> Iterator[Hand]:
     settings.cache_clear()
 
 
-def add(hand: Hand, columns: dict[str, Any], **values: Any) -> Dataset:
+def add(hand: Hand, columns: dict[str, Any], /, **values: Any) -> Dataset:
     """Return a dataset of these columns that was read and counted."""
     key = f"datasets/{values.get('name', 'tickets')}/rows.parquet"
     pq.write_table(pa.table(columns), Blobs().place(key), row_group_size=7)
@@ -90,7 +90,7 @@ def tickets(count: int = 20) -> dict[str, list[Any]]:
             "label": [LABELS[i % 3] for i in range(count)], "score": [float(i) for i in range(count)]}
 
 
-def at(row: Dataset, **query: Any) -> Any:
+def at(row: Dataset, /, **query: Any) -> Any:
     """Return the request of an open page of a dataset."""
     address = "&".join(f"{name}={value}" for name, value in {"dataset": row.id, **query}.items())
     return SimpleNamespace(request=SimpleNamespace(scope={session.SCOPE_KEY: "one"}), query_params={},

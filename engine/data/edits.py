@@ -121,6 +121,8 @@ def together(edits: Iterable[Edit]) -> Changes:
             made.cells.pop(place, None)
         else:
             made.cells[place] = edit.value
+    for place in [place for place in made.before if place not in made.cells]:
+        del made.before[place]
     return made
 
 
@@ -172,13 +174,16 @@ def fitting(value: Any, kind: pa.DataType, column: str, where: str) -> Any:
     what, example = _said(kind)
     told = BadValue(where, value=str(value)[:80], column=column, what=what, example=example)
     try:
-        read = json.loads(value) if isinstance(value, str) and value.strip() else value
-        read = None if read == "" else read
+        read = value if not isinstance(value, str) else json.loads(value) if value.strip() else None
         if isinstance(read, bool) and not pt.is_boolean(kind):
             raise told
         if read is not None and pt.is_nested(kind) and not isinstance(read, list):
             raise told
-        return pa.array([read], kind)[0].as_py()
+        made = pa.array([read], kind)[0].as_py()
+        # Arrow cuts what stands behind the point of a whole number.
+        if pt.is_integer(kind) and made != read:
+            raise told
+        return made
     except (ValueError, TypeError, OverflowError, pa.ArrowException):
         raise told from None
 

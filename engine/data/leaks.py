@@ -125,7 +125,7 @@ def _text(names: pa.Array, place: int) -> str:
 
 
 def _leaks(found: Problems, keys: pa.Array, others: pa.Array, names: pa.Array) -> None:
-    at = np.asarray(pc.fill_null(pc.index_in(others, value_set=keys), -1))
+    at = np.array(pc.fill_null(pc.index_in(others, value_set=keys), -1))
     at[np.asarray(pc.equal(others, ""))] = -1
     places = np.flatnonzero(at >= 0)
     found.leak_count = len(places)
