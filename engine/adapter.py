@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import copy
+import functools
+import importlib.util
 import json
 import warnings
 from itertools import chain
@@ -184,10 +187,20 @@ def attach(base: Any, trained: Trained, *, share: bool = True, name: str = "defa
 
 
 def is_own(folder: Path) -> bool:
-    """Return whether an adapter is of a type that peft knows only after `import engine.tuners`."""
-    from engine.tuners import registered
+    """Return whether an adapter is of a type that peft knows only after `import engine.tuners`; imports neither."""
+    kind = _json(folder / "adapter_config.json").get("peft_type")
+    return bool(kind) and str(kind).upper() not in _peft_types()
 
-    return str(_json(folder / "adapter_config.json").get("peft_type", "")).lower() in registered()
+
+@functools.cache
+def _peft_types() -> frozenset[str]:
+    """Return the adapter types of peft itself, read from its source: importing it takes seconds and torch."""
+    found = importlib.util.find_spec("peft")
+    place = Path(next(iter(found.submodule_search_locations or []))) if found is not None else Path()
+    tree = ast.parse((place / "utils" / "peft_types.py").read_text(encoding="utf-8"))
+    kinds = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "PeftType")
+    return frozenset(node.value.value.upper() for node in kinds.body if isinstance(node, ast.Assign)
+                     and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str))
 
 
 def rewrites_base(folder: Path) -> bool:

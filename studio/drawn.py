@@ -30,12 +30,11 @@ def reply(said: Mapping[str, Any], tones: Mapping[str, int] | None = None) -> st
     """
     picture = read(said)
     drawn = _drawn(picture, tones or tones_of([said]))
-    words = str(said.get("label") or "")
-    head = f'<p class="ps-verdict">{esc(words)}</p>' if _worth_saying(picture, words) else ""
-    best = said.get("scores") or {}
-    more = "" if isinstance(picture, Bars) or len(best) < 2 else (
-        f'<h4 class="ps-best">Likeliest answers</h4>{_bars(best)}')
-    return head + drawn + more
+    words, best = str(said.get("label") or ""), said.get("scores") or {}
+    told = _worth_saying(picture, words)
+    head = f'<p class="ps-verdict">{esc(words)}</p>' if told else ""
+    more = told and not isinstance(picture, Bars) and len(best) > 1
+    return head + drawn + (f'<h4 class="ps-best">Likeliest answers</h4>{_bars(best)}' if more else "")
 
 
 def tones_of(replies: Iterable[Mapping[str, Any]]) -> dict[str, int]:
@@ -97,7 +96,7 @@ def _legend(spans: Sequence[Span], tones: Mapping[str, int]) -> str:
     counts: dict[str, int] = {}
     for span in spans:
         counts[span.label] = counts.get(span.label, 0) + 1
-    if not any(counts):
+    if len(spans) < 2 or not any(counts):
         return "" if spans else '<p class="ps-muted">Nothing is marked.</p>'
     items = "".join(
         f'<li><i style="--tone:var(--ps-series-{tones.get(label, 1)})" aria-hidden="true"></i>{esc(label)} '

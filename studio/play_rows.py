@@ -39,7 +39,7 @@ def build(base: gr.HTML, chosen: gr.Dropdown, beside: gr.Checkbox, problem: gr.H
     most = max(len(written(task)) for task in tasks.every().values() if task.playground != "chat")
     with gr.Row(elem_classes=["ps-ask"]):
         with gr.Column(elem_classes=["ps-ask-text"], min_width=0):
-            boxes = [gr.Textbox(label=f"Text {i + 1}", lines=3 if i == 0 else 2, max_lines=14, visible=i == 0,
+            boxes = [gr.Textbox(label=f"Text {i + 1}", lines=3, max_lines=14, visible=i == 0,
                                 elem_id=f"playground-field-{i + 1}") for i in range(most)]
             upload = gr.File(label="Image", type="filepath", visible=False, elem_id="playground-image", height=120,
                              file_types=[".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tiff"])

@@ -128,10 +128,11 @@ def _option(row: Adapter, record: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def expected_words(expected: Any) -> str:
-    """Return the right answer as words."""
-    if isinstance(expected, list):
-        return ", ".join(str(one) for one in expected) or "none"
-    return "" if expected is None else str(expected)
+    """Return the right answer as words; nothing where none is known."""
+    if expected is None:
+        return ""
+    words = ", ".join(str(one) for one in expected) if isinstance(expected, list) else str(expected)
+    return words.strip() or "nothing"
 
 
 def example(value: str | None) -> dict[str, Any]:

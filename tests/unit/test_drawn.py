@@ -123,3 +123,9 @@ def test_an_image_of_very_many_pixels_is_named_only(monkeypatch: pytest.MonkeyPa
     assert "<img" not in play_view.thumbnail(pictures.data(pictures.noise("reddish", 1)), "a.png")
     with pytest.raises(BrokenImage):
         play_view.thumbnail(b"no image", "a.png")
+
+
+@pytest.mark.parametrize(("expected", "words"), [(None, ""), ("", "nothing"), ([], "nothing"), (["a", "b"], "a, b"),
+                                                 (2.5, "2.5"), (" x ", "x")])
+def test_a_right_answer_is_told_in_words(expected: Any, words: str) -> None:
+    assert play_view.expected_words(expected) == words

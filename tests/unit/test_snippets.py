@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import json
 import shlex
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -84,3 +86,20 @@ def test_a_token_is_asked_for_where_people_have_accounts() -> None:
     assert "STUDIO_TOKEN" in snippets.python(question, URL, signed=True)
     ast.parse(snippets.python(question, URL, signed=True))
     assert "TOKEN" not in snippets.curl(question, URL)
+
+
+def test_which_adapters_peft_knows_by_itself_is_told_without_importing_it() -> None:
+    code = ("import sys, pathlib, json, tempfile\nfrom engine import adapter\nfrom studio import snippets\n"
+            "folder = pathlib.Path(tempfile.mkdtemp())\nfound = []\n"
+            "for kind in ('LORA', 'SSF', 'VPT', 'BOTTLENECK', 'OFT', ''):\n"
+            "    (folder / 'adapter_config.json').write_text(json.dumps({'peft_type': kind}))\n"
+            "    found.append(adapter.is_own(folder))\n"
+            "print(found, 'torch' in sys.modules, 'peft' in sys.modules)")
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told.strip() == "[False, True, True, True, False, False] False False"
+
+
+def test_our_tuners_are_those_that_peft_does_not_know() -> None:
+    from engine import adapter, tuners
+
+    assert not {kind.upper() for kind in tuners.registered()} & adapter._peft_types()
