@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import random
 from pathlib import Path
@@ -26,6 +25,8 @@ PEOPLE, TOWNS = ("Tim", "Lily", "Anna", "Peter"), ("Rome", "Paris", "London", "B
 METHODS: dict[str, dict[str, Any]] = {
     "lora": {"name": "lora", "r": 8}, "prefix": {"name": "prefix_tuning", "length": 8},
     "p_tuning_v2": {"name": "p_tuning_v2", "length": 8}}
+#: Passes over the rows that are enough.
+EPOCHS = {"lora": 6, "prefix": 12, "p_tuning_v2": 12}
 #: Longest text in tokens: less than half of what a row below has.
 LENGTH = 24
 
@@ -57,12 +58,11 @@ def trained(shared: Path, out: Path, task: str, rows: list[dict[str, Any]], meth
             **options: Any) -> dict[str, Any]:
     data = out.with_suffix(".jsonl")
     data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    rate = 5e-3 if method["name"] == "lora" else 2e-2
     plan = specs.parse({
         "task": task, "model": {"id": str(shared / "models" / "bert-tiny")}, "method": method,
         "data": {"train": str(data), "eval": str(data), "columns": {name: name for name in rows[0]},
                  "options": {"stride": 8} | options},
-        "training": {"epochs": epochs, "batch_size": 8, "max_length": LENGTH, "learning_rate": rate, "seed": 1}})
+        "training": {"epochs": epochs, "batch_size": 8, "max_length": LENGTH, "eval_every": 6, "seed": 1}})
     return run(plan, out)
 
 
@@ -75,10 +75,11 @@ def test_a_tagger_of_long_texts_learns_with_every_method_and_marks_what_is_typed
                                                                                   tmp_path: Path) -> None:
     chance = random.Random(0)
     rows = [tagged(chance) for _ in range(24)]
-    ended = trained(shared, tmp_path / "run", "token_classification", rows, METHODS[method], 5, constrained=True)
+    ended = trained(shared, tmp_path / "run", "token_classification", rows, METHODS[method], EPOCHS[method],
+                    constrained=True)
     assert ended["state"] == "succeeded", ended["error"]
     f1 = scores(tmp_path / "run")
-    assert f1[-1] > max(0.75, f1[0])
+    assert f1[-1] > max(0.8, f1[0]), f1
     assert ended["metrics"]["f1"] == f1[-1] and ended["metrics"]["accuracy"] > 0.8
     player = Player(shared / "models" / "bert-tiny", "token_classification")
     player.attach("a", tmp_path / "run" / "adapter")
@@ -102,18 +103,19 @@ def test_a_reader_of_long_passages_learns_with_every_method_and_knows_when_to_be
                                                                                         tmp_path: Path) -> None:
     chance = random.Random(0)
     rows = [asked(chance, i % 4 > 0) for i in range(48)]
-    ended = trained(shared, tmp_path / "run", "question_answering", rows, METHODS[method], 6, unanswerable=True)
+    ended = trained(shared, tmp_path / "run", "question_answering", rows, METHODS[method], EPOCHS[method],
+                    unanswerable=True)
     assert ended["state"] == "succeeded", ended["error"]
     f1 = scores(tmp_path / "run")
-    assert f1[-1] > max(0.75, f1[0])
+    assert f1[-1] > max(0.8, f1[0]), f1
     assert {"exact_match", "has_answer_f1", "no_answer_accuracy", "no_answer_margin"} <= set(ended["metrics"])
     facts = json.loads((tmp_path / "run" / "adapter" / "studio.json").read_text(encoding="utf-8"))
     assert facts["options"]["margin"] == ended["metrics"]["no_answer_margin"]
     player = Player(shared / "models" / "bert-tiny", "question_answering")
     player.attach("a", tmp_path / "run" / "adapter")
     questions = [{"question": row["question"], "context": row["context"]} for row in rows]
-    replies = player.respond(["a"], [*questions, {"question": "Which town?", "context": ""}],
-                             options={"shown": 3})[0]["replies"]
+    answered, = player.respond(["a"], [*questions, {"question": "Which town?", "context": ""}], options={"shown": 3})
+    replies = answered["replies"]
     task = get("question_answering")(unanswerable=True)
     filled = [task.filled(reply) for reply in replies]
     # A person is told what evaluation counted.
@@ -141,8 +143,8 @@ def test_tags_of_whole_texts_do_not_depend_on_the_windows_once_these_are_wide(sh
         studio.write_text(json.dumps(facts | {"max_length": length}), encoding="utf-8")
         player.attach("a", tmp_path / "run" / "adapter")
         asking = [{"tokens": row["tokens"]} for row in rows]
-        found.append(list(itertools.chain.from_iterable(
-            reply["tags"] for reply in player.respond(["a"], asking)[0]["replies"])))  # type: ignore[typeddict-item]
+        answered, = player.respond(["a"], asking)
+        found.append([tag for reply in answered["replies"] for tag in reply["tags"]])  # type: ignore[typeddict-item]
     same = [a == b for a, b in zip(*found, strict=True)]
     assert len(same) == sum(len(row["tokens"]) for row in rows) and sum(same) > 0.95 * len(same)
 
