@@ -40,6 +40,8 @@ class PromptModel(base.TunerModel):
         decodes = model.config.is_encoder_decoder and hasattr(whole, "encoder") and hasattr(whole, "decoder")
         stack = _reader(whole.encoder if decodes else whole)
         self._now: Insertion | None = None
+        #: While the model reads the virtual tokens by themselves.
+        self._alone = False
         self.handles = [stack.register_forward_pre_hook(self._insert, with_kwargs=True),
                         model.register_forward_pre_hook(self._repeat, with_kwargs=True),
                         model.register_forward_hook(self._combine)]
@@ -96,6 +98,8 @@ class PromptModel(base.TunerModel):
 
     def _insert(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call the model with embeddings among which the virtual tokens stand; raises ValueError for packed rows."""
+        if self._alone:
+            return None
         self._now = None
         if not self.layer.active():
             return None
@@ -104,6 +108,8 @@ class PromptModel(base.TunerModel):
         given = named(module, args, kwargs)
         ids, text = given.get("input_ids"), given.get("inputs_embeds")
         text = self.layer.base_layer(ids) if text is None else text
+        if self._sharable(module, given, text):
+            return (), self._shared(module, given, text)
         before, after = (part.to(text.dtype) for part in self.layer.around(len(text)))
         cache = given.get("past_key_values")
         if cache is not None and cache.get_seq_length() > 0:
@@ -111,6 +117,38 @@ class PromptModel(base.TunerModel):
         causal = any(self.layer.settings[name].causal for name in self.layer.active())
         self._now = Insertion.of(given.get("attention_mask"), text, before.shape[1], after.shape[1], causal)
         return (), given | self._now.inputs(given, text, before, after)
+
+    def _sharable(self, module: Any, given: dict[str, Any], text: torch.Tensor) -> bool:
+        """Tell whether the rows can share one pass over the virtual tokens.
+
+        What a causal model makes of tokens in front does not depend on the text behind them, so that once is enough for
+        a batch. Not so while it keeps a cache of its own (as when it writes), forgets activations, or reads rows that
+        begin with padding.
+        """
+        mask, uses = given.get("attention_mask"), given.get("use_cache")
+        uses = getattr(module.config, "use_cache", True) if uses is None else uses
+        return (len(text) > 1 and not uses and given.get("past_key_values") is None and self.layer.routed is None
+                and not getattr(module, "gradient_checkpointing", False)
+                and all(self.layer.settings[name].in_front for name in self.layer.active())
+                and (mask is None or (mask.dim() == 2 and bool(mask[:, 0].all()))))
+
+    def _shared(self, module: Any, given: dict[str, Any], text: torch.Tensor) -> dict[str, Any]:
+        """Return the arguments of a call that reads the texts behind keys and values of the virtual tokens."""
+        from transformers import DynamicCache
+
+        before = self.layer.around(1)[0].to(text.dtype)
+        count, self._alone = before.shape[1], True
+        try:
+            cache = module(inputs_embeds=before, use_cache=True,
+                           past_key_values=DynamicCache(config=module.config)).past_key_values
+        finally:
+            self._alone = False
+        cache.batch_repeat_interleave(len(text))
+        mask, places = given.get("attention_mask"), given.get("position_ids")
+        return given | {
+            "input_ids": None, "inputs_embeds": text, "past_key_values": cache,
+            "attention_mask": None if mask is None else torch.cat([mask.new_ones(len(mask), count), mask], dim=1),
+            "position_ids": None if places is None else places + count}
 
     def _take_away(self, module: nn.Module, args: Any, output: Any) -> Any:
         """Give out the hidden states of the text alone."""

@@ -41,6 +41,11 @@ class PromptConfig(base.TunerConfig):
         return len(self.before) + len(self.after)
 
     @property
+    def in_front(self) -> bool:
+        """Whether one prompt stands in front of the text of a model that cannot look ahead."""
+        return self.causal and not self.after and self.members == 1
+
+    @property
     def tokens(self) -> int:
         """Virtual tokens of one member."""
         return (self.before + self.after).count(VIRTUAL)
