@@ -62,8 +62,10 @@ def show(id: str, json: Json = False) -> None:
 
 
 @app.command()
-def add(file: Annotated[Path, typer.Argument(help="csv, tsv, json, jsonl or parquet, also gzipped.")],
+def add(file: Annotated[Path, typer.Argument(help="A table, text, folder or zip archive; recognised by content.")],
         eval: Annotated[Path | None, typer.Option(help="A file to evaluate on.")] = None,
+        part: Annotated[str, typer.Option(help="The sheet of a workbook, or the file or part of a folder or archive, "
+                                          "to read; found when left out.")] = "",
         name: Annotated[str, typer.Option(help="Name; the file's when left out.")] = "", task: Task = None,
         column: Column = None, header: Header = None,
         wait: Annotated[bool, typer.Option(help="Wait until it has been read.")] = True, json: Json = False) -> None:
@@ -76,7 +78,7 @@ def add(file: Annotated[Path, typer.Argument(help="csv, tsv, json, jsonl or parq
     from studio.cli_session import me
 
     row = service.add_dataset(me(), file, name=name, eval_path=eval, task=task, columns=roles(column or []),
-                              header=header)
+                              header=header, part=part)
     read(row, wait, json)
 
 

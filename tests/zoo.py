@@ -140,7 +140,7 @@ BEASTS = [
     Beast("empty.csv", data(b""), "file_empty"),
     Beast("blank.csv", data(b"\n \r\n\t\n"), "file_empty"),
     Beast("only_mark.csv", data(b"\xef\xbb\xbf"), "file_empty"),
-    Beast("zip.csv", zipped("data.csv", GOOD), "not_a_table"),
+    Beast("zip.csv", zipped("data.zip", GOOD), "nothing_inside"),
     Beast("excel.csv", zipped("xl/workbook.xml", b"<xml/>"), "not_a_table"),
     Beast("torch.csv", zipped("archive/data.pkl", b"\x80\x02."), "not_a_table"),
     Beast("old_excel.csv", data(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600)), "not_a_table"),

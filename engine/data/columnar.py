@@ -1,4 +1,4 @@
-"""Parquet files as record batches of the few types that training uses."""
+"""Parquet and Arrow files as record batches of the few types that training uses."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pyarrow.types as pt
 
 from engine.data import chat, image, kinds
 from engine.data import names as names_of
+from engine.data.arrow import IpcFile
 from engine.data.compute import pc
 from engine.data.errors import BrokenImage, ImageTooLarge, ParquetBroken
 from engine.data.faults import Faults
@@ -28,7 +29,7 @@ IMAGES = 128
 
 
 def names(path: Path, source: Source) -> list[str]:
-    """Return the names of the columns; raises ParquetBroken."""
+    """Return the names of the columns; raises ParquetBroken or ArrowBroken."""
     with _opened(path, source, Hooks()) as file:
         images = _images(file)
         return [field.name for field in file.schema_arrow if field.name in images or not _is_bytes(field.type)]
@@ -36,8 +37,9 @@ def names(path: Path, source: Source) -> list[str]:
 
 def batches(path: Path, source: Source, faults: Faults, hooks: Hooks,
             rows: int | None = None, *, thorough: bool = False) -> Iterator[pa.RecordBatch]:
-    """Yield batches of string, int64, float64, list<string>, message and image columns; raises ParquetBroken.
+    """Yield batches of string, int64, float64, list<string>, message and image columns.
 
+    Raises ParquetBroken or ArrowBroken.
     Rows whose image cannot be used are noted and left out; `thorough` decodes every one to see.
     """
     with _opened(path, source, hooks) as file:
@@ -45,10 +47,10 @@ def batches(path: Path, source: Source, faults: Faults, hooks: Hooks,
         classes, images = _class_names(schema), _images(file)
         wanted = [i for i, field in enumerate(schema) if field.name in images or not _is_bytes(field.type)]
         _dropped([field.name for i, field in enumerate(schema) if i not in wanted], faults)
-        total, done = max(1, file.metadata.num_rows), 0
+        total, done = max(1, 1 if isinstance(file, IpcFile) else file.metadata.num_rows), 0
         try:
             for batch in file.iter_batches(batch_size=min(rows or SIZE, IMAGES if images else SIZE), use_threads=False):
-                hooks.at(done / total)
+                hooks.at(file.read if isinstance(file, IpcFile) else done / total)
                 arrays = [_pictures(batch.column(i), done + 1) if schema.field(i).name in images else
                           _column(batch.column(i), schema.field(i).name, done + 1, faults, classes) for i in wanted]
                 names = source.columns or [schema.field(i).name for i in wanted]
@@ -60,15 +62,18 @@ def batches(path: Path, source: Source, faults: Faults, hooks: Hooks,
 
 
 @contextmanager
-def _opened(path: Path, source: Source, hooks: Hooks) -> Generator[pq.ParquetFile, None, None]:
-    with tempfile.TemporaryDirectory(prefix="parquet-") as folder:
+def _opened(path: Path, source: Source, hooks: Hooks) -> Generator[pq.ParquetFile | IpcFile, None, None]:
+    with tempfile.TemporaryDirectory(prefix="columns-") as folder:
         if source.compression:
-            plain = Path(folder) / "data.parquet"
+            plain = Path(folder) / "data"
             with plain.open("wb") as out:
                 for data in expanded(path, source.compression, hooks):
                     out.write(data)
         else:
             plain = path
+        if source.format == "arrow":
+            yield IpcFile(plain, path.name)
+            return
         try:
             file = pq.ParquetFile(plain, memory_map=False)
         except (pa.ArrowException, OSError) as error:
@@ -77,7 +82,7 @@ def _opened(path: Path, source: Source, hooks: Hooks) -> Generator[pq.ParquetFil
             yield file
 
 
-def _images(file: pq.ParquetFile) -> set[str]:
+def _images(file: pq.ParquetFile | IpcFile) -> set[str]:
     """Return the columns that hold images: bytes that begin as images do, alone or as the `datasets` library has them.
 
     Only the first filled rows are looked at.

@@ -13,24 +13,46 @@ from engine.data.source import Source
 from engine.data.stream import STRAY_CR, Hooks, lines
 
 #: Columns that files of this many columns have; words come first and tags last whatever their number.
-NAMES = {2: ["tokens", "tags"], 4: ["tokens", "pos_tags", "chunk_tags", "tags"]}
+NAMES = {2: ["tokens", "tags"], 3: ["tokens", "pos_tags", "tags"], 4: ["tokens", "pos_tags", "chunk_tags", "tags"]}
 _TAG = re.compile(r"(?:O|[BIESLU]-\S+)$")
+#: Tags without marks: types of entities beside O, or parts of speech.
+_PLAIN = re.compile(r"[A-Z][A-Za-z0-9_$:|-]{0,24}$|[^\w\s]{1,6}$|-[A-Z]+-$")
 _DOCUMENT = "-DOCSTART-"
 #: Share of the lines that must look alike.
 _ALIKE = 0.98
+#: Fewest lines and words a sentence, and most tags, of a file whose tags have no marks.
+_LINES, _WORDS, _MOST_TAGS = 20, 3, 80
 
 
 def columns(sample: Sequence[str]) -> list[str]:
     """Return the columns of a file that begins with these lines, blank ones included; none when it is not CoNLL."""
-    words = [cells for line in sample if (cells := _cells(line)) and cells[0] != _DOCUMENT]
+    words = [cells for line in sample if (cells := _cells(line)) and not _is_mark(cells)]
     if not words:
         return []
     count = max(set(map(len, words)), key=[len(cells) for cells in words].count)
+    words = [cells for cells in words if len(cells) == count or cells[0] != "#"]
     alike = sum(len(cells) == count and bool(_TAG.match(cells[-1])) for cells in words)
     marked = any(cells[-1][:2] in ("B-", "I-", "S-", "U-") for cells in words)
-    if count < 2 or alike < _ALIKE * len(words) or not marked:
+    fits = marked and alike >= _ALIKE * len(words)
+    if count < 2 or not (fits or _unmarked(sample, words, count)):
         return []
     return NAMES.get(count) or ["tokens", *(f"column_{i}" for i in range(2, count)), "tags"]
+
+
+def _unmarked(sample: Sequence[str], words: list[list[str]], count: int) -> bool:
+    """Tell whether these are words with plain tags: sentences with blank lines between, few tags that come back."""
+    filled = "".join("x" if line.strip() else " " for line in sample).strip()
+    sentences = len(filled.split())
+    tags = {cells[-1] for cells in words}
+    few = 1 < len(tags) <= min(_MOST_TAGS, len(words) // 3)
+    alike = sum(len(cells) == count and bool(_PLAIN.match(cells[-1])) for cells in words)
+    long_enough = len(words) >= _LINES and sentences > 1 and len(words) >= _WORDS * sentences
+    return few and long_enough and count <= 4 and alike >= _ALIKE * len(words) \
+        and len({cells[0] for cells in words}) > len(tags)
+
+
+def _is_mark(cells: list[str]) -> bool:
+    return cells[0] == _DOCUMENT
 
 
 def _cells(line: str) -> list[str]:
@@ -61,7 +83,10 @@ def _sentences(path: Path, source: Source, hooks: Hooks) -> Iterator[list[list[s
     sentence: list[list[str]] = []
     for line in lines(path, source, hooks):
         cells = _cells(line)
-        if cells and cells[0] != _DOCUMENT:
+        if cells and cells[0] == "#" and len(cells) != len(source.columns):
+            # A remark about the sentence below it.
+            continue
+        if cells and not _is_mark(cells):
             sentence.append(cells)
         elif sentence:
             yield sentence

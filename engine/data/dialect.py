@@ -11,7 +11,11 @@ from engine.data import names as known_names
 from engine.data.source import Source
 
 DELIMITERS = (",", "\t", ";", "|")
-#: Stands for the delimiter of a file with one column, where no character separates anything.
+#: Delimiters that few files have; they must part nearly every row alike.
+RARE = ("||", "::", "^", "~", "\x01", "\x1e", "\x1f", "¦", "§")
+_SURE = 0.98
+#: Stands for the delimiter of a file with one column, where no character separates anything, and for one of several
+#: letters or beyond ASCII while rows are parsed.
 LONE = "\x1f"
 _NAME = re.compile(r"^[\w .\-/#()\[\]:&%?*+@$=<>'~^{}°]{1,48}$")
 _NUMBER = re.compile(r"^\s*[-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][-+]?\d+)?\s*$")
@@ -29,6 +33,10 @@ def detect(text: str, whole: bool, sample: bytes = b"", *, header: bool | None =
     `sample` may hold a longer stretch of the file, to judge quotes by; `header` is what a person has said of it.
     """
     delimiter, quote, spaced = _delimiter(text, whole)
+    separator = ""
+    if len(delimiter) > 1 or not delimiter.isascii():
+        separator, delimiter = delimiter, LONE
+        text = text.replace(separator, LONE)
     if not (delimiter and quote) and _is_quoted_column(text, whole, sample):
         delimiter, quote, spaced = "", '"', False
     if delimiter == "\t" and quote and sample and not _tab_quotes(sample):
@@ -40,8 +48,9 @@ def detect(text: str, whole: bool, sample: bytes = b"", *, header: bool | None =
     header = has_header(rows) if header is None else header
     width = Counter(len(row) for row in rows[1:] or rows).most_common(1)[0][0]
     first = rows[0] if header else [""] * width
-    return Source(format="tsv" if delimiter == "\t" else "csv", delimiter=delimiter, quote=quote, escape=escape,
-                  spaced=spaced, header=header, columns=column_names(first, "text" if not delimiter else ""))
+    return Source(format="tsv" if delimiter == "\t" else "csv", delimiter=delimiter, separator=separator, quote=quote,
+                  escape=escape, spaced=spaced, header=header,
+                  columns=column_names(first, "text" if not delimiter else ""))
 
 
 def rows_of(text: str, delimiter: str, quote: str, *, whole: bool, limit: int, spaced: bool = False,
@@ -157,6 +166,9 @@ def _unlike(first: list[str], body: list[list[str]]) -> bool:
 
 def _delimiter(text: str, whole: bool) -> tuple[str, str, bool]:
     """Return delimiter, quote and whether blanks follow delimiters: the pair that gives the steadiest rows."""
+    rare = _rare(text, whole)
+    if rare:
+        return rare, '"' if f'{rare}"' in text or text.startswith('"') else "", False
     best: tuple[float, str, str, bool] = (0.0, "", "", False)
     for place, delimiter in enumerate(DELIMITERS):
         if delimiter not in text:
@@ -171,6 +183,20 @@ def _delimiter(text: str, whole: bool) -> tuple[str, str, bool]:
     if best[0] < 0.6:
         return "", "", False
     return best[1:]
+
+
+def _rare(text: str, whole: bool) -> str:
+    """Return the rare delimiter that parts nearly every row alike, where no usual one does so; "" without one."""
+    def steady(delimiter: str) -> bool:
+        rows = rows_of(text.replace(delimiter, LONE), LONE, "", whole=whole, limit=_SAMPLE_ROWS)
+        usual, count = Counter(len(row) for row in rows or [[]]).most_common(1)[0]
+        return usual > 1 and len(rows) > 1 and count >= _SURE * len(rows)
+
+    found = next((mark for mark in RARE if mark in text and steady(mark)), "")
+    if found and not any(mark in text and found not in (mark, 2 * mark) and steady(mark) for mark in DELIMITERS):
+        doubled = len(found) == 2 and text.count(found[0]) > 2 * text.count(found)
+        return "" if doubled and found[0] in DELIMITERS else found
+    return ""
 
 
 def _is_quoted_column(text: str, whole: bool, sample: bytes = b"") -> bool:

@@ -221,3 +221,73 @@ class NoImages(DataError):
 
     kind = "no_images"
     try_this = "Put the images of each class into a folder of that name; jpg, png, webp, bmp, gif and tiff are read."
+
+
+class MemberBroken(DataError):
+    """The file '{name}' inside cannot be read: {reason}."""
+
+    kind = "member_broken"
+    try_this = "Pack or download it again; `unzip -t` tells whether a copy is whole."
+
+
+class TooManyFiles(DataError):
+    """There are more than {limit} files inside."""
+
+    kind = "too_many_files"
+    try_this = "Keep the files that hold rows or images."
+
+
+class NothingInside(DataError):
+    """There is no file with rows or images inside."""
+
+    kind = "nothing_inside"
+    try_this = "Put in csv, tsv, json, jsonl, parquet, xlsx or text files, or a folder of images for each class."
+
+
+class PartMissing(DataError):
+    """There is no '{part}' inside."""
+
+    kind = "part_missing"
+    try_this = "Choose one of: {known}."
+
+
+class ArrowBroken(DataError):
+    """The Arrow file is damaged or cut short ({reason})."""
+
+    kind = "arrow_broken"
+    try_this = "Write or download it again, or store it as parquet."
+
+
+class WorkbookBroken(DataError):
+    """The Excel workbook is damaged or cut short ({reason})."""
+
+    kind = "workbook_broken"
+    try_this = "Open it and save it again as .xlsx, or save the sheet as csv (UTF-8)."
+
+
+class WorkbookEmpty(DataError):
+    """No sheet of the Excel workbook holds cells."""
+
+    kind = "workbook_empty"
+    try_this = "Put a header and rows on a sheet of it, and save it again."
+
+
+class YamlBroken(DataError):
+    """The YAML is broken at line {line}: {reason}."""
+
+    kind = "yaml_broken"
+    try_this = "Correct that place, or store the rows as jsonl."
+
+
+class IdxBroken(DataError):
+    """The IDX file '{name}' is damaged ({reason})."""
+
+    kind = "idx_broken"
+    try_this = "Download it again; it should hold a header and one byte a pixel or label."
+
+
+class IdxWithoutPartner(DataError):
+    """There are IDX images and no IDX labels for them, or the other way round."""
+
+    kind = "idx_unpaired"
+    try_this = "Put the file of images and the file of their labels into one folder or zip archive."

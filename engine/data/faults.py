@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from engine.findings import Finding
@@ -18,6 +19,7 @@ class Faults:
     _rows: dict[str, list[int]] = field(default_factory=dict)
     _counts: dict[str, int] = field(default_factory=dict)
     _texts: dict[str, Finding] = field(default_factory=dict)
+    _taken: dict[str, Finding] = field(default_factory=dict)
 
     def add(self, kind: str, row: int, what: str, try_this: str, *, where: str = "", always: bool = False) -> None:
         """Note one row; `what` of the first is kept. `always` marks faults that stay warnings."""
@@ -34,10 +36,21 @@ class Faults:
         """Keep a finding about the whole file."""
         self._texts.setdefault(finding.kind, finding)
 
+    def take(self, findings: Iterable[Finding], name: str, before: int) -> None:
+        """Take over what was found in the file `name`, whose rows come after `before` others."""
+        for item in findings:
+            rows = [row + before for row in item.rows]
+            known = self._taken.get(item.kind)
+            if known is None:
+                self._taken[item.kind] = item.model_copy(update={"what": f"In '{name}': {item.what}", "rows": rows})
+            elif rows:
+                self._taken[item.kind] = known.model_copy(update={
+                    "rows": [*known.rows, *rows][:KEPT], "count": known.count + item.count})
+
     def findings(self) -> list[Finding]:
         """Return one finding a kind, errors first."""
         order = {"error": 0, "warning": 1, "note": 2}
-        found = [self._finished(kind, item) for kind, item in self._texts.items()]
+        found = [*(self._finished(kind, item) for kind, item in self._texts.items()), *self._taken.values()]
         return sorted(found, key=lambda item: order[item.level])
 
     def _finished(self, kind: str, item: Finding) -> Finding:

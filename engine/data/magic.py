@@ -18,8 +18,8 @@ _KINDS: tuple[tuple[int, bytes, str, str], ...] = (
     (257, b"ustar", "a tar archive", "Unpack it and upload the file inside."),
     (0, b"SQLite format 3\x00", "an SQLite database",
      "Export the table as csv: `sqlite3 FILE -csv -header 'select * from …'`."),
-    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel or Office document (.xls, .doc)",
-     "Save the sheet as csv (UTF-8)."),
+    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel or Office document, or one with a password (.xls, .doc)",
+     "Save the sheet as .xlsx without a password, or as csv (UTF-8)."),
     (0, b"\x89PNG\r\n", "a PNG image", IMAGES),
     (0, b"\xff\xd8\xff", "a JPEG image", IMAGES),
     (0, b"GIF8", "a GIF image", IMAGES),
@@ -31,13 +31,13 @@ _KINDS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"GGUF", "a GGUF model", "Upload models on the Models page."),
     (0, b"\x93NUMPY", "a NumPy array", "Store texts and labels as csv, jsonl or parquet."),
     (0, b"\x89HDF\r\n", "an HDF5 file", "Store texts and labels as csv, jsonl or parquet."),
-    (0, b"ARROW1\x00\x00", "an Arrow file", "Write it as parquet: `pyarrow.parquet.write_table`."),
+    (0, b"FEA1", "an old Feather file", "Write it again: `pyarrow.feather.write_feather` makes files that are read."),
     (0, b"ORC", "an ORC file", "Write it as parquet."),
     (0, b"Obj\x01", "an Avro file", "Write it as parquet."),
     (0, b"\x00\x00\x08\x01", "an IDX label file (MNIST)",
-     "Make a folder of images for each class of it, and pack them."),
+     "Pack it into one zip archive with the file of its images."),
     (0, b"\x00\x00\x08\x03", "an IDX image file (MNIST)",
-     "Make a folder of images for each class of it, and pack them."),
+     "Pack it into one zip archive with the file of its labels."),
     (0, b"ID3", "an MP3 recording", "Upload a table of texts."),
     (0, b"RIFF", "a sound or video file", "Upload a table of texts."),
     (4, b"ftyp", "a video", "Upload a table of texts."),
@@ -66,10 +66,10 @@ def refuse(head: bytes, name: str) -> None:
 
 def _zip_kind(head: bytes) -> tuple[str, str]:
     if b"xl/" in head or b"[Content_Types].xml" in head[:200]:
-        return "an Excel or Office document (a zip archive inside)", "Save the sheet as csv (UTF-8) and upload that."
+        return "an Office document that is no workbook", "Save its table as .xlsx or as csv (UTF-8)."
     if b".pkl" in head[:300] or b"/data.pkl" in head:
         return "a PyTorch checkpoint (a pickle), which can run code when it is opened", (
             "Store the data as csv, jsonl or parquet; models go on the Models page as safetensors.")
     if b".npy" in head[:300]:
         return "a NumPy archive", "Store texts and labels as csv, jsonl or parquet."
-    return "a zip archive", "Unpack it and upload the file inside; gzip (.gz) is read as it is."
+    return "a zip archive within another file", "Upload the archive itself, or unpack it."

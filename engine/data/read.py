@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from engine.data import columnar, conll, delimited, derive, image, image_folder, labelled, records
+from engine.data import (
+    columnar,
+    conll,
+    delimited,
+    derive,
+    files,
+    idx,
+    image,
+    image_folder,
+    labelled,
+    paragraphs,
+    records,
+    store,
+    workbook,
+)
 from engine.data.dialect import column_names
-from engine.data.errors import DiskFull, FileEmpty, FoundFault, from_finding
+from engine.data.errors import DiskFull, FileEmpty, FoundFault, NotATable, from_finding
 from engine.data.faults import Faults
 from engine.data.kinds import TYPES, Widened
 from engine.data.sniff import sniff
@@ -22,8 +37,6 @@ from engine.data.stream import LARGEST_EXPANDED, Hooks, Progress, open_raw
 from engine.findings import Finding
 
 __all__ = ["Ingested", "Preview", "Source", "digest", "ingest", "preview", "read", "sniff"]
-
-GROUP_BYTES = 16 << 20
 
 
 def preview(path: Path, rows: int = 50, source: Source | None = None, *, largest: int = LARGEST_EXPANDED) -> Preview:
@@ -42,13 +55,13 @@ def _head(reading: _Reading, rows: int) -> tuple[list[str], list[dict[str, Any]]
     with closing(reading.batches()) as batches:
         for batch in batches:
             names = list(batch.schema.names)
-            found.extend(_shown(batch.slice(0, rows - len(found))))
+            found.extend(shown(batch.slice(0, rows - len(found))))
             if len(found) >= rows:
                 break
     return names, found
 
 
-def _shown(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+def shown(batch: pa.RecordBatch | pa.Table) -> list[dict[str, Any]]:
     """Return rows for a person to look at: of an image, its name and how many bytes it has."""
     rows: list[dict[str, Any]] = [{} for _ in range(batch.num_rows)]
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
@@ -79,8 +92,9 @@ def ingest(path: Path, out_parquet: Path, source: Source | None = None, progress
     reading = _Reading(path, source or sniff(path), Hooks(progress, cancelled, largest), thorough=True)
     part = out_parquet.with_name(out_parquet.name + ".part")
     try:
-        rows, names = _again(reading, lambda: _write(reading, part))
-        sha256, size = digest(path)
+        with _digesting(path) as digested:
+            rows, names = _again(reading, lambda: _write(reading, part))
+            sha256, size = digested.result()
         part.replace(out_parquet)
     except OSError as error:
         raise DiskFull(str(out_parquet.parent), reason=error.strerror or str(error)) from None
@@ -92,16 +106,27 @@ def ingest(path: Path, out_parquet: Path, source: Source | None = None, progress
                     source=reading.source.model_copy(update={"columns": reading.names(names)}))
 
 
-def digest(path: Path) -> tuple[str, int]:
-    """Return the sha256 and the size of a file, or of a folder's files."""
+def digest(path: Path, over: Callable[[], bool] = lambda: False) -> tuple[str, int]:
+    """Return the sha256 and the size of a file, or of a folder's files; of a part only once it is `over`."""
     if path.is_dir():
         return image_folder.digest(path)
     found, size = hashlib.sha256(), 0
     with open_raw(path) as file:
-        while data := file.read(1 << 20):
+        while (data := file.read(1 << 20)) and not over():
             found.update(data)
             size += len(data)
     return found.hexdigest(), size
+
+
+@contextmanager
+def _digesting(path: Path) -> Generator[Future[tuple[str, int]], None, None]:
+    """Add up a file beside its reading; given up when that fails."""
+    over = threading.Event()
+    with ThreadPoolExecutor(1, "digest") as pool:
+        try:
+            yield pool.submit(digest, path, over.is_set)
+        finally:
+            over.set()
 
 
 _TRIES = 200
@@ -117,30 +142,23 @@ def _again(reading: _Reading, work: Callable[[], Result]) -> Result:
 
 
 def _write(reading: _Reading, part: Path) -> tuple[int, list[str]]:
-    """Write all batches, in row groups of about GROUP_BYTES; return rows and column names."""
-    writer: pq.ParquetWriter | None = None
-    rows, held, weight = 0, [], 0
-    schema: Any = None
-    try:
-        for batch in reading.batches():
-            schema = schema if schema is not None else batch.schema
-            held.append(batch)
-            rows, weight = rows + batch.num_rows, weight + batch.nbytes
-            if weight > GROUP_BYTES:
-                writer = writer or pq.ParquetWriter(part, schema, compression="zstd")
-                writer.write_table(pa.Table.from_batches(held, schema))
-                held, weight = [], 0
-        schema = schema if schema is not None else reading.empty_schema()
-        writer = writer or pq.ParquetWriter(part, schema, compression="zstd")
-        writer.write_table(pa.Table.from_batches(held, schema))
-    finally:
-        if writer is not None:
-            writer.close()
-    return rows, list(schema.names)
+    """Write all batches; return rows and column names."""
+    with closing(reading.batches()) as batches:
+        first = next(batches, None)
+        schema = reading.empty_schema() if first is None else first.schema
+        with store.writing(part, schema) as out:
+            if first is not None:
+                out.add(first)
+            for batch in batches:
+                out.add(batch)
+    return out.rows, list(schema.names)
 
 
 class _Reading:
-    """One pass over a file, or several when later rows widen the columns; a `thorough` one decodes every image."""
+    """One pass over a file, or several when later rows widen the columns; a `thorough` one decodes every image.
+
+    For the files of a folder or archive it keeps the readings `inside`, each with what it has learned.
+    """
 
     def __init__(self, path: Path, source: Source, hooks: Hooks, rows: int | None = None, *,
                  thorough: bool = False) -> None:
@@ -153,30 +171,53 @@ class _Reading:
         self.block = delimited.BLOCK
         self.faults = Faults()
         self.added: list[str] = []
+        self.pile = files.Pile()
+        self.inside: dict[str, _Reading] = {}
 
     def batches(self) -> Generator[pa.RecordBatch, None, None]:
         """Yield the batches from the start."""
         self.faults = Faults(skip=self.source.faulty == "skip")
         self.layout.started = False
         for batch in self._plain():
-            wider = derive.with_prompt(batch)
+            wider = derive.extended(batch)
             self.added = wider.schema.names[batch.num_columns:]
             yield wider
 
     def _plain(self) -> Iterator[pa.RecordBatch]:
         path, source, faults, hooks = self.path, self.source, self.faults, self.hooks
-        if source.format == "parquet":
-            return columnar.batches(path, source, faults, hooks, self.rows, thorough=self.thorough)
-        if source.format == "images":
-            return image_folder.batches(path, source, faults, hooks, self.rows, thorough=self.thorough)
-        if source.format == "labelled":
-            return labelled.batches(path, source, faults, hooks)
-        if source.format == "conll":
-            return conll.batches(path, source, faults, hooks)
-        if source.format in ("json", "jsonl"):
-            return records.batches(path, source, faults, hooks, self.layout, self.rows)
-        block, self.block = self.block, delimited.LARGE_BLOCK
-        return delimited.batches(path, source, faults, hooks, block)
+        match source.format:
+            case "parquet" | "arrow":
+                return columnar.batches(path, source, faults, hooks, self.rows, thorough=self.thorough)
+            case "images":
+                return image_folder.batches(path, source, faults, hooks, self._inner, self.rows, thorough=self.thorough)
+            case "files":
+                return files.batches(path, source, faults, hooks, self.pile, self._inner, self.rows)
+            case "idx":
+                return idx.batches(path, source, faults, hooks, self.rows)
+            case "xlsx":
+                return workbook.batches(path, source, faults, hooks, self.layout, self.rows)
+            case "labelled":
+                return labelled.batches(path, source, faults, hooks)
+            case "conll":
+                return conll.batches(path, source, faults, hooks)
+            case "json" | "jsonl" | "yaml":
+                return records.batches(path, source, faults, hooks, self.layout, self.rows)
+            case "text" if source.unit == "paragraph":
+                return paragraphs.batches(path, source, hooks)
+            case _:
+                block, self.block = self.block, delimited.LARGE_BLOCK
+                return delimited.batches(path, source, faults, hooks, block)
+
+    def _inner(self, key: str, path: Path, hooks: Hooks, rows: int | None) -> _Reading:
+        """Return the reading of a file of this folder or archive, the one of an earlier pass when there was one."""
+        reading = self.inside.get(key)
+        if reading is None:
+            source = sniff(path)
+            if source.format in ("files", "images", "idx"):
+                raise NotATable(path.name, what="an archive inside another", remedy="Unpack the inner one first.")
+            reading = self.inside[key] = _Reading(path, source, hooks, rows, thorough=self.thorough)
+        reading.path, reading.hooks = path, hooks
+        return reading
 
     def names(self, found: list[str]) -> list[str]:
         """Return the columns of the file itself, without derived ones."""
@@ -191,12 +232,10 @@ class _Reading:
 
     def findings(self) -> list[Finding]:
         """Return what was noticed about the file as a whole and about its rows."""
-        found = [*self.faults.findings(), *records.nested(self.layout), *_odd_source(self.source)]
+        found = [*self.faults.findings(), *records.kept_whole(self.layout), *_odd_source(self.source)]
         if any(item.kind == "invalid_utf8" for item in found):
             found = [item for item in found if item.kind != "old_encoding"]
-        if self.added:
-            found.append(derive.finding())
-        return found
+        return [*found, *derive.findings(self.added)]
 
 
 def _table(batches: list[pa.RecordBatch], reading: _Reading) -> pa.Table:

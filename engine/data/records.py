@@ -1,9 +1,8 @@
-"""JSON files as record batches: one object a line, an array, a document around an array, or whole columns."""
+"""JSON and YAML as record batches: one object a line, an array, a document around an array, or whole columns."""
 
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from engine.data import chat, kinds, names, squad
-from engine.data.errors import BadJson, ColumnarTooLarge, DataError, JsonTooDeep, LineTooLong, NoRecords, UnequalColumns
+from engine.data import chat, kinds, names, nested, squad, yaml_text
+from engine.data.errors import BadJson, ColumnarTooLarge, DataError, JsonTooDeep, NoRecords, UnequalColumns
 from engine.data.faults import Faults
+from engine.data.json_text import JsonText
 from engine.data.kinds import Kind, Widened
 from engine.data.source import Source
 from engine.data.stream import BOMS, Hooks, clean, lines, size_text
@@ -26,7 +26,6 @@ DEEPEST = 64
 _FIX = "Correct these lines (one JSON object a line), or leave them out."
 _ENCODING = "Look whether accented letters are right in these rows; if not, save the file as UTF-8."
 _NESTED = frozenset((dict, list))
-_SPACE = re.compile(r"[ \t\r\n]*")
 
 
 class Layout:
@@ -63,7 +62,12 @@ def batches(path: Path, source: Source, faults: Faults, hooks: Hooks, layout: La
     held: list[dict[str, Any]] = []
     room, number, first = rows or SIZE, 0, 1
     weight = 0
-    found = _lines(path, source, faults, hooks) if source.format == "jsonl" else _document(path, source, faults, hooks)
+    if source.format == "yaml":
+        found = yaml_text.rows(path, source, faults, hooks)
+    elif source.format == "jsonl":
+        found = _lines(path, source, faults, hooks)
+    else:
+        found = _document(path, source, faults, hooks)
     for number, value, length in found:
         try:
             held.append(flat(value, layout))
@@ -71,13 +75,13 @@ def batches(path: Path, source: Source, faults: Faults, hooks: Hooks, layout: La
             raise JsonTooDeep(f"{path.name}, row {number}", row=number, limit=DEEPEST) from None
         weight += length
         if len(held) >= room or weight > BYTES:
-            yield _batch(held, layout, first, faults)
+            yield batch(held, layout, first, faults)
             held, first, weight = [], number + 1, 0
     if held:
-        yield _batch(held, layout, first, faults)
+        yield batch(held, layout, first, faults)
 
 
-def nested(layout: Layout) -> list[Finding]:
+def kept_whole(layout: Layout) -> list[Finding]:
     """Return a warning for columns that hold nested data as JSON text."""
     found = [name for name, kind in layout.kinds.items() if kind == "json" and name not in names.UNDERSTOOD]
     if not found:
@@ -116,7 +120,8 @@ def flat(row: dict[str, Any], layout: Layout, prefix: str = "", depth: int = 0) 
     return found
 
 
-def _batch(rows: list[dict[str, Any]], layout: Layout, first: int, faults: Faults) -> pa.RecordBatch:
+def batch(rows: list[dict[str, Any]], layout: Layout, first: int, faults: Faults) -> pa.RecordBatch:
+    """Return rows, the first of which is number `first`, as a batch; raises Widened when the layout has to widen."""
     seen = dict.fromkeys(name for row in rows for name in row)
     values = {name: [row.get(name) for row in rows] for name in (layout.kinds | seen)}
     for name, column in values.items():
@@ -146,7 +151,21 @@ def _lines(path: Path, source: Source, faults: Faults, hooks: Hooks) -> Iterator
         if not isinstance(value, dict):
             faults.add("broken_rows", number, f"Row {number} is {_kind(value)}, not a JSON object.", _FIX)
             continue
-        yield number, value, len(line)
+        if number == 1 and set(value) == {"header"} and isinstance(value["header"], dict):
+            # MRQA's files begin with a line about themselves.
+            number = 0
+            continue
+        several = nested.rows(value)
+        if several is None:
+            yield number, value, len(line)
+        else:
+            yield from _apart(number, several, len(line))
+            number += len(several) - 1
+
+
+def _apart(number: int, several: list[dict[str, Any]], length: int) -> Iterator[tuple[int, dict[str, Any], int]]:
+    """Yield the rows of one nested object, numbered from `number`."""
+    yield from ((number + i, row, length // len(several)) for i, row in enumerate(several))
 
 
 def _not_utf8(row: int, source: Source, faults: Faults) -> None:
@@ -157,7 +176,7 @@ def _not_utf8(row: int, source: Source, faults: Faults) -> None:
 
 def _document(path: Path, source: Source, faults: Faults, hooks: Hooks) -> Iterator[tuple[int, dict[str, Any], int]]:
     """Yield (row, object, size) of an array of objects, wherever it stands at the top of the document."""
-    text = _Text(path, source, hooks)
+    text = JsonText(path, source, hooks)
     opening = text.peek()
     if opening == "{":
         array = _find_array(text)
@@ -174,10 +193,10 @@ def _document(path: Path, source: Source, faults: Faults, hooks: Hooks) -> Itera
         number += 1
         if source.encoding not in BOMS and not text.text[text.at - length:text.at].isascii():
             _not_utf8(number, source, faults)
-        if squad.is_article(value):
-            questions = list(squad.rows(value))
-            yield from ((number + i, row, length // len(questions)) for i, row in enumerate(questions))
-            number += len(questions) - 1
+        several = nested.rows(value)
+        if several is not None:
+            yield from _apart(number, several, length)
+            number += len(several) - 1
         elif isinstance(value, dict):
             yield number, value, length
         else:
@@ -194,7 +213,7 @@ def _document(path: Path, source: Source, faults: Faults, hooks: Hooks) -> Itera
         raise text.broken("something follows the closing bracket")
 
 
-def _find_array(text: _Text) -> bool:
+def _find_array(text: JsonText) -> bool:
     """Step into the first list of objects of a document; False when the document stores whole columns."""
     text.take()
     while text.peek() == '"':
@@ -244,97 +263,6 @@ def _columns(path: Path, source: Source, hooks: Hooks) -> Iterator[tuple[int, di
     size = len(data) // max(1, *lengths.values())
     for number, row in enumerate(zip(*lists.values(), strict=True), 1):
         yield number, dict(zip(lists, row, strict=True)), size
-
-
-class _Text:
-    """A JSON text decoded value by value from a stream, in bounded memory."""
-
-    def __init__(self, path: Path, source: Source, hooks: Hooks) -> None:
-        self.path = path
-        self.hooks = hooks
-        self.chunks = clean(path, source, hooks.endless())
-        self.decoder = json.JSONDecoder()
-        self.undecoded = b""
-        self.text = ""
-        self.at = 0
-        self.line = 1
-        self.more()
-
-    def more(self) -> bool:
-        """Read on; False at the end of the file."""
-        data = next(self.chunks, b"")
-        if not data:
-            return False
-        data = self.undecoded + data
-        cut = _whole_letters(data)
-        self.line += self.text.count("\n", 0, self.at)
-        self.text = self.text[self.at:] + data[:cut].decode("utf-8")
-        self.undecoded, self.at = data[cut:], 0
-        return True
-
-    def peek(self) -> str:
-        """Return the next character that is not a blank, "" at the end."""
-        while True:
-            match = _SPACE.match(self.text, self.at)
-            self.at = match.end() if match else self.at
-            if self.at < len(self.text):
-                return self.text[self.at]
-            if not self.more():
-                return ""
-
-    def take(self) -> None:
-        """Step over one character."""
-        self.at += 1
-
-    def value(self) -> tuple[Any, int]:
-        """Return the next value and its length in characters; raises BadJson, JsonTooDeep, LineTooLong."""
-        self.peek()
-        while True:
-            size = len(self.text) - self.at
-            try:
-                value, end = self.decoder.raw_decode(self.text, self.at)
-            except RecursionError:
-                raise JsonTooDeep(self.path.name, row=self.line, limit=sys.getrecursionlimit()) from None
-            except json.JSONDecodeError as error:
-                if size > self.hooks.longest_line:
-                    raise LineTooLong(self.path.name, line=self._line(self.at),
-                                      limit=size_text(self.hooks.longest_line)) from None
-                surely = error.pos < len(self.text) - 32 and "Unterminated" not in error.msg
-                if surely or not self._grow(size):
-                    raise self.broken(error.msg, error.pos) from None
-                continue
-            if end < len(self.text) or not self.more():
-                length, self.at = end - self.at, end
-                return value, length
-
-    def _grow(self, size: int) -> bool:
-        """Read at least as much again, so that a long value is not tried once a chunk."""
-        grown = self.more()
-        while grown and len(self.text) < 2 * size and self.more():
-            pass
-        return grown
-
-    def _line(self, position: int) -> int:
-        return self.line + self.text.count("\n", 0, position)
-
-    def broken(self, reason: str, position: int | None = None) -> DataError:
-        """Return the error for a fault at `position` (the current one by default)."""
-        place = self.at if position is None else position
-        column = place - self.text.rfind("\n", 0, place)
-        line = self._line(place)
-        return BadJson(f"{self.path.name}, line {line}", line=line, column=column, reason=reason)
-
-
-def _whole_letters(data: bytes) -> int:
-    """Return how many bytes end with a whole UTF-8 letter."""
-    for back in range(1, min(4, len(data)) + 1):
-        byte = data[-back]
-        if byte < 0x80:
-            return len(data)
-        if byte >= 0xC0:
-            need = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
-            return len(data) if back >= need else len(data) - back
-    return len(data)
 
 
 def _bad(path: Path, error: ValueError) -> DataError:

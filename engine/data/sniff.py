@@ -8,9 +8,22 @@ import json
 import re
 import zlib
 from pathlib import Path
+from typing import Literal
 
-from engine.data import conll, dialect, image_folder, magic
-from engine.data.errors import BinaryFile, FileEmpty, GzipBroken, NotRows, ParquetBroken
+from engine.data import (
+    arrow,
+    bundle,
+    columnar,
+    conll,
+    dialect,
+    entries,
+    image_folder,
+    magic,
+    paragraphs,
+    workbook,
+    yaml_text,
+)
+from engine.data.errors import ArchiveBroken, BinaryFile, FileEmpty, GzipBroken, NotRows, ParquetBroken
 from engine.data.source import Source
 from engine.data.stream import BOMS, open_raw
 
@@ -18,21 +31,24 @@ HEAD = 256 << 10
 #: Bytes looked at to tell UTF-8 from older encodings; one odd byte may be far from the start.
 SURVEY = 32 << 20
 _STARTS_LIST = re.compile(r'\{\s*"[^"]{1,80}"\s*:\s*(?:"[^"]{0,200}"\s*,\s*"[^"]{1,80}"\s*:\s*)?\[')
-_CONTROL = bytes([*range(1, 7), *range(14, 32)])
+#: Control characters that no text holds; 1, 30 and 31 part the cells of some tables.
+_CONTROL = bytes([*range(2, 7), *range(14, 30)])
 _LABELLED = re.compile(r"[A-Za-z][\w-]{0,30}:[\w-]{1,40}[ \t]+\S")
 
 
-def sniff(path: Path, *, header: bool | None = None) -> Source:
-    """Return how to read a file, or a folder of images; raises DataError (FileEmpty, NotATable, BinaryFile ...).
+def sniff(path: Path, *, header: bool | None = None, part: str = "",
+          unit: Literal["line", "paragraph"] | None = None) -> Source:
+    """Return how to read a file, folder or archive; raises DataError (FileEmpty, NotATable, BinaryFile ...).
 
-    `header` says whether the first row of delimited text holds names; None looks at the rows to tell.
+    `header` says whether the first row of a table holds names, `part` which sheet of a workbook or which file or part
+    of a folder or archive is read, `unit` what a row of plain text is; None and "" look at the content to tell.
     """
     if path.is_dir():
-        return Source(format="images", columns=image_folder.COLUMNS)
+        return _bundle(path, part)
     with open_raw(path) as file:
         head = file.read(HEAD)
-        if head.startswith(b"PAR1"):
-            return _parquet(path, None)
+        if head.startswith(b"PK\x03\x04"):
+            return _archive(path, head, header, part)
         compression = "gzip" if head.startswith(b"\x1f\x8b") else None
         if compression:
             file.seek(0)
@@ -41,8 +57,9 @@ def sniff(path: Path, *, header: bool | None = None) -> Source:
             raise FileEmpty(path.name)
         if head.startswith(b"PAR1"):
             return _parquet(path, compression)
-        if head.startswith(b"PK\x03\x04") and not compression and image_folder.holds_images(path):
-            return Source(format="images", columns=image_folder.COLUMNS)
+        if head.startswith(arrow.FILE) or arrow.is_stream(head):
+            source = Source(format="arrow", compression=compression, header=True)
+            return source.model_copy(update={"columns": columnar.names(path, source)})
         magic.refuse(head, path.name)
         file.seek(0)
         sample = _unpacked(path.name, file.read(SURVEY), SURVEY) if compression else file.read(SURVEY)
@@ -54,7 +71,32 @@ def sniff(path: Path, *, header: bool | None = None) -> Source:
     whole = len(sample) <= len(head)
     found = _text_source(text, whole, sample.removeprefix(bom) if encoding in ("utf-8", "latin-1", "cp1252") else b"",
                          path.name, header)
+    if found.format == "text" and unit is not None:
+        found = found.model_copy(update={"unit": unit})
     return found.model_copy(update={"compression": compression, "encoding": encoding})
+
+
+def _archive(path: Path, head: bytes, header: bool | None, part: str) -> Source:
+    """Return how to read a zip archive: as a workbook, or as the folder it holds."""
+    names = entries.names(path)
+    if workbook.is_workbook(names):
+        return workbook.source(path, header=header, part=part)
+    if not names:
+        raise ArchiveBroken(path.name, reason="its list of files, at the end, is missing")
+    if any(name in ("[Content_Types].xml", "xl/workbook.xml", "mimetype") or name.endswith((".pkl", ".npy"))
+           for name in names):
+        magic.refuse(head, path.name)
+    return _bundle(path, part)
+
+
+def _bundle(path: Path, part: str) -> Source:
+    """Return how to read a folder or zip archive: images, IDX files, or tables and texts."""
+    with entries.opened(path) as found:
+        plan = bundle.plan(found, path.name)
+        plan.chosen(part)
+    if plan.layout in ("images", "idx"):
+        return Source(format=plan.layout, part=part, columns=image_folder.COLUMNS)
+    return Source(format="files", part=part)
 
 
 def encoding_of(sample: bytes, name: str = "") -> str:
@@ -132,7 +174,6 @@ def _unpacked(name: str, packed: bytes, size: int) -> bytes:
 
 
 def _parquet(path: Path, compression: str | None) -> Source:
-    from engine.data import columnar
     if compression is None:
         with open_raw(path) as file:
             size = file.seek(0, 2)
@@ -149,7 +190,7 @@ def _text_source(text: str, whole: bool, sample: bytes, name: str, header: bool 
     body = (text.replace("\r", "\n") if newline == "cr" else text.replace("\r\n", "\n"))
     lines = [line for line in body.split("\n")[:2000] if line.strip()]
     complete = lines if whole or len(lines) < 2 else lines[:-1]
-    tagged = conll.columns(complete)
+    tagged = conll.columns(body.split("\n")[:2000])
     if tagged:
         return Source(format="conll", newline=newline, columns=tagged)
     if whole and len(complete) == 1:
@@ -160,7 +201,13 @@ def _text_source(text: str, whole: bool, sample: bytes, name: str, header: bool 
         return Source(format="jsonl" if _one_object_a_line(start, whole) else "json", header=True)
     if len(complete) >= 1 and _is_labelled(complete):
         return Source(format="labelled", newline=newline, columns=["label", "fine_label", "text"])
-    return dialect.detect(body, whole, sample, header=header).model_copy(update={"newline": newline})
+    if yaml_text.looks_like(body, whole):
+        return Source(format="yaml", newline=newline, header=True)
+    found = dialect.detect(body, whole, sample, header=header)
+    if not found.delimiter and not found.quote and not found.header:
+        unit = "paragraph" if paragraphs.wrapped(body.split("\n")[:2000]) else "line"
+        return found.model_copy(update={"format": "text", "newline": newline, "unit": unit})
+    return found.model_copy(update={"newline": newline})
 
 
 def _refuse_single(start: str, name: str) -> None:

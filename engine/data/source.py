@@ -9,14 +9,17 @@ from pydantic import BaseModel, ConfigDict, field_validator
 
 from engine.findings import Finding
 
-Format = Literal["csv", "tsv", "json", "jsonl", "parquet", "labelled", "conll", "images"]
+Format = Literal["csv", "tsv", "text", "json", "jsonl", "yaml", "parquet", "arrow", "xlsx", "labelled", "conll",
+                 "images", "idx", "files"]
 
 
 class Source(BaseModel):
     """How to read a file: recognised by its content, correctable by a person before reading.
 
-    `delimiter` is "" for files of one column; `quote` is "" where quotes belong to the text; `faulty` says whether
-    rows that do not fit are reported as an error or left out.
+    `delimiter` is "" for files of one column; where it stands for `separator`, a delimiter of several letters, that is
+    put in its place while reading; `quote` is "" where quotes belong to the text; `unit` is what one row of
+    plain text is; `part` is the sheet of a workbook, or the file, folder or part of a folder or archive that is read
+    ("" leaves it to be found); `faulty` says whether rows that do not fit are reported as an error or left out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -25,12 +28,15 @@ class Source(BaseModel):
     compression: Literal["gzip"] | None = None
     encoding: str = "utf-8"
     delimiter: str = ""
+    separator: str = ""
     quote: str = ""
     escape: str = ""
     newline: Literal["lf", "cr"] = "lf"
     spaced: bool = False
     header: bool = False
     columns: list[str] = []
+    unit: Literal["line", "paragraph"] = "line"
+    part: str = ""
     faulty: Literal["report", "skip"] = "report"
 
     @field_validator("encoding")

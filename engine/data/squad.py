@@ -15,10 +15,15 @@ class Answer(NamedTuple):
 
 
 def is_article(value: Any) -> bool:
-    """Tell whether a JSON object is an article of a SQuAD file: paragraphs, each with a context and its questions."""
+    """Tell whether a JSON object is an article of a SQuAD file: paragraphs, of which some have questions."""
     paragraphs = value.get("paragraphs") if isinstance(value, dict) else None
-    return isinstance(paragraphs, list) and bool(paragraphs) and all(
-        isinstance(part, dict) and "context" in part and isinstance(part.get("qas"), list) for part in paragraphs)
+    return isinstance(paragraphs, list) and bool(paragraphs) and all(isinstance(part, dict) for part in paragraphs) \
+        and any(isinstance(part.get("qas"), list) for part in paragraphs)
+
+
+def is_paragraph(value: Any) -> bool:
+    """Tell whether a JSON object is one passage with its questions, as in MRQA's lines."""
+    return isinstance(value, dict) and isinstance(value.get("context"), str) and isinstance(value.get("qas"), list)
 
 
 def is_answer(value: Any) -> bool:
@@ -30,13 +35,18 @@ def is_answer(value: Any) -> bool:
 def rows(article: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield a row for each question: `id`, `title`, `question`, `context`, and `answers` as SQuAD's JSON."""
     for paragraph in article["paragraphs"]:
-        for question in paragraph["qas"]:
-            given = question if isinstance(question, dict) else {}
-            found = [item for item in given.get("answers") or [] if isinstance(item, dict)]
-            answers = {"text": [item.get("text") for item in found],
-                       "answer_start": [item.get("answer_start") for item in found]}
-            yield {"id": given.get("id"), "title": article.get("title"), "question": given.get("question"),
-                   "context": paragraph["context"], "answers": json.dumps(answers, ensure_ascii=False)}
+        yield from questions(paragraph, article.get("title"))
+
+
+def questions(paragraph: dict[str, Any], title: Any = None) -> Iterator[dict[str, Any]]:
+    """Yield a row for each question of a passage; what a damaged file lacks is empty."""
+    for question in paragraph.get("qas") or []:
+        given = question if isinstance(question, dict) else {}
+        found = [item if isinstance(item, dict) else {"text": item} for item in given.get("answers") or []]
+        answers = {"text": [item.get("text") for item in found],
+                   "answer_start": [item.get("answer_start") for item in found]}
+        yield {"id": given.get("id", given.get("qid")), "title": title, "question": given.get("question"),
+               "context": paragraph.get("context"), "answers": json.dumps(answers, ensure_ascii=False)}
 
 
 def answers(value: Any) -> list[Answer]:

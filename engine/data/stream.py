@@ -7,9 +7,12 @@ import gzip
 import io
 import re
 import zlib
+from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
+
+import pyarrow as pa
 
 from engine.data.errors import (
     Cancelled,
@@ -46,12 +49,20 @@ class Hooks:
         self.largest = largest
         self.longest_line = longest_line
 
-    def at(self, fraction: float) -> None:
-        """Report `fraction` and raise Cancelled when asked to stop."""
+    def asked(self) -> None:
+        """Raise Cancelled when asked to stop."""
         if self.cancelled is not None and self.cancelled():
             raise Cancelled()
+
+    def at(self, fraction: float) -> None:
+        """Report `fraction` and raise Cancelled when asked to stop."""
+        self.asked()
         if self.progress is not None:
             self.progress(min(1.0, fraction))
+
+    def within(self, start: float, share: float) -> Hooks:
+        """Return the same hooks for a piece of the work: its progress counts as `share` of the whole from `start`."""
+        return Hooks(lambda part: self.at(start + share * part), self.cancelled, self.largest, self.longest_line)
 
     def endless(self) -> Hooks:
         """Return the same hooks without the limit on lines, for formats whose rows are not lines."""
@@ -105,10 +116,29 @@ def clean(path: Path, source: Source, hooks: Hooks, chunk: int = CHUNK) -> Itera
 
     A carriage return within a line comes out as STRAY_CR for delimited formats, so that it stays part of the value.
     """
+    chunks = _guarded(path, source, hooks, chunk)
+    yield from _replaced(chunks, source.separator.encode(), source.delimiter.encode()) if source.separator else chunks
+
+
+def _guarded(path: Path, source: Source, hooks: Hooks, chunk: int) -> Iterator[bytes]:
     guard = _Guard(path.name, source, hooks.longest_line)
     for data in expanded(path, source.compression, hooks, chunk):
         yield from guard.feed(data)
     yield from guard.feed(b"", last=True)
+
+
+def _replaced(chunks: Iterator[bytes], separator: bytes, delimiter: bytes) -> Iterator[bytes]:
+    """Yield chunks with one delimiter in place of another, also where it lies across two of them."""
+    rest = b""
+    for data in chunks:
+        data = rest + data
+        begun = next((size for size in range(len(separator) - 1, 0, -1) if data.endswith(separator[:size])), 0)
+        kept = len(data) - begun
+        rest = data[kept:]
+        if kept:
+            yield data[:kept].replace(separator, delimiter)
+    if rest:
+        yield rest
 
 
 class _Guard:
@@ -118,7 +148,7 @@ class _Guard:
         self.name = name
         self.encoding = source.encoding
         self.cr_is_newline = source.newline == "cr"
-        self.keep_cr = source.format in ("csv", "tsv", "labelled", "conll")
+        self.keep_cr = source.format in ("csv", "tsv", "labelled", "conll", "text")
         self.longest = longest
         self.decoder = codecs.getincrementaldecoder(source.encoding)("strict")
         self.single_byte = source.encoding not in BOMS
@@ -126,6 +156,7 @@ class _Guard:
         self.line = 1
         self.tail = 0
         self.held = b""
+        self.cut = b""
 
     def feed(self, data: bytes, last: bool = False) -> Iterator[bytes]:
         if self.offset == 0 and data:
@@ -143,17 +174,32 @@ class _Guard:
             yield text
 
     def _decoded(self, data: bytes, last: bool) -> bytes:
+        if self.encoding == "utf-8":
+            return self._checked(data, last)
         held = len(self.decoder.getstate()[0])
         try:
             text = self.decoder.decode(data, last)
         except UnicodeDecodeError as error:
-            whole = error.object
-            line = self.line + whole.count(b"\n", 0, error.start)
-            raise InvalidText(f"{self.name}, line {line}", byte=f"0x{whole[error.start]:02X}", line=line,
-                              offset=self.offset - held + error.start, encoding=self.encoding.upper()) from None
-        if self.encoding == "utf-8" and not held and not self.decoder.getstate()[0]:
-            return data
+            raise self._invalid(error, held) from None
         return text.encode("utf-8", "replace")
+
+    def _checked(self, data: bytes, last: bool) -> bytes:
+        """Return the whole characters of UTF-8 text as they are; a begun one waits for the next chunk."""
+        held, data = len(self.cut), self.cut + data
+        end = len(data) if last else _whole(data)
+        text, self.cut = data[:end], data[end:]
+        if not _is_utf8(text):
+            try:
+                text.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise self._invalid(error, held) from None
+        return text
+
+    def _invalid(self, error: UnicodeDecodeError, held: int) -> InvalidText:
+        whole = error.object
+        line = self.line + whole.count(b"\n", 0, error.start)
+        return InvalidText(f"{self.name}, line {line}", byte=f"0x{whole[error.start]:02X}", line=line,
+                           offset=self.offset - held + error.start, encoding=self.encoding.upper())
 
     def _newlines(self, text: bytes, last: bool) -> bytes:
         if b"\r" not in text and not self.held:
@@ -180,6 +226,30 @@ class _Guard:
             line = self.line + (breaks if self.tail > longest else 0)
             raise LineTooLong(f"{self.name}, line {line}", line=line, limit=size_text(self.longest))
         self.line += breaks
+
+
+def _whole(data: bytes) -> int:
+    """Return after how many bytes the last whole UTF-8 character of `data` ends."""
+    for back in range(1, min(3, len(data)) + 1):
+        byte = data[-back]
+        if byte >= 0xC0:
+            needed = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return len(data) - back if needed > back else len(data)
+        if byte < 0x80:
+            break
+    return len(data)
+
+
+def _is_utf8(data: bytes) -> bool:
+    """Tell whether bytes are UTF-8; Arrow finds out without making a text of them, and lets other threads go on."""
+    if data.isascii():
+        return True
+    text = pa.StringArray.from_buffers(1, pa.py_buffer(array("i", (0, len(data)))), pa.py_buffer(data))
+    try:
+        text.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 class ChunkFile(io.RawIOBase):

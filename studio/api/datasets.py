@@ -21,11 +21,14 @@ router = APIRouter(prefix="/datasets", tags=["datasets"])
 FORM = {"required": True, "content": {"multipart/form-data": {"schema": {
     "type": "object", "required": ["file"], "properties": {
         "file": {"type": "string", "format": "binary",
-                 "description": "csv, tsv, json, jsonl or parquet, also gzipped; recognised by content."},
+                 "description": "csv, tsv, json, jsonl, parquet, arrow, xlsx, text, CoNLL or YAML, or a zip archive of "
+                                "such files or of images; recognised by content."},
         "eval": {"type": "string", "format": "binary", "description": "A file to evaluate on, if any."},
         "name": {"type": "string", "description": "Name; the file's without its ending when left out."},
         "header": {"type": "string", "enum": ["auto", "yes", "no"],
                    "description": "Whether the first row of csv or tsv holds names; recognised when left out."},
+        "part": {"type": "string", "description": "The sheet of a workbook, or the file or part of an archive, to "
+                                                  "read; found when left out."},
         "task": {"type": "string", "description": "Task; guessed from the columns when left out."},
         "columns": {"type": "string", "description": "JSON: column of each role, such as {\"text\": \"sentence\"}."},
         "options": {"type": "string", "description": "JSON: settings of the task."}}}}}}
@@ -127,14 +130,14 @@ def delete(id: str, user: Me) -> None:
 
 
 def _add(user: Me, form: upload.Form) -> dict[str, Any]:
-    _only(form, "file", "eval", "name", "header", "task", "columns", "options")
+    _only(form, "file", "eval", "name", "header", "part", "task", "columns", "options")
     main, other = form.file("file"), form.perhaps("eval")
     assert main.path is not None
     row = service.add_dataset(
         user, main.path, name=form.fields.get("name", ""), filename=main.filename or "",
         eval_path=other.path if other else None, eval_filename=(other.filename or "") if other else "",
-        header=_header(form), task=form.fields.get("task") or None, columns=_json(form, "columns"),
-        options=_json(form, "options"), move=True)
+        header=_header(form), part=form.fields.get("part", ""), task=form.fields.get("task") or None,
+        columns=_json(form, "columns"), options=_json(form, "options"), move=True)
     return records.dataset(row)
 
 

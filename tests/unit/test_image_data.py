@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ import pytest
 from PIL import Image
 
 from engine import tasks
-from engine.data import columns, image, image_folder, read, stats
+from engine.data import columns, held, image, read, stats
 from engine.data.errors import BrokenImage, ImageTooLarge
 from engine.errors import DataError, StudioError
 
@@ -153,8 +155,12 @@ def test_broken_images_are_left_out_by_name_and_forbid_nothing_else(tmp_path: Pa
 def test_parts_of_a_dataset_are_told_and_other_files_left_out(tmp_path: Path) -> None:
     members = {f"{part}/{name}": data for part in ("train", "val") for name, data in good().items()}
     made = read.ingest(packed(tmp_path / "a.zip", members | {"SOURCE.txt": b"x"}), tmp_path / "a.parquet")
-    assert {item.kind for item in made.findings} == {"image_splits", "other_files"}
-    assert set(labels(read.read(tmp_path / "a.parquet"))) == set(pictures.CLASSES)
+    told = {item.kind: item for item in made.findings}
+    assert set(told) == {"parts_found", "other_files"} and "'val'" in told["parts_found"].what
+    assert made.rows == 6 and set(labels(read.read(tmp_path / "a.parquet"))) == set(pictures.CLASSES)
+    other = held.evaluation(tmp_path / "a.zip", tmp_path)
+    assert other is not None and read.read(other.path).num_rows == 6
+    assert read.read(tmp_path / "a.zip", read.sniff(tmp_path / "a.zip", part="all")).num_rows == 12
 
 
 @pytest.mark.parametrize("name", ["../../evil/x.png", "/etc/evil/x.png", "a/../../x.png", "C:\\evil\\x.png"])
@@ -190,11 +196,55 @@ def test_a_folder_without_classes_is_refused(tmp_path: Path) -> None:
     assert caught.value.kind == "no_images"
 
 
-def test_a_zip_without_images_is_still_no_table(tmp_path: Path) -> None:
+@pytest.mark.parametrize("named", ["{label}/{i}.png", "{i}.png", "pictures/{label}/{i}", "./{label}/{i}.png"])
+def test_a_table_beside_images_says_what_is_on_them(named: str, tmp_path: Path) -> None:
+    folder = "pictures/" if not named.startswith("pictures") else ""
+    members = {f"pictures/{label}/{number}.png": pictures.data(pictures.noise(label, number))
+               for number, label in enumerate([*pictures.CLASSES] * 2)}
+    rows = [(named.format(label=label, i=number), f"kind {number % 2}", number)
+            for number, label in enumerate([*pictures.CLASSES] * 2)]
+    table = "\n".join(",".join(map(str, row)) for row in [("file_name", "label", "size"), *rows, ("gone.png", "x", 1)])
+    members |= {f"{folder}metadata.csv": table.encode(), "pictures/extra/9.png": members["pictures/bluish/0.png"]}
+    made = read.ingest(packed(tmp_path / "a.zip", members), tmp_path / "a.parquet")
+    stored = read.read(tmp_path / "a.parquet")
+    assert stored.column_names == ["image", "label", "size"]
+    assert labels(stored) == ["kind 0", "kind 1"] * 2
+    assert columns.guess(stored).columns == {"image": "image", "label": "label"}
+    told = {item.kind: item for item in made.findings}
+    assert told["image_not_there"].rows == [5] and "gone.png" in told["image_not_there"].what
+    assert told["images_unlisted"].count == 1
+
+
+def idx(*sizes: int, data: bytes = b"") -> bytes:
+    """An IDX file of bytes of these sizes."""
+    return bytes([0, 0, 8, len(sizes)]) + b"".join(size.to_bytes(4, "big") for size in sizes) + data
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_idx_images_and_their_labels_are_rows(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    pixels = np.arange(5 * 4 * 3, dtype=np.uint8).reshape(5, 4, 3)
+    path = packed(tmp_path / "a.zip", {"t10k-images-idx3-ubyte.gz": pack(idx(5, 4, 3, data=pixels.tobytes())),
+                                       "t10k-labels-idx1-ubyte.gz": pack(idx(5, data=bytes([3, 1, 4, 1, 5])))})
+    table = read.read(path)
+    assert labels(table) == ["3", "1", "4", "1", "5"]
+    first = image.decode(table["image"][1].as_py()["bytes"], "x")
+    assert np.array_equal(np.asarray(first)[..., 0], pixels[1])
+    assert columns.guess(read.preview(path)).task == "image_classification"
+
+
+@pytest.mark.parametrize(("images", "marks", "kind"), [
+    (idx(5, 4, 3, data=bytes(60)), None, "idx_unpaired"), (idx(5, 4, 3, data=bytes(40)), idx(5, data=bytes(5)),
+                                                          "idx_broken"),
+    (idx(5, 4, 3, data=bytes(60)), idx(4, data=bytes(4)), "idx_broken"), (idx(5, 0, 3), idx(5, data=bytes(5)),
+                                                                         "idx_broken"),
+    (idx(5, 60_000, 60_000), idx(5, data=bytes(5)), "image_too_large"),
+    (idx(3_000_000_000, 28, 28), idx(5, data=bytes(5)), "expanded_too_large"),
+    (gzip.compress(idx(5, 4, 3, data=bytes(60)))[:18], idx(5, data=bytes(5)), "idx_broken")])
+def test_broken_idx_files_are_refused_by_name(images: bytes, marks: bytes | None, kind: str, tmp_path: Path) -> None:
+    members = {"images": images} | ({"labels": marks} if marks is not None else {})
     with pytest.raises(StudioError) as caught:
-        read.sniff(packed(tmp_path / "a.zip", {"data/rows.csv": b"text,label\na,b\n"}))
-    assert caught.value.kind == "not_a_table"
-    assert not image_folder.holds_images(tmp_path / "a.zip")
+        read.read(packed(tmp_path / "a.zip", members))
+    assert caught.value.kind == kind and caught.value.where
 
 
 # -- checks and counts ---------------------------------------------------------------------------------------------

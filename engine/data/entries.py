@@ -1,0 +1,124 @@
+"""The files of a folder, or of a zip archive that is never unpacked as a whole."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from engine.data.errors import ArchiveBroken, ArchiveLocked, ExpandedTooLarge, MemberBroken, TooManyFiles, UnsafeArchive
+from engine.data.stream import Hooks, size_text
+
+#: Most files of one folder or archive: the names alone of many more would fill the memory.
+MOST = 1_000_000
+_CHUNK = 1 << 20
+#: What a damaged archive leads its reader into.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+#: What systems leave behind in folders and archives.
+_LITTER = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file: its path inside the folder or archive, its size in bytes, and how to open it."""
+
+    path: PurePosixPath
+    size: int
+    open: Callable[[], IO[bytes]]
+
+    @property
+    def label(self) -> str:
+        """The name of the folder it lies in; nothing at the top."""
+        return self.path.parent.name
+
+    def read(self, most: int | None = None) -> bytes:
+        """Return its bytes (at most `most` from the start), never more than its size says; raises MemberBroken."""
+        try:
+            with self.open() as file:
+                return file.read(self.size if most is None else min(most, self.size))
+        except (*_DAMAGE, OSError) as error:
+            raise self._broken(error) from None
+
+    def copy(self, target: Path, hooks: Hooks, most: int | None = None) -> Path:
+        """Write it (at most `most` bytes) to `target`; raises MemberBroken, ExpandedTooLarge, Cancelled."""
+        done, limit = 0, self.size if most is None else min(most, self.size)
+        if limit > hooks.largest:
+            raise ExpandedTooLarge(str(self.path), limit=size_text(hooks.largest))
+        try:
+            with self.open() as file, target.open("wb") as out:
+                while done < limit and (data := file.read(min(_CHUNK, limit - done))):
+                    out.write(data)
+                    done += len(data)
+                    hooks.asked()
+        except _DAMAGE as error:
+            raise self._broken(error) from None
+        return target
+
+    def _broken(self, error: Exception) -> MemberBroken:
+        return MemberBroken(str(self.path), name=str(self.path), reason=str(error) or "its copy is damaged")
+
+
+@contextmanager
+def opened(path: Path) -> Generator[list[Entry], None, None]:
+    """Give the files of a folder or zip archive in the order of their paths, without what systems leave behind.
+
+    Raises ArchiveBroken, ArchiveLocked, UnsafeArchive, TooManyFiles.
+    """
+    if path.is_dir():
+        yield _sorted(_of_folder(path), path)
+        return
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise ArchiveBroken(path.name, reason=str(error)) from None
+    with archive:
+        yield _sorted(_of_archive(archive, path.name), path)
+
+
+def names(path: Path) -> list[str]:
+    """Return the names in a zip archive; none when it is broken."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return []
+
+
+def bounded(entries: Iterable[Entry], hooks: Hooks, name: str) -> None:
+    """Raise ExpandedTooLarge when the files together are larger than `hooks` allow."""
+    if sum(entry.size for entry in entries) > hooks.largest:
+        raise ExpandedTooLarge(name, limit=size_text(hooks.largest))
+
+
+def _sorted(entries: Iterable[Entry], path: Path) -> list[Entry]:
+    kept: list[Entry] = []
+    for entry in entries:
+        if any(part.startswith(".") or part.lower() in _LITTER for part in entry.path.parts):
+            continue
+        kept.append(entry)
+        if len(kept) > MOST:
+            raise TooManyFiles(path.name, limit=f"{MOST:,}")
+    return sorted(kept, key=lambda entry: str(entry.path))
+
+
+def _of_folder(folder: Path) -> Iterable[Entry]:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            inside = PurePosixPath(path.relative_to(folder).as_posix())
+            yield Entry(inside, path.stat().st_size, lambda path=path: path.open("rb"))
+
+
+def _of_archive(archive: zipfile.ZipFile, name: str) -> Iterable[Entry]:
+    for info in archive.infolist():
+        path = PurePosixPath(info.filename.replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts or (path.parts and path.parts[0].endswith(":")):
+            raise UnsafeArchive(name, name=info.filename)
+        if info.is_dir() or (info.external_attr >> 16) & 0o170000 == 0o120000:
+            continue
+        if info.flag_bits & 1:
+            raise ArchiveLocked(name, name=info.filename)
+        yield Entry(path, info.file_size, lambda info=info: archive.open(info))
