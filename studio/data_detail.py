@@ -26,6 +26,16 @@ SOON = 1
 VIEW = 23
 
 
+#: Keeps the tab that is open in the address, so that a refresh shows it again.
+REMEMBER = """() => setTimeout(() => {
+  const tab = document.querySelector('#dataset-tabs [role=tab][aria-selected=true]')?.dataset.tabId;
+  const now = new URLSearchParams(location.search);
+  if (tab && tab !== (now.get('tab') ?? 'overview'))
+    history.replaceState(null, '', `${location.pathname}?dataset=${now.get('dataset')}`
+      + (tab === 'overview' ? '' : `&tab=${tab}`));
+}, 0)"""
+
+
 class NoFile(Refused):
     """No file is chosen."""
 
@@ -47,7 +57,13 @@ def page(problem: gr.HTML, go: gr.HTML) -> Iterator[gr.Tabs]:
         with gr.Tab("Overview", id="overview"):
             shown = _overview()
         yield tabs
+    shell.load(_tab, None, [tabs])
+    tabs.select(None, None, None, js=REMEMBER, api_visibility="private")
     _wire(problem, go, head, actions, shown)
+
+
+def _tab(request: gr.Request) -> gr.Tabs:
+    return gr.Tabs(selected=shell.query(request, "tab") or "overview")
 
 
 def _actions() -> dict[str, Any]:

@@ -152,6 +152,8 @@
       told.textContent = state.told;
       note.innerHTML = state.html ?? "";
       body.replaceChildren(lines());
+      /* what scrolls must be reached by the keyboard */
+      for (const item of body.querySelectorAll(".ps-cell")) if (item.scrollHeight > item.clientHeight) item.tabIndex = 0;
       size.replaceChildren(...state.sizes.map((number) => make("option", { value: String(number), selected: number === state.at.limit }, `${number} rows`)));
       const first = state.at.offset + 1, last = state.at.offset + (state.rows?.length ?? 0), number = (value) => value.toLocaleString("en");
       status.textContent = last < first ? "" : `${number(first)} to ${number(last)} of ${number(state.total)}${state.total < state.there ? ` (${number(state.there)} in all)` : ""}`
