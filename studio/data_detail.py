@@ -50,7 +50,10 @@ def ours(path: Path) -> bool:
 
 @contextmanager
 def page(problem: gr.HTML, go: gr.HTML) -> Iterator[gr.Tabs]:
-    """Draw the head and the tabs of one dataset's page, the overview first; what is made inside follows it."""
+    """Draw the head and the tabs of one dataset's page, the overview first; what is made inside follows it.
+
+    Only tabs may be made there: timers and states belong into one, for the tabs count whatever stands beside them.
+    """
     head = shell.html(elem_id="dataset-head")
     actions = _actions()
     with gr.Tabs(elem_id="dataset-tabs", elem_classes=["ps-tabs"], overflow_behavior="wrap") as tabs:

@@ -30,7 +30,7 @@ class NoStep(Refused):
 class Parts:
     """The tab's components, in the order in which handlers return them."""
 
-    list: gr.HTML
+    steps: gr.HTML
     about: gr.HTML
     adding: gr.Column
     kind: gr.HTML
@@ -66,7 +66,9 @@ def tab(problem: gr.HTML) -> None:
                 save = gr.Button("Add this step", variant="primary", elem_id="prepare-save", visible=False)
                 cancel = gr.Button("Cancel", elem_id="prepare-cancel", visible=False)
         data_chat.part(problem)
-    parts = Parts(box, about, adding, kind, settings, trial, save, cancel, gr.State(None))
+        # Not beside the tabs: what is not a tab there would count as one.
+        place = gr.State(None)
+    parts = Parts(box, about, adding, kind, settings, trial, save, cancel, place)
     shell.load(_opened, None, parts.all, card=problem)
     shell.on([made.select], _shown, None, parts.all, card=problem)
     shell.on([box.input], _act, [box], parts.all, card=problem)

@@ -23,7 +23,7 @@ def tab(problem: gr.HTML) -> None:
     with gr.Tab("Problems", id="problems") as made:
         box = parts.kept("dataset-problems", ["ps-stacked-cards"])
         again = gr.Button("Try again", elem_id="dataset-problems-again", size="sm", visible=False)
-    timer = gr.Timer(data_looks.SOON, active=False)
+        timer = gr.Timer(data_looks.SOON, active=False)
     outputs = [box, timer, again]
     shell.load(_opened, None, outputs, card=problem)
     shell.on([made.select, timer.tick], _look, None, outputs, card=problem, trigger_mode="once", clears=False)
@@ -111,7 +111,8 @@ def _conflicts(row: Dataset, found: dict[str, Any]) -> str:
 
 
 def _same(row: Dataset, found: dict[str, Any]) -> str:
-    said = f"{plural(found['same_count'], 'row')} of {count(found['rows'])} repeat an earlier one, case aside."
+    repeat = "repeats" if found["same_count"] == 1 else "repeat"
+    said = f"{plural(found['same_count'], 'row')} of {count(found['rows'])} {repeat} an earlier one, case aside."
     rows = [(data_looks.links(row.id, one["rows"][:6], one["count"] - 6), count(one["count"]),
              shortened(one["text"], LONGEST)) for one in found["same"]]
     return _listed("Repeated rows", said if found["same_count"] else "No row repeats another.",
@@ -119,7 +120,8 @@ def _same(row: Dataset, found: dict[str, Any]) -> str:
 
 
 def _near(row: Dataset, found: dict[str, Any]) -> str:
-    said = f"{plural(found['near_count'], 'row')} differ from another only in a few letters."
+    differ = "differs" if found["near_count"] == 1 else "differ"
+    said = f"{plural(found['near_count'], 'row')} {differ} from another only in a few letters."
     rows = [(data_looks.links(row.id, one["rows"][:6], one["count"] - 6), _alike(one["alike"]),
              shortened(one["text"], LONGEST)) for one in found["near"]]
     return _listed("Nearly the same", said if found["near_count"] else "No row is nearly the same as another.",

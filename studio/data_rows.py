@@ -39,7 +39,7 @@ def tab(problem: gr.HTML, go: gr.HTML) -> None:
         box = gr.HTML({}, html_template="", apply_default_css=False, padding=False, elem_id="dataset-rows",
                       label="Rows", elem_classes=["ps-widget", "ps-rows"],
                       head=f'<script src="{asset("rows.js")}"></script>', js_on_load=drawn_by("studioRows", "table"))
-    timer = gr.Timer(data_looks.SOON, active=False)
+        timer = gr.Timer(data_looks.SOON, active=False)
     shell.load(_opened, None, [box, timer], card=problem)
     shell.on([made.select], _first, None, [box, timer], card=problem)
     shell.on([timer.tick], _waited, [box], [box, timer], card=problem, trigger_mode="once", clears=False)

@@ -42,7 +42,7 @@ def tab(problem: gr.HTML) -> None:
                 length = shell.picker(label="Max length", elem_id="dataset-batch-length")
                 go = gr.Button("Show the tokens", elem_id="dataset-batch-show")
         box = parts.kept("dataset-tokens", ["ps-stacked-cards"])
-    asked, timer = gr.State(None), gr.Timer(data_looks.SOON, active=False)
+        asked, timer = gr.State(None), gr.Timer(data_looks.SOON, active=False)
     shell.load(_open, None, [model, length, box], card=problem)
     shell.on([go.click], _ask, [model, length], [box, asked, timer], card=problem, busy="minimal")
     shell.on([timer.tick], _look, [asked], [box, timer], card=problem, trigger_mode="once", clears=False)

@@ -25,7 +25,7 @@ def tab(problem: gr.HTML) -> None:
         listed = parts.kept("dataset-versions", ["ps-stacked-cards"])
         other = shell.picker(label="Compare with", elem_id="dataset-against")
         drawn = parts.kept("dataset-diff", ["ps-stacked-cards"])
-    timer = gr.Timer(data_looks.SOON, active=False)
+        timer = gr.Timer(data_looks.SOON, active=False)
     outputs = [listed, other, drawn, timer]
     shell.load(_opened, None, outputs, card=problem)
     shell.on([made.select, timer.tick], _look, None, outputs, card=problem, trigger_mode="once", clears=False)
