@@ -53,7 +53,7 @@ class DataRef(Part):
     eval: str | None = Field(None, description="A file or dataset to evaluate on; none keeps a share of train aside.")
     columns: dict[str, str] = Field(default={}, description="Column of each role; guessed from the data when empty.")
     options: dict[str, Any] = Field(default={}, description="Settings of the task.")
-    steps: Annotated[list[SerializeAsAny[Step]], BeforeValidator(preparation.parse)] = Field(
+    steps: Annotated[list[SerializeAsAny[Step]], BeforeValidator(lambda value: preparation.parse(value))] = Field(
         default=[], exclude_if=lambda value: not value,
         description="Steps of preparation, taken in this order before the rows are checked and split.")
     forgetting: str | None = knob(

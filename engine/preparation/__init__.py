@@ -211,6 +211,7 @@ def _alike(step: Step, held: pa.Table, setting: Setting) -> tuple[pa.Table, str]
         return held, f" The rows to evaluate on have no column '{column}' and stay as they are."
     except DataError as error:
         error.what = f"In the rows to evaluate on: {error.what[0].lower()}{error.what[1:]}"
+        error.args = (error.what,)
         raise
 
 

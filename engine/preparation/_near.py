@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +12,7 @@ from engine.data.compute import pc
 #: Bytes of text that are looked at as one piece.
 SHINGLE = 8
 #: Bins of a signature.
-BINS = 128
+BINS = 64
 #: Bytes of text worked on at a time.
 CHUNK = 8 << 20
 #: How likely a pair exactly as alike as asked for is to be found.
@@ -29,21 +28,30 @@ def pairs(texts: pa.Array, threshold: float) -> list[tuple[int, int, float]]:
     """Return (row, earlier row, likeness) of pairs of texts whose pieces overlap by at least `threshold` (Jaccard).
 
     Rows count from 0; texts without letters or digits are like nothing. Case, punctuation and blanks are overlooked.
+    Of texts that are the same then, each is paired with the first.
     """
     clean = normalised(texts)
-    signatures = _signatures(clean)
-    known = np.flatnonzero((signatures != _EMPTY).any(axis=1))
-    found: dict[tuple[int, int], float] = {}
+    filled = np.asarray(pc.binary_length(clean)) > 0
+    _, first, inverse = np.unique(np.asarray(clean.dictionary_encode().indices), return_index=True, return_inverse=True)
+    original = first[inverse]
+    alone = np.flatnonzero(filled & (original == np.arange(len(clean))))
+    again = np.flatnonzero(filled & (original != np.arange(len(clean))))
+    found = {(int(row), int(original[row])): 1.0 for row in again}
+    for later, earlier, alike in _near(clean.take(pa.array(alone)), threshold):
+        found[int(alone[later]), int(alone[earlier])] = alike
+    return [(later, earlier, alike) for (later, earlier), alike in sorted(found.items())]
+
+
+def _near(clean: pa.Array, threshold: float) -> Iterator[tuple[int, int, float]]:
+    """Yield the pairs among texts that all differ, and none of which is empty."""
     pieces: dict[int, np.ndarray] = {}
     seen: set[tuple[int, int]] = set()
-    for later, earlier in _candidates(signatures[known], known, _height(threshold)):
-        if (later, earlier) in seen:
-            continue
-        seen.add((later, earlier))
-        alike = likeness(_kept(clean, later, pieces), _kept(clean, earlier, pieces))
-        if alike >= threshold:
-            found[later, earlier] = alike
-    return [(later, earlier, alike) for (later, earlier), alike in sorted(found.items())]
+    for pair in _candidates(_signatures(clean), _height(threshold)):
+        if pair not in seen:
+            seen.add(pair)
+            alike = likeness(_kept(clean, pair[0], pieces), _kept(clean, pair[1], pieces))
+            if alike >= threshold:
+                yield *pair, alike
 
 
 def normalised(texts: pa.Array) -> pa.Array:
@@ -119,20 +127,16 @@ def _mixed(numbers: np.ndarray) -> np.ndarray:
 
 
 def _signatures(clean: pa.Array) -> np.ndarray:
-    """Return the smallest hash in each bin of each text, (texts, BINS) of uint32; all ones for a text without pieces.
-
-    An empty bin takes the value of the next one that is filled, going round.
-    """
-    made = np.full((len(clean), BINS), _EMPTY, dtype=np.uint32)
+    """Return the smallest hash in each bin of each text, (BINS, texts) of uint32."""
+    made = np.empty((BINS, len(clean)), dtype=np.uint32)
     for start, end in _chunks(clean):
         hashes, rows = _hashes(clean.slice(start, end - start))
-        if not len(hashes):
-            continue
-        cells = rows * BINS + (hashes & np.uint64(BINS - 1)).astype(np.int64)
+        least = np.full((end - start) * BINS, _EMPTY, dtype=np.uint32)
         values = (hashes >> np.uint64(32)).astype(np.uint32)
         values[values == _EMPTY] -= 1
-        np.minimum.at(made[start:end].reshape(-1), cells, values)
-    return _filled(made)
+        np.minimum.at(least, rows * BINS + (hashes & np.uint64(BINS - 1)).astype(np.int64), values)
+        made[:, start:end] = _filled(least.reshape(-1, BINS).T)
+    return made
 
 
 def _chunks(clean: pa.Array) -> Iterator[tuple[int, int]]:
@@ -146,32 +150,32 @@ def _chunks(clean: pa.Array) -> Iterator[tuple[int, int]]:
         start = end
 
 
-def _filled(made: np.ndarray) -> np.ndarray:
-    """Fill empty bins from the next filled one, mixed with how far away it is, so that it is not the same again."""
-    for _ in range(BINS):
-        empty = made == _EMPTY
-        wanted = empty & ~empty.all(axis=1, keepdims=True)
-        if not wanted.any():
-            break
-        after = np.roll(made, -1, axis=1)
-        moved = (after * np.uint32(0x85EBCA6B) + np.uint32(1)) & np.uint32(0xFFFFFFFE)
-        taken = np.where(after == _EMPTY, _EMPTY, moved)
-        made = np.where(wanted, taken, made)
+def _filled(least: np.ndarray) -> np.ndarray:
+    """Return signatures, (BINS, texts), whose empty bins have the value of the next filled one, going round.
+
+    It is mixed anew for every bin it is away, so that it does not count several times (Shrivastava and Li, 2014).
+    """
+    made = np.empty_like(least)
+    carried = np.full(least.shape[1], _EMPTY, dtype=np.uint32)
+    for place in reversed(range(2 * BINS)):
+        own = least[place % BINS]
+        carried = np.where(own != _EMPTY, own, carried * np.uint32(0x85EBCA6B) + np.uint32(1))
+        if place < BINS:
+            made[place] = carried
     return made
 
 
-def _candidates(signatures: np.ndarray, rows: np.ndarray, height: int) -> Iterator[tuple[int, int]]:
-    """Yield (later, earlier) rows that agree in a whole band."""
+def _candidates(signatures: np.ndarray, height: int) -> Iterator[tuple[int, int]]:
+    """Yield (later, earlier) texts that agree in a whole band."""
     for start in range(0, BINS - height + 1, height):
-        band = np.zeros(len(signatures), dtype=np.uint64)
-        for column in range(start, start + height):
-            band = _mixed(band ^ signatures[:, column].astype(np.uint64))
+        band = np.zeros(signatures.shape[1], dtype=np.uint64)
+        for place in range(start, start + height):
+            band = _mixed(band ^ signatures[place].astype(np.uint64))
         order = np.argsort(band, kind="stable")
         ranked = band[order]
         edges = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1], [True]]))
-        for low, high in pairwise(edges):
-            if high - low > 1:
-                yield from _of_bucket(rows[order[low:high]])
+        for bucket in np.flatnonzero(np.diff(edges) > 1):
+            yield from _of_bucket(order[edges[bucket]:edges[bucket + 1]])
 
 
 def _of_bucket(rows: np.ndarray) -> Iterator[tuple[int, int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -60,8 +60,7 @@ def replaced(column: pa.ChunkedArray, labels: Mapping[str, str], step: str) -> t
         lists = cells.whole(column)
         items, seen = _exchanged(pc.cast(pc.list_flatten(lists), pa.string()), labels)
         offsets = np.concatenate([[0], np.cumsum(np.asarray(pc.fill_null(pc.list_value_length(lists), 0)))])
-        made: Any = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), items)
-        return pc.if_else(pc.is_null(lists), None, made), seen
+        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), items, mask=pc.is_null(lists)), seen
     if not cells.is_text(column):
         raise StepValue(f"step {step}", step=step, problem="the column holds no labels but conversations or images")
     return _exchanged(cells.label_strings(column), labels)
