@@ -62,10 +62,10 @@ def _family(user: User, row: Dataset, family: Sequence[Dataset]) -> str:
         used = datasets.used_by(user, one.id)["runs"]
         name = f"<b>{esc(one.name)}</b> (this one)" if one.id == row.id else data_view.name(one)
         changes = edits_told(one)
-        rows.append((count(one.version), name, data_view.badge(one), count(one.rows), changes, count(used),
+        rows.append((name, count(one.version), data_view.badge(one), count(one.rows), changes, count(used),
                      ago(one.created_at)))
-    table = cards.table(["Version", "Name", "State", "Rows", "Changes", "Runs", "Added"], rows, "Versions",
-                        numeric=[0, 3, 5], html_columns=[1, 2])
+    table = cards.table(["Name", "Version", "State", "Rows", "Changes", "Runs", "Added"], rows, "Versions",
+                        numeric=[1, 3, 5], html_columns=[0, 2])
     return cards.card("Versions", lead, f'<div class="ps-stack">{table}</div>')
 
 
@@ -102,9 +102,9 @@ def draw(found: Diff, row: Dataset, other: Dataset) -> str:
                plural(found.excluded, "row") + " left out" if found.excluded else "",
                plural(back, "row") + " taken back in" if back else ""]
     said = ", ".join(part for part in counted if part)
-    table = cards.table(["Row", "Now", "Column", "Before", "After"],
-                        [_change(row, other, one) for one in found.changes[:SHOWN]], title, numeric=[0, 1],
-                        html_columns=[0, 1, 3, 4])
+    table = cards.table(["Column", "Row", "Now", "Before", "After"],
+                        [_change(row, other, one) for one in found.changes[:SHOWN]], title, numeric=[1, 2],
+                        html_columns=[1, 2, 3, 4])
     rest = f'<p class="ps-muted">{count(len(found.changes) - SHOWN)} more are not shown.</p>' \
         if len(found.changes) > SHOWN else ""
     return cards.card(title, f"<p>{esc(said)}.</p>", f'<div class="ps-stack ps-diff">{table}</div>', rest)
@@ -115,7 +115,7 @@ def _change(row: Dataset, other: Dataset, one: Mapping[str, Any]) -> tuple[str, 
                data_looks.link(row.id, one["new_row"]) if one["new_row"] else "–")
     before, after = (esc(shortened(plain(one.get(name)), LONGEST)) for name in ("before", "after"))
     if "column" in one:
-        return (*numbers, str(one["column"]), f"<del>{before}</del>", f"<ins>{after}</ins>")
+        return (str(one["column"]), *numbers, f"<del>{before}</del>", f"<ins>{after}</ins>")
     if one["excluded"]:
-        return (*numbers, "the whole row", f"<del>{before}</del>", "left out")
-    return (*numbers, "the whole row", "was left out", f"<ins>{before}</ins>")
+        return ("the whole row", *numbers, f"<del>{before}</del>", "left out")
+    return ("the whole row", *numbers, "was left out", f"<ins>{before}</ins>")

@@ -144,7 +144,8 @@ def set_header(user: User, id: str, header: bool) -> Dataset:
     said = str(row.source.get("part") or "") if row.source else ""
     source = _source(Path(Blobs().local(row.original_key)), header, said)
     row = datasets.update(user, id, state="uploaded", source=source, parquet_key=None, rows=None, columns={}, task=None,
-                          options={}, confirmed=False, guess=None, stats=None, findings=[], progress=0.0, error=None)
+                          options={}, confirmed=False, guess=None, stats=None, findings=[], edits=[],
+                          progress=0.0, error=None)
     client.inspect_dataset(id)
     return row
 
@@ -199,7 +200,7 @@ def set_roles(user: User, id: str, columns: Mapping[str, str], *, task: str | No
     if row.state in ("uploaded", "ingesting") and row.source is None:
         raise DatasetNotReady(id, name=row.name, state=row.state)
     name = task or row.task or "text_classification"
-    check_columns(name, columns, _known(row))
+    check_columns(name, columns, known_columns(row))
     _check_task(name, columns, options if options is not None else row.options)
     row = datasets.roles(user, id, columns, task=name, options=options)
     if row.state == "failed":
@@ -211,7 +212,7 @@ def set_roles(user: User, id: str, columns: Mapping[str, str], *, task: str | No
     return row
 
 
-def _known(row: Dataset) -> list[str] | None:
+def known_columns(row: Dataset) -> list[str] | None:
     """Return the columns of a dataset: those of its file, and those that reading added; None before it was read."""
     found = (row.source or {}).get("columns") or []
     added = [str(item["where"]) for item in row.findings or [] if str(item.get("kind")).endswith("_added")]

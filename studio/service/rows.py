@@ -184,7 +184,7 @@ def _starts(path: Path, changed: int) -> list[int]:
     return [sum(counts[:i]) for i in range(len(counts))]
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=8)
 def _group(path: Path, changed: int, column: str, group: int) -> pa.Array:
     with pq.ParquetFile(path) as file:
         return cells.whole(file.read_row_group(group, columns=[column], use_threads=False).column(0))

@@ -17,8 +17,11 @@ from engine.data.edits import Edit
 from engine.data.paging import Rows
 from engine.errors import DataError
 from studio.service.datasets import DatasetNotReady
-from studio.service.rows import rows_of, schema_of
+from studio.service.rows import kinds, rows_of, schema_of
 from worker import client
+
+#: Rows up to which their images are read as well, for the names.
+PICTURED = 50
 
 
 class NothingChanged(Conflict):
@@ -157,10 +160,12 @@ def _complete(row: Dataset, changes: Sequence[Mapping[str, Any] | Edit]) -> list
 
 
 def _there(found: Rows, numbers: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """Return rows by number as they stand in the file, images by name."""
+    """Return rows by number as they stand in the file, images by name; of many rows, without their images."""
     if not numbers:
         return {}
-    table = found.take(numbers)
+    known = kinds(found.path)
+    names = [name for name, kind in known.items() if kind != "image" or len(numbers) <= PICTURED]
+    table = found.take(numbers, names)
     for place, name in enumerate(table.column_names):
         if cells.is_image(table.column(name)):
             table = table.set_column(place, name, cells.image_names(table.column(name)))
