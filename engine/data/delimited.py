@@ -41,7 +41,9 @@ def batches(path: Path, source: Source, faults: Faults, hooks: Hooks,
 def _by_arrow(path: Path, source: Source, faults: Faults, hooks: Hooks, block: int) -> Iterator[pa.RecordBatch]:
     """Parse with Arrow. A last row of our own must come out whole: if it does not, a quote was left open."""
     names = [str(i) for i in range(len(source.columns))]
-    file = ChunkFile(_with_end(clean(path, source, hooks.shorter(block)), source))
+    strays: list[bool] = []
+    chunks = clean(path, source, hooks.shorter(block), block, lambda: strays.append(True))
+    file = ChunkFile(_with_end(chunks, source))
     offset = 2 if source.header else 1
     done = 0
 
@@ -66,7 +68,7 @@ def _by_arrow(path: Path, source: Source, faults: Faults, hooks: Hooks, block: i
             for batch in reader:
                 if waiting is not None and waiting.num_rows:
                     done += waiting.num_rows
-                    yield _named(waiting, source)
+                    yield _named(waiting, source, bool(strays))
                 waiting = batch
     except (pa.ArrowInvalid, LineTooLong):
         if block < LARGE_BLOCK and (file.error is None or isinstance(file.error, LineTooLong)):
@@ -76,7 +78,7 @@ def _by_arrow(path: Path, source: Source, faults: Faults, hooks: Hooks, block: i
     if not whole:
         raise QuoteNotClosed(path.name, row=done + (waiting.num_rows if waiting is not None else 0))
     if waiting is not None and waiting.num_rows > 1:
-        yield _named(waiting.slice(0, waiting.num_rows - 1), source)
+        yield _named(waiting.slice(0, waiting.num_rows - 1), source, bool(strays))
 
 
 def _explained(path: Path, done: int, waiting: pa.RecordBatch | None,
@@ -96,8 +98,10 @@ def _with_end(chunks: Iterator[bytes], source: Source) -> Iterator[bytes]:
     yield (b"" if last == b"\n" else b"\n") + mark.encode() + b"\n"
 
 
-def _named(batch: pa.RecordBatch, source: Source) -> pa.RecordBatch:
-    """Return the batch under its real names, with carriage returns back in their places."""
+def _named(batch: pa.RecordBatch, source: Source, strays: bool) -> pa.RecordBatch:
+    """Return the batch under its real names, with carriage returns back in their places where there are `strays`."""
+    if not strays:
+        return pa.RecordBatch.from_arrays(batch.columns, names=source.columns)
     mark = STRAY_CR.encode()
     columns = [pc.replace_substring(column, STRAY_CR, "\r") if _holds(column, mark) else column
                for column in batch.columns]

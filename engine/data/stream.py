@@ -28,6 +28,8 @@ from engine.data.source import Source
 
 CHUNK = 1 << 20
 LONGEST_LINE = 16 << 20
+#: So many bytes fewer than Arrow asks for make no difference to it.
+NEARLY = 4 << 10
 LARGEST_EXPANDED = 8 << 30
 #: Stands for a carriage return inside a line while rows are parsed: a private-use character nobody writes.
 STRAY_CR = "\uf8fd"
@@ -111,17 +113,19 @@ def expanded(path: Path, compression: str | None, hooks: Hooks, chunk: int = CHU
             yield data
 
 
-def clean(path: Path, source: Source, hooks: Hooks, chunk: int = CHUNK) -> Iterator[bytes]:
+def clean(path: Path, source: Source, hooks: Hooks, chunk: int = CHUNK,
+          on_stray: Callable[[], None] = lambda: None) -> Iterator[bytes]:
     """Yield the file as UTF-8 with line feeds, guarded against NULs, invalid text and endless lines.
 
-    A carriage return within a line comes out as STRAY_CR for delimited formats, so that it stays part of the value.
+    A carriage return within a line comes out as STRAY_CR for delimited formats, so that it stays part of the value;
+    `on_stray` is called before a chunk that holds one.
     """
-    chunks = _guarded(path, source, hooks, chunk)
+    chunks = _guarded(path, source, hooks, chunk, on_stray)
     yield from _replaced(chunks, source.separator.encode(), source.delimiter.encode()) if source.separator else chunks
 
 
-def _guarded(path: Path, source: Source, hooks: Hooks, chunk: int) -> Iterator[bytes]:
-    guard = _Guard(path.name, source, hooks.longest_line)
+def _guarded(path: Path, source: Source, hooks: Hooks, chunk: int, on_stray: Callable[[], None]) -> Iterator[bytes]:
+    guard = _Guard(path.name, source, hooks.longest_line, on_stray)
     for data in expanded(path, source.compression, hooks, chunk):
         yield from guard.feed(data)
     yield from guard.feed(b"", last=True)
@@ -144,12 +148,13 @@ def _replaced(chunks: Iterator[bytes], separator: bytes, delimiter: bytes) -> It
 class _Guard:
     """Checks and converts one chunk after the other; knows the line and the byte it has come to."""
 
-    def __init__(self, name: str, source: Source, longest: int) -> None:
+    def __init__(self, name: str, source: Source, longest: int, on_stray: Callable[[], None]) -> None:
         self.name = name
         self.encoding = source.encoding
         self.cr_is_newline = source.newline == "cr"
         self.keep_cr = source.format in ("csv", "tsv", "labelled", "conll", "text")
         self.longest = longest
+        self.on_stray = on_stray
         self.decoder = codecs.getincrementaldecoder(source.encoding)("strict")
         self.single_byte = source.encoding not in BOMS
         self.offset = 0
@@ -210,7 +215,9 @@ class _Guard:
         if self.cr_is_newline:
             return text.replace(b"\r", b"\n")
         if self.keep_cr:
-            text = _LONE_CR.sub(STRAY_CR.encode(), text) if text.count(b"\r") != text.count(b"\r\n") else text
+            if text.count(b"\r") != text.count(b"\r\n"):
+                self.on_stray()
+                text = _LONE_CR.sub(STRAY_CR.encode(), text)
             return text.replace(b"\r\n", b"\n")
         return text
 
@@ -266,16 +273,21 @@ class ChunkFile(io.RawIOBase):
         """Return True."""
         return True
 
+    def read(self, size: int = -1) -> bytes | None:
+        """Return up to `size` bytes: a whole chunk as it is where it is about as long, for that copies nothing."""
+        if size > 0 and not len(self.rest):
+            data = self._next()
+            if not data or size - NEARLY <= len(data) <= size:
+                return data
+            self.rest = memoryview(data)
+        return super().read(size)
+
     def readinto(self, buffer: memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Fill the whole of `buffer`, so that Arrow's blocks are as long as it asks; return the bytes, 0 at the end."""
         done = 0
         while done < len(buffer):
             if not len(self.rest):
-                try:
-                    self.rest = memoryview(next(self.chunks, b""))
-                except Exception as error:
-                    self.error = error
-                    raise
+                self.rest = memoryview(self._next())
                 if not len(self.rest):
                     break
             count = min(len(buffer) - done, len(self.rest))
@@ -283,6 +295,13 @@ class ChunkFile(io.RawIOBase):
             self.rest = self.rest[count:]
             done += count
         return done
+
+    def _next(self) -> bytes:
+        try:
+            return next(self.chunks, b"")
+        except Exception as error:
+            self.error = error
+            raise
 
 
 def lines(path: Path, source: Source, hooks: Hooks) -> Iterator[str]:
