@@ -36,10 +36,12 @@
       onkeydown: (event) => { if (event.key === "Enter") go(); } });
     const go = () => { if (jump.value) page({ jump: jump.value }); };
     const kind = make("button", { type: "button", class: "ps-button", onclick: () => page({ view: state.at.view === "grid" ? "table" : "grid" }) });
+    const sorts = make("select", { class: "ps-select", id: "rows-sort", onchange: () => page({ sort: sorts.value || null, descending: false, offset: 0 }) });
+    const sorting = make("div", { class: "ps-field" }, make("label", { class: "ps-field-name", for: "rows-sort" }, "Sort by"), sorts);
     const bar = make("div", { class: "ps-rows-bar" },
       make("div", { class: "ps-field" }, make("label", { class: "ps-field-name", for: "rows-search" }, "Search all rows"), search),
       make("div", { class: "ps-field" }, make("label", { class: "ps-field-name", for: "rows-jump" }, "Go to row"),
-        make("div", { class: "ps-control" }, jump, make("button", { type: "button", class: "ps-button", onclick: go }, "Go"))), kind);
+        make("div", { class: "ps-control" }, jump, make("button", { type: "button", class: "ps-button", onclick: go }, "Go"))), sorting, kind);
 
     /* -- what was changed and not saved yet -- */
 
@@ -147,6 +149,9 @@
       if (document.activeElement !== search) search.value = state.at.search;
       jump.max = state.there;
       kind.hidden = !state.columns.some((column) => column.kind === "image");
+      sorting.hidden = !grid();
+      sorts.replaceChildren(make("option", { value: "" }, "As in the file"), ...state.columns.filter((column) => column.kind !== "image")
+        .map((column) => make("option", { value: column.name, selected: column.name === state.at.sort }, column.name)));
       kind.textContent = state.at.view === "grid" ? "Show as a table" : "Show as images";
       drafts.hidden = !state.drafts;
       told.textContent = state.told;
