@@ -40,9 +40,9 @@ class TokenClassification(Task):
     stride: int = knob(32, ge=0, le=4096, advanced=True, unit="tokens", title="Overlap of windows",
                        shown_if={"windows": True},
                        help="How much of the window before each window repeats; half a window at most.")
-    constrained: bool = knob(False, title="Keep to the order of tags", help=(
-        "Only rows of tags that make sense are predicted: I-PER after B-PER or I-PER alone. Otherwise each word gets "
-        "its likeliest tag, and an I- that follows nothing begins an entity."))
+    constrained: bool = knob(True, advanced=True, title="Keep to the order of tags", help=(
+        "The likeliest row of tags that makes sense is predicted: I-PER after B-PER or I-PER alone. Otherwise each "
+        "word gets its likeliest tag, and an I- that follows nothing begins an entity."))
 
     @property
     def metric(self) -> str:
@@ -142,34 +142,46 @@ class TokenClassification(Task):
     def evaluate(self, model: PreTrainedModel, encoded: Encoded, table: pa.Table, columns: Mapping[str, str],
                  labels: Sequence[str], batches: Batches) -> Outputs:
         """Return entity scores over whole texts and one record a row, worst first; words not read are not found."""
-        from engine import entity_scores, tagging
+        from engine import entity_scores
 
         texts = _lists(table, columns["tokens"])
         expected = _mended(tag_columns.lists(table.column(columns["tags"])), labels)
-        sums, terms = [0.0] * len(texts), [0] * len(texts)
-        pieces: list[list[tagging.Piece]] = [[] for _ in texts]
-        for chosen, batch in batches:
-            logits = self.logits(model, batch)
-            losses = self.losses(logits, batch["labels"]).double().cpu().tolist()
-            best = logits.float().log_softmax(-1) if self.constrained else logits.argmax(-1)
-            for i, values, loss in zip(chosen, best.cpu().numpy(), losses, strict=True):
-                window = encoded.rows[i]
-                row = window["row"]
-                sums[row] += loss
-                terms[row] += self.targets(window)
-                pieces[row].append(tagging.told(window, values))
-        allowed = spans.following(labels) if self.constrained else None
-        predicted = [tagging.decoded(len(row), own, labels, allowed) for row, own in zip(texts, pieces, strict=True)]
+        predicted, losses = self._predicted(model, encoded, [len(row) for row in texts], labels, batches)
         how = spans.scheme(labels)
         records = [_record(i, row, expected[i], predicted[i], how) for i, row in enumerate(texts)]
-        for record, loss, count in zip(records, sums, terms, strict=True):
+        for record, (loss, count) in zip(records, losses, strict=True):
             record["loss"] = round(loss / max(1, count), 6)
             record["counts"] |= {"loss": loss, "terms": count}
-        metrics = self.summarise(records)
         total = entity_scores.added(_tallies(record["counts"]) for record in records)
         charts = {"by_type": entity_scores.by_type(total),
                   "confusion": entity_scores.confusion(zip(expected, predicted, strict=True), how)}
-        return Outputs(metrics=metrics, examples=sorted(records, key=lambda item: -item["loss"]), charts=charts)
+        return Outputs(metrics=self.summarise(records), examples=sorted(records, key=lambda item: -item["loss"]),
+                       charts=charts)
+
+    def _predicted(self, model: PreTrainedModel, encoded: Encoded, sizes: Sequence[int], labels: Sequence[str],
+                   batches: Batches) -> tuple[list[list[str]], list[list[float]]]:
+        """Return the tags of texts of so many words, and the summed loss of each with the words it is summed over."""
+        from engine import tagging
+
+        predicted = [[spans.OUTSIDE] * size for size in sizes]
+        losses, pieces = [[0.0, 0] for _ in sizes], [list[tagging.Piece]() for _ in sizes]
+        awaited = Counter(window["row"] for window in encoded.rows)
+        allowed = spans.following(labels) if self.constrained else None
+        for chosen, batch in batches:
+            logits = self.logits(model, batch)
+            lost = self.losses(logits, batch["labels"]).double().cpu().tolist()
+            best = logits.float().log_softmax(-1) if self.constrained else logits.argmax(-1)
+            for i, values, loss in zip(chosen, best.cpu().numpy(), lost, strict=True):
+                window = encoded.rows[i]
+                row = window["row"]
+                losses[row] = [losses[row][0] + loss, losses[row][1] + self.targets(window)]
+                pieces[row].append(tagging.told(window, values))
+                awaited[row] -= 1
+                if not awaited[row]:
+                    # What is known of a text's words is given up once its tags are: it may be much.
+                    predicted[row] = tagging.decoded(sizes[row], pieces[row], labels, allowed)
+                    pieces[row] = []
+        return predicted, losses
 
     def summarise(self, records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Return entity F1 over all entities and as the mean over types, accuracy over words, and the mean loss."""
