@@ -119,7 +119,7 @@ def _example(row: Mapping[str, Any], place: int, tokenizer: Any, labels: Sequenc
             return Example(row=number, targets=len(given),
                            sequences=[_sequence(ids, tokenizer, specials, title="read"), target])
         learned = given != -100
-        tags = [labels[tag] if known else "" for tag, known in zip(given, learned, strict=True)] \
+        tags = [labels[int(tag)] if known else "" for tag, known in zip(given, learned, strict=True)] \
             if "words" in row and labels else None
         return Example(row=number, targets=int(learned.sum()),
                        sequences=[_sequence(ids, tokenizer, specials, learned=learned, tags=tags)])

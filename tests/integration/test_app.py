@@ -24,7 +24,7 @@ from db.settings import settings
 from engine import starter
 from engine.errors import SpecError, StudioError
 from engine.shape import HeadModule, ModelShape, Module
-from studio import doctor, guard, samples, session, shell
+from studio import data_detail, doctor, guard, samples, session, shell
 from studio.app import create_app, draw
 from studio.draft import Draft
 from studio.pages import ORDER, data, home, pages, train
@@ -152,7 +152,7 @@ def test_only_what_a_person_does_takes_back_what_was_asked(fresh: None) -> None:
 
 @pytest.mark.parametrize(("act", "given", "said"), [
     (data._add, (None, None, ""), ("No file is chosen.", "Choose a file first.")),
-    (data._evaluate, (None,), ("No file is chosen.", "Choose a file first.")),
+    (data_detail._evaluate, (None,), ("No file is chosen.", "Choose a file first.")),
     (models_page._add_starter, ({"chosen": None},), ("No starter model is chosen.", "Choose one of the")),
     (models_page._add_hub, ("  ", ""), ("No model is named.", "Write the model's name first"))])
 def test_a_button_pressed_too_early_says_what_is_missing(
