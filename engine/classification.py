@@ -95,18 +95,17 @@ def gauge(records: Sequence[Record], problem: Problem) -> Gauge:
                                  for name in ("expected", "predicted")))
     elif problem == "multi_label":
         names = sorted({label for r in records for label in (*r["expected"], *r["predicted"], *r.get("scores", ()))})
-        inner = scores.several_labels(*(_table(names, [r[name] for r in records])
-                                        for name in ("expected", "predicted")), _chances(records, names))
+        expected, predicted = (_table(names, [r[name] for r in records]) for name in ("expected", "predicted"))
+        inner = scores.several_labels(expected, predicted, _chances(records, names))
     else:
         names = sorted({*(r["predicted"] for r in records), *(n for r in records for n in r.get("scores", ()))})
         places = {name: i for i, name in enumerate(names)}
-        expected = scores.codes([r["expected"] for r in records], places)
         # A class that is never predicted is known all the same: its rows have a loss.
         strange = sorted({str(r["expected"]) for r in records if r["expected"] not in places and r["loss"] > 0})
         places |= {name: len(names) + i for i, name in enumerate(strange)}
-        expected = scores.codes([r["expected"] for r in records], places)
-        counted = (expected >= 0).astype(np.float64)
-        inner = scores.one_label(expected, scores.codes([r["predicted"] for r in records], places),
+        classes = scores.codes([r["expected"] for r in records], places)
+        counted = (classes >= 0).astype(np.float64)
+        inner = scores.one_label(classes, scores.codes([r["predicted"] for r in records], places),
                                  _chances(records, names),
                                  np.asarray([r["confidence"] for r in records], dtype=np.float64))
 

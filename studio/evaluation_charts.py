@@ -16,9 +16,10 @@ LINE, SQUARE, STRONG = 26, 460, 0.6
 
 
 def sections(charts: Mapping[str, Any]) -> list[Value]:
-    """Return a section for each chart that can be drawn."""
+    """Return a section for each chart that can be drawn, the known kinds first."""
     found = []
-    for kind, content in charts.items():
+    order = [*(kind for kind in KINDS if kind in charts), *(kind for kind in charts if kind not in KINDS)]
+    for kind, content in ((kind, charts[kind]) for kind in order):
         made = KINDS[kind](content) if kind in KINDS else _table(kind, content)
         if made is not None:
             found.append(made)

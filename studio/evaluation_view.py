@@ -7,9 +7,9 @@ from typing import Any
 import gradio as gr
 
 from db import runs
-from engine.evaluation.report import Evaluation, Forgetting, Slice
+from engine.evaluation.report import Evaluation, Forgetting, Measured, Slice
 from studio import cards, evaluation_charts, parts, service, session, shell
-from studio.measures import interval, title
+from studio.measures import interval, measured, title
 from studio.text import count, metric
 from studio.widgets import asset, drawn_by
 
@@ -54,15 +54,15 @@ def _metrics(told: Evaluation) -> Value:
     settled = " ".join(f"{title(name)} {metric(value)} was found on these rows and is used in the playground."
                        for name, value in told.settled.items() if isinstance(value, int | float))
     return {"name": "metrics", "title": "Final metrics", "note": settled, "html": "", "parts": made, "how": (
-        f"Measured on {count(told.rows)} evaluation rows. Other rows of the same kind would give other numbers: "
-        f"{told.level:.0%} of the time they lie within the interval (bootstrap).")}
+        f"Measured on {count(told.rows)} evaluation rows. Other rows of the same kind would give other numbers: the "
+        f"interval holds {told.level:.0%} of what came of drawing such rows again and again (bootstrap).")}
 
 
 def _forgotten(found: Forgetting | None) -> list[Value]:
     if found is None:
         return []
     rows = [(title(found.measure), metric(found.before), metric(found.after), _signed(found.change))]
-    table = cards.table(["Measure", "Before training", "After", "Change"], rows, "Forgetting", numeric=[1, 2, 3])
+    table = cards.table(["Measure", "Before", "After", "Change"], rows, "Forgetting", numeric=[1, 2, 3])
     better = "higher" if found.greater_is_better else "lower"
     return [{"name": "forgetting", "title": "What was forgotten", "note": found.note, "html": "",
              "parts": [{"title": "", "html": table}],
@@ -79,9 +79,9 @@ def _slices(told: Evaluation) -> list[Value]:
     name = told.slices.metric
     others = [other for other in (told.metric, "loss") if other != name
               and any(other in one.metrics for one in told.slices.items)]
-    columns = ["By", "Value", "Rows", title(name), f"{told.level:.0%} interval", *(title(other) for other in others)]
+    columns = ["By", "Value", "Rows", title(name), *(title(other) for other in others)]
     rows = [_slice(one, name, others) for one in told.slices.items]
-    numeric = [2, 3, 4, *range(5, len(columns))]
+    numeric = list(range(2, len(columns)))
     made = [{"title": "", "html": cards.table(columns, rows[:SLICES], "Slices, the worst first", numeric=numeric)}]
     if len(rows) > SLICES:
         rest = cards.table(columns, rows[SLICES:], "The other slices", numeric=numeric)
@@ -92,5 +92,5 @@ def _slices(told: Evaluation) -> list[Value]:
 
 
 def _slice(one: Slice, name: str, others: list[str]) -> tuple[str, ...]:
-    return (one.by, one.value, count(one.rows), metric(one.metrics.get(name)), interval(one.low, one.high) or "–",
-            *(metric(one.metrics.get(other)) for other in others))
+    sorted_by = measured(Measured(value=one.metrics.get(name), low=one.low, high=one.high))
+    return one.by, one.value, count(one.rows), sorted_by, *(metric(one.metrics.get(other)) for other in others)

@@ -61,7 +61,7 @@ class Gauged:
             if self._names else {}
         if not self._others and self._names:
             return found
-        picked = [self._records[i] for i in np.repeat(np.arange(len(weights)), weights.astype(np.int64))]
+        picked = [self._records[i] for i in np.repeat(np.arange(len(weights)), weights.astype(np.int64)).tolist()]
         return {name: value for name, value in self._summarise(picked).items() if name not in self._names} | found
 
     def _of_sums(self, weights: Floats) -> dict[str, float]:

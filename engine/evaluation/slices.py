@@ -43,7 +43,7 @@ def of(task: Task, records: Sequence[Record], table: pa.Table, columns: Mapping[
     if not metric:
         return Slices()
     greater = metric not in ("loss", "mae", "mse", "perplexity")
-    made = [Slice(by=by, value=value, rows=len(places), metrics=found,
+    made = [Slice(by=by, value=value, rows=len(places), metrics=dict[str, float | None](found),
                   low=spread.get(metric, (None, None))[0], high=spread.get(metric, (None, None))[1])
             for (by, value, places), (found, spread) in measured]
     made.sort(key=lambda one: (one.metrics[metric] or 0.0) * (1 if greater else -1))

@@ -57,7 +57,7 @@ def told(out: Path) -> Evaluation:
 @pytest.mark.parametrize("problem", MEASURED)
 def test_every_kind_of_label_is_measured_drawn_and_sliced(problem: str, shared: Path, tmp_path: Path) -> None:
     data = write(tmp_path, problem)
-    ended = run(plan(shared, data, problem), tmp_path / "run")
+    ended = run(plan(shared, data, problem, options={"eval_fraction": 0.3}), tmp_path / "run")
     assert ended["state"] == "succeeded", ended["error"]
     found = told(tmp_path / "run")
     assert set(found.metrics) == MEASURED[problem] | {"loss"} == set(ended["metrics"])
@@ -69,7 +69,7 @@ def test_every_kind_of_label_is_measured_drawn_and_sliced(problem: str, shared: 
             assert one.low <= one.value <= one.high or name == "ece", name
     assert {"length", "source"} <= {one.by for one in found.slices.items}
     assert (problem == "regression") or {one.value for one in found.slices.items if one.by == "label"} >= {"good"}
-    assert found.rows == 9 and found.step == ended["steps"]
+    assert found.rows == 27 and found.step == ended["steps"]
     lines = data.read_text(encoding="utf-8").splitlines()[1:]
     worst = json.loads((tmp_path / "run" / "examples.json").read_text(encoding="utf-8"))["worst"]
     assert all(lines[record["number"] - 1].startswith(record["input"].strip()) for record in worst)
@@ -85,7 +85,7 @@ def test_the_threshold_that_was_found_is_used_when_the_adapter_is_asked(shared: 
     assert adapter.read(tmp_path / "run" / "adapter").make_task().threshold == threshold  # type: ignore[attr-defined]
     player = Player(shared / "models" / "bert-tiny", "text_classification", dtype="fp32", device="cpu")
     player.attach("it", tmp_path / "run" / "adapter")
-    reply = player.respond(["it"], [{"text": "what a great thing THUNDER BANG"}])[0].replies[0]
+    reply = next(iter(player.respond(["it"], [{"text": "what a great thing THUNDER BANG"}])))["replies"][0]
     said = [name for name, chance in reply["scores"].items() if chance >= threshold]
     assert reply["label"] == ", ".join(said)
 
@@ -150,14 +150,33 @@ def test_a_resumed_run_remembers_what_was_measured_before_it_began(shared: Path,
     assert toys.weights(tmp_path / "parts") == toys.weights(tmp_path / "whole")
 
 
+def guessing(folder: Path) -> float:
+    """Return the loss of the neutral text's hidden words as transformers alone computes it."""
+    import torch
+    from transformers import AutoModelForMaskedLM
+
+    from engine import models
+    from engine.evaluation import neutral
+
+    tokenizer = models.tokenizer_of(folder)
+    ids = torch.as_tensor(neutral.chunks(tokenizer, 64))
+    hidden = neutral._hidden(ids.numpy(), tokenizer)
+    model: Any = AutoModelForMaskedLM.from_pretrained(folder, dtype=torch.float32).eval()
+    with torch.no_grad():
+        logits = model(input_ids=ids.masked_fill(hidden, tokenizer.mask_token_id)).logits  # type: ignore[arg-type]
+    return float(torch.nn.functional.cross_entropy(logits[hidden], ids[hidden]))
+
+
 @pytest.mark.parametrize("method", ["lora", "prompt_tuning", "p_tuning_v2", "full", "bitfit", "adapter"])
 def test_an_encoder_is_measured_by_the_words_it_can_guess(method: str, shared: Path, tmp_path: Path) -> None:
-    given = plan(shared, write(tmp_path, "single_label", 40), forgetting="neutral", max_steps=4,
+    given = plan(shared, write(tmp_path, "single_label", 40), forgetting="neutral", max_steps=4, precision="fp32",
                  learning_rate=1e-2).model_dump(mode="json")
     ended = run(specs.parse(given | {"method": {"name": method}}), tmp_path / "run")
     assert ended["state"] == "succeeded", ended["error"]
     found = ended["forgetting"]
-    assert found["measure"] == "masked_loss" and 1 < found["before"] < 8
+    assert found["measure"] == "masked_loss"
+    if method in ("lora", "full"):
+        assert found["before"] == pytest.approx(guessing(shared / "models" / "bert-tiny"), rel=1e-4)
     assert found["change"] != 0 and found["after"] > 1
 
 

@@ -79,7 +79,9 @@ def test_the_worst_slice_comes_first_with_its_interval() -> None:
     rows = 80
     table = pa.table({"t": ["x" * (1 + i) for i in range(rows)], "y": ["a", "b"] * 40,
                       "source": ["web"] * 20 + ["mail"] * 60, "id": list(range(rows))})
-    found = sliced([i >= 20 for i in range(rows)], table, expected=["a", "b"] * 40)
+    names = ["a", "b"] * 40
+    said = [name if i >= 20 else {"a": "b", "b": "a"}[name] for i, name in enumerate(names)]
+    found = sliced([i >= 20 for i in range(rows)], table, expected=names, predicted=said)
     assert found.metric == "accuracy" and found.greater_is_better
     by = {(one.by, one.value): one for one in found.items}
     worst = by["source", "web"]
