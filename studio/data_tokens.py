@@ -10,7 +10,7 @@ import gradio as gr
 from db import models
 from db.tables import Dataset, Model
 from db.users import User
-from engine import tasks
+from engine import starter, tasks
 from engine.errors import Refused
 from studio import cards, data_looks, parts, service, shell
 from studio.text import count, esc, percent, plural
@@ -56,8 +56,13 @@ def _open(request: gr.Request) -> Any:
 
 
 def _models(found: Sequence[Model], task: str | None) -> dict[str, Any]:
-    able = [row for row in found if task is None or task in ((row.shape or {}).get("task_heads") or {})] or list(found)
-    return shell.picks([{"value": row.ref, "title": row.title} for row in able], able[0].ref if able else None,
+    """Return the base models that can be trained for a task, and the starter models that were not added yet."""
+    able = {row.ref: row.title for row in found if task is None or task in ((row.shape or {}).get("task_heads") or {})}
+    able |= {one.id: one.title for one in starter.STARTERS.values()
+             if (task is None or task in one.tasks) and starter.installed(one)}
+    # Tokens can be looked at with any other as well.
+    able = able or {row.ref: row.title for row in found}
+    return shell.picks([{"value": ref, "title": title} for ref, title in able.items()], next(iter(able), None),
                        label="Base model", elem_id="dataset-batch-model",
                        empty="Choose a base model" if able else "Add a base model first")
 
