@@ -70,6 +70,9 @@ def choose(tokenizer: Any, wanted: str, form: Any) -> str:
             tokenizer.chat_template = chat.fallback(form)
         return "Plain text is learned as it is; the chat template chosen is not used."
     tokenizer.chat_template = NAMED.get(wanted, wanted)
+    if wanted == "chatml" and tokenizer.eos_token and "<|im_end|>" not in tokenizer.get_vocab():
+        # Spelt out letter by letter, an end mark would be long and hard to learn: the model's own takes its place.
+        tokenizer.chat_template = CHATML.replace("'<|im_end|>'", "eos_token")
     _try(tokenizer)
     name = f"'{wanted}'" if wanted in NAMED else "of your own"
     return f"The chat template {name} is used and saved with the adapter."

@@ -50,8 +50,8 @@ class CausalLM(Task):
 
     template: Literal["auto", "chatml", "alpaca", "dialogue", "plain"] | str = knob(
         "auto", title="Chat template", max_length=20_000, help=(
-            "How a conversation becomes text. Auto takes the model's own. Or write one in Jinja, with `messages`. It "
-            "is saved with the adapter."))
+            "How a conversation becomes text. Auto takes the model's own; chatml, alpaca, dialogue and plain are "
+            "ready; or write one in Jinja, with `messages`. It is saved with the adapter."))
     samples: int = knob(3, ge=0, le=20, advanced=True, title="Samples", help=(
         "Prompts of the evaluation rows that the model answers at every evaluation, to see it change."))
     written: int = knob(0, ge=0, le=100_000, advanced=True, title="Answers written", help=(
