@@ -124,7 +124,7 @@ So a run can be repeated anywhere: the same file, the same steps and the same se
 did stands in the run's log. The file itself never changes; taking a step out undoes it.
 
 Without a split of its own and without a file to evaluate on, a share of the rows is set aside after the last step, or
-before the first that repeats rows, so that nothing is learned and evaluated on.
+before the first that repeats rows, so that no row is both learned and evaluated on.
 
 ## Conditions
 
