@@ -25,7 +25,8 @@ from engine.tasks.base import Encoded, Task
 #: Bytes kept, when the variable STUDIO_TOKEN_CACHE_BYTES does not say otherwise; 0 keeps nothing.
 ROOM = 4 << 30
 #: Options of a task that say how rows are chosen or measured, not what they become.
-ELSEWHERE = frozenset({"eval_fraction"})
+ELSEWHERE = frozenset({"constrained", "eval_fraction", "length_penalty", "longest_answer", "margin", "max_new_tokens",
+                       "no_repeat", "num_beams", "packing", "pattern", "samples", "threshold", "written"})
 #: Packages that decide what a text becomes.
 PACKAGES = ("transformers", "tokenizers", "numpy", "pyarrow")
 LOOK_SECONDS = 0.2
