@@ -115,19 +115,19 @@ class TokenCache:
             room -= size
             if room < 0:
                 path.unlink(missing_ok=True)
-                path.with_suffix(".lock").unlink(missing_ok=True)
 
     @contextmanager
     def _alone(self, key: str) -> Iterator[None]:
         """Be the only process that makes this file; the lock of one that dies is free at once."""
-        lock = None
+        lock, path, mine = None, self.folder / f"{key}.lock", False
         with suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = (self.folder / f"{key}.lock").open("w")
+            lock = path.open("w")
         try:
             while lock is not None:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    mine = True
                     break
                 except BlockingIOError:
                     self.check()
@@ -138,6 +138,8 @@ class TokenCache:
             yield
         finally:
             if lock is not None:
+                if mine:
+                    path.unlink(missing_ok=True)
                 lock.close()
 
 

@@ -13,11 +13,11 @@ from engine.data.compute import pc
 from engine.data.stream import Hooks, Progress
 
 #: Characters held at once.
-HELD = 24 << 20
+HELD = 32 << 20
 #: Characters of one text compared in one pass.
 NARROWEST, WIDEST = 8, 2_000
 #: Passes over the column at most; texts alike for as long as they reach stay in the order of the file.
-PASSES = 8
+PASSES = 4
 
 Read = Callable[[Progress], Iterator[tuple[int, pa.Array]]]
 
