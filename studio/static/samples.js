@@ -27,10 +27,13 @@
     return make("p", { class: "ps-samples-text" }, ...words.map((word, index) =>
       added.has(index) && word.trim() ? make("mark", {}, word) : word));
   };
+  /* what may be too long for its place scrolls there, by keyboard too */
+  const LONG = 400;
+  const scrolled = (text, name) => text.length > LONG ? { tabindex: "0", role: "group", "aria-label": name } : {};
   const prompt = (one, at) => make("article", { class: "ps-samples-prompt" },
-    make("p", { class: "ps-samples-asked" }, one.input),
+    make("p", { class: "ps-samples-asked", ...scrolled(one.input, "Prompt") }, one.input),
     written(one.written[at], at ? one.written[at - 1] : undefined),
-    one.expected ? make("p", { class: "ps-samples-expected" }, make("b", {}, "Expected "), one.expected) : "");
+    one.expected ? make("p", { class: "ps-samples-expected", ...scrolled(one.expected, "Expected") }, make("b", {}, "Expected "), one.expected) : "");
 
   function samples(element, props, trigger, watch) {
     let drawn = "", at = null; /* null: the newest */
