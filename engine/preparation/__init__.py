@@ -186,9 +186,9 @@ def walk(table: pa.Table, steps: Sequence[Step], seed: int, *, held: pa.Table | 
     for index, step in enumerate(steps):
         first = ""
         if step.repeats and held is None and divide is not None:
-            table, held = divide(table, steps[index:])
-            first = f"{counted(held.num_rows, 'row')} to evaluate on {'was' if held.num_rows == 1 else 'were'} set "\
-                    "aside before. "
+            table, aside = divide(table, steps[index:])
+            held, rows = aside, aside.num_rows
+            first = f"{counted(rows, 'row')} to evaluate on {'was' if rows == 1 else 'were'} set aside before. "
         setting = Setting(np.random.default_rng([seed, index]), beside=held)
         was, last = held, ""
         if step.splits:
