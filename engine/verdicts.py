@@ -42,8 +42,9 @@ def encoded(task: Task, asked: Asked, rows: Sequence[Mapping[str, Any]]) -> tupl
     whole = task.encode(table, columns, asked.tokenizer, UNLIMITED, asked.labels).rows
     cut = task.encode(table, columns, asked.tokenizer, asked.limit, asked.labels).rows if asked.limit else whole
     counts = [(len(short["input_ids"]), len(long["input_ids"])) for short, long in zip(cut, whole, strict=True)]
-    return cut, [f"Only the first {read} of {there} tokens were read, as in training." if read < there else ""
-                 for read, there in counts]
+    notes = [f"Only the first {read} of {there} tokens were read, as in training." if read < there else ""
+             for read, there in counts]
+    return list(cut), notes
 
 
 def padding(model: Any, tokenizer: Any) -> int:
