@@ -70,7 +70,7 @@ def several_labels(logits: Floats, targets: Floats, losses: Floats, inputs: Sequ
     metrics |= {"threshold": chosen, "loss": scores.share(losses, every)}
     calibration = scores.Calibration(chances.reshape(-1), targets.reshape(-1)).chart()
     charts = {"curves": curves(chances, targets, labels), "calibration": calibration,
-              "by_type": by_label(targets, given, labels)}
+              "by_label": by_label(targets, given, labels)}
     return Outputs(metrics=metrics, examples=_worst_first(records), charts=charts, settled={"threshold": chosen})
 
 
@@ -143,12 +143,12 @@ def curves(chances: Floats, targets: Floats, labels: Sequence[str]) -> dict[str,
 
 
 def by_label(targets: Floats, given: Floats, labels: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Return precision, recall, F1 and number of rows of each label; both arrays (rows, labels)."""
+    """Return precision, recall, F1 and `support`, the number of rows, of each label; both arrays (rows, labels)."""
     hits, wanted, said = (targets * given).sum(0), targets.sum(0), given.sum(0)
     return {label: {"precision": float(hits[i] / said[i]) if said[i] else 0.0,
                     "recall": float(hits[i] / wanted[i]) if wanted[i] else 0.0,
                     "f1": float(2 * hits[i] / (wanted[i] + said[i])) if wanted[i] + said[i] else 0.0,
-                    "rows": int(wanted[i])} for i, label in enumerate(labels)}
+                    "support": int(wanted[i])} for i, label in enumerate(labels)}
 
 
 def _named(labels: Sequence[str], chances: Floats) -> dict[str, float]:

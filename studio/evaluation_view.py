@@ -10,7 +10,7 @@ from db import runs
 from engine.evaluation.report import Evaluation, Forgetting, Measured, Slice
 from studio import cards, evaluation_charts, parts, service, session, shell
 from studio.measures import interval, measured, title
-from studio.text import count, metric
+from studio.text import count, metric, plural
 from studio.widgets import asset, drawn_by
 
 TITLE = "How good it is"
@@ -85,7 +85,7 @@ def _slices(told: Evaluation) -> list[Value]:
     made = [{"title": "", "html": cards.table(columns, rows[:SLICES], "Slices, the worst first", numeric=numeric)}]
     if len(rows) > SLICES:
         rest = cards.table(columns, rows[SLICES:], "The other slices", numeric=numeric)
-        made.append({"title": "", "html": cards.more(f"{count(len(rows) - SLICES)} more slices", rest)})
+        made.append({"title": "", "html": cards.more(f"The other {plural(len(rows) - SLICES, 'slice')}", rest)})
     return [{"name": "slices", "title": "Where it is good and where it is not", "note": "", "html": "", "parts": made,
              "how": "The evaluation rows in parts: by label, by length and by columns with few values. The worst come "
                     "first; few rows make wide intervals."}]

@@ -23,6 +23,8 @@ Record = Mapping[str, Any]
 Group = tuple[str, str, list[int]]
 
 LABEL, LENGTH = "label", "length"
+#: Metrics that fall in any part with a smaller range, so that parts cannot be compared by them.
+WHOLE = ("pearson", "spearman")
 #: Values of a column up to which it makes slices; labels up to which each is one; slices altogether.
 FEW, LABELS, MOST = 20, 200, 250
 #: Draws for the interval of a slice, parts that lengths are cut into, characters of a value.
@@ -39,7 +41,7 @@ def of(task: Task, records: Sequence[Record], table: pa.Table, columns: Mapping[
               *_by_columns(task, records, table, columns)][:MOST]
     measured = [(group, resampled(task, [records[i] for i in group[2]])) for group in groups]
     metric = next((name for name in (task.metric, "accuracy", "f1", "exact_match", "mae", "loss")
-                   if measured and all(name in found for _, (found, _) in measured)), "")
+                   if measured and name not in WHOLE and all(name in found for _, (found, _) in measured)), "")
     if not metric:
         return Slices()
     greater = metric not in ("loss", "mae", "mse", "perplexity")

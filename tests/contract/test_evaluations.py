@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.shared, pytest.mark.usefixtures("one_thread")]
 MEASURED = {"single_label": {"accuracy", "f1", "f1_micro", "matthews_correlation", "roc_auc", "ece"},
             "multi_label": {"accuracy", "f1", "f1_micro", "roc_auc", "ece", "threshold"},
             "regression": {"pearson", "spearman", "mse", "mae"}}
-CHARTS = {"single_label": {"confusion", "curves", "calibration"}, "multi_label": {"by_type", "curves", "calibration"},
+CHARTS = {"single_label": {"confusion", "curves", "calibration"}, "multi_label": {"by_label", "curves", "calibration"},
           "regression": {"scatter"}}
 
 
