@@ -40,7 +40,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "gemma2": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
                "intermediate_size": 48, "head_dim": 8, "sliding_window": 16},
     "gemma3_text": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 1,
-                    "intermediate_size": 48, "head_dim": 8, "sliding_window": 16},
+                    "intermediate_size": 48, "head_dim": 8, "sliding_window": 16,
+                    # As in every Gemma 3, some layer sees the whole text.
+                    "layer_types": ["sliding_attention", "full_attention"]},
     "mistral": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
                 "intermediate_size": 48, "head_dim": 8},
     "phi3": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 4,

@@ -8,11 +8,18 @@ from pathlib import Path
 import matrix
 import pytest
 
-from engine import compatibility, tiny
+from engine import compatibility, methods, tiny
 from engine.compatibility import PLAIN
 
 #: Cells run again; each takes about a second.
 SAMPLE = 30
+
+
+def test_the_record_knows_every_method_and_every_architecture() -> None:
+    record = compatibility.record()
+    assert list(record) == list(methods.every()), "run `make matrix` for the methods that are missing"
+    kinds = {tiny.configuration(name).model_type for name in tiny.SMALL}
+    assert {name: set(by_type) for name, by_type in record.items()} == dict.fromkeys(record, kinds)
 
 
 def test_nothing_in_the_record_fails() -> None:
