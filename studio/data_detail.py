@@ -23,7 +23,7 @@ SHOWN = 50
 #: Seconds between two looks while something is being read.
 SOON = 1
 #: How many outputs the head and the overview have.
-VIEW = 23
+VIEW = 24
 
 
 #: Keeps the tab that is open in the address, so that a refresh shows it again.
@@ -75,10 +75,12 @@ def _actions() -> dict[str, Any]:
         cancel = gr.Button("Cancel", elem_id="dataset-cancel", visible=False, size="sm")
         again = gr.Button("Read it again", elem_id="dataset-again", visible=False, size="sm")
         header = gr.Button("", elem_id="dataset-header", visible=False, size="sm")
+        part = shell.picker(label="Read this of it", elem_id="dataset-part", visible=False)
         rename = parts.rename("dataset-rename")
         delete = shell.confirm("Delete", question="Delete this data?", yes="Delete the data", elem_id="dataset-delete",
                                detail="The file and what was read from it go. Runs that used it stay.")
-    return {"steps": steps, "cancel": cancel, "again": again, "header": header, "rename": rename, "delete": delete}
+    return {"steps": steps, "cancel": cancel, "again": again, "header": header, "part": part, "rename": rename,
+            "delete": delete}
 
 
 def _overview() -> dict[str, Any]:
@@ -116,7 +118,7 @@ def _wire(problem: gr.HTML, go: gr.HTML, head: gr.HTML, actions: dict[str, Any],
     seen, timer = gr.State(""), gr.Timer(SOON, active=False)
     names = ("numbers", "noticed", "section", "guess", "task", "kind", "table", "legend", "confirm", "charts", "labels",
              "lengths", "over", "judge", "about")
-    view = [head, *(actions[name] for name in ("steps", "cancel", "again", "header", "rename")),
+    view = [head, *(actions[name] for name in ("steps", "cancel", "again", "header", "part", "rename")),
             *(shown[name] for name in names), seen, timer]
     task, kind, table = (shown[name] for name in ("task", "kind", "table"))
     shell.load(_open, None, [*view, shown["model"]], card=problem)
@@ -127,6 +129,7 @@ def _wire(problem: gr.HTML, go: gr.HTML, head: gr.HTML, actions: dict[str, Any],
     shell.on([shown["model"].input], _tokens, [shown["model"]], view, card=problem, busy="minimal")
     for name, act in (("cancel", _cancel), ("again", _again), ("header", _header)):
         shell.on([actions[name].click], act, None, view, card=problem)
+    shell.on([actions["part"].input], _part, [actions["part"]], view, card=problem)
     shell.on([actions["rename"].submit], _rename, [actions["rename"]], view, card=problem)
     shell.on([actions["delete"].click], _delete, None, [go], card=problem)
 
@@ -160,7 +163,7 @@ def _poll(seen: str, request: gr.Request) -> Any:
     task = row.task or "text_classification"
     return (data_view.head(row, parent, beside), data_view.steps(row), gr.Button(visible=data_view.reading(row)),
             gr.Button(visible=row.state == "failed" and bool(row.original_key or row.origin)), data_view.header(row),
-            {"name": row.name},
+            data_view.part(row), {"name": row.name},
             data_view.numbers(row, beside), data_view.findings(row), gr.Column(visible=found is not None),
             data_view.guess(row, parent), data_view.task_picks(task, fixed=not ready or parent is not None),
             *_choices(task, row, found), gr.Button(visible=ready and parent is None),
@@ -235,6 +238,12 @@ def _again(request: gr.Request) -> Any:
 def _header(request: gr.Request) -> Any:
     user, wanted = session.user(request), shell.query(request, "dataset")
     service.set_header(user, wanted, not (datasets.get(user, wanted).source or {}).get("header"))
+    return _watch(request)
+
+
+def _part(value: Any, request: gr.Request) -> Any:
+    picked = shell.chosen(value) or data_view.AUTO
+    service.set_part(session.user(request), shell.query(request, "dataset"), "" if picked == data_view.AUTO else picked)
     return _watch(request)
 
 

@@ -16,6 +16,8 @@ from studio.text import ago, count, esc, percent, plural, size
 
 READING = ("uploaded", "ingesting")
 SHOWN_LABELS = 40
+#: Stands for leaving it open what of a workbook or archive is read.
+AUTO = "auto"
 LONGEST_CELL = 300
 #: Kinds of label as a person reads them.
 KINDS = {"single_label": "One label a text", "multi_label": "Several labels a text", "regression": "A number a text"}
@@ -120,6 +122,16 @@ def header(row: Dataset) -> gr.Button:
     open_ = row.state == "ready" and bool(row.original_key) and source.get("format") in ("csv", "tsv", "text", "xlsx")
     return gr.Button("The first row is no header" if source.get("header") else "The first row is a header",
                      visible=open_)
+
+
+def part(row: Dataset) -> Any:
+    """Return the choice of what is read of a workbook, folder or archive; hidden where there is nothing to choose."""
+    source = row.source or {}
+    known = [str(name) for name in source.get("parts") or []]
+    options = [{"value": AUTO, "title": "Found by itself"}, *({"value": name, "title": name} for name in known)]
+    chosen = str(source.get("part") or AUTO)
+    return gr.HTML(shell.picks(options, chosen, label="Read this of it", elem_id="dataset-part"),
+                   visible=row.state == "ready" and bool(row.original_key) and len(known) > 1)
 
 
 def evaluated(beside: Sequence[Dataset]) -> str:

@@ -67,13 +67,13 @@ def choices(options: Sequence[dict[str, Any]], chosen: str | None, *, label: str
 
 
 def picker(options: Sequence[dict[str, Any]] = (), chosen: str | None = None, *, label: str, elem_id: str,
-           help: str = "", empty: str = "Choose …") -> gr.HTML:
+           help: str = "", empty: str = "Choose …", visible: bool = True) -> gr.HTML:
     """Return a native select of {"value", "title", "group", "disabled"}; `.input` fires when a person chooses.
 
     Set it with `picks(...)`, read it with `chosen(value)`, as for `choice`.
     """
     return scripted("picker", picks(options, chosen, label=label, elem_id=elem_id, help=help, empty=empty),
-                    elem_id=elem_id, label=label)
+                    elem_id=elem_id, label=label, visible=visible)
 
 
 def picks(options: Sequence[dict[str, Any]], chosen: str | None, *, label: str, elem_id: str, help: str = "",

@@ -19,6 +19,8 @@ EVAL, ALL = "eval", "all"
 PARTS = {"train": "train", "training": "train", "trainset": "train", "val": "validation", "valid": "validation",
          "validation": "validation", "dev": "dev", "devset": "dev", "devel": "dev", "eval": "dev", "test": "test",
          "testing": "test", "testset": "test", "t10k": "test"}
+#: Most files that are offered by name.
+_LISTED = 60
 #: Files from which on they are called by their folders.
 MANY = 12
 _IMAGES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
@@ -68,6 +70,16 @@ class Plan:
             known = [str(entry.path) for entry in every[:12]]
             raise PartMissing(part, part=part, known=", ".join(known))
         return tuple(found)
+
+    def parts(self) -> list[str]:
+        """Return what a person may choose to read: files, or the parts that their names tell; none without a choice."""
+        every = sorted((entry for entry in (*self.train, *self.eval, *self.left) if not aside(entry)),
+                       key=lambda entry: str(entry.path))
+        if self.layout == "tables" and len(every) <= _LISTED:
+            found = [str(entry.path) for entry in every]
+        else:
+            found = list(dict.fromkeys(part for entry in every if (part := part_of(entry.path))))
+        return found if len(found) > 1 else []
 
     def _worded(self, every: Sequence[Entry], part: str) -> list[Entry]:
         """Return the files whose names say that they hold this part, of the family that is read."""

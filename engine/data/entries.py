@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 import zlib
 from collections.abc import Callable, Generator, Iterable
@@ -28,7 +29,14 @@ class Entry:
 
     path: PurePosixPath
     size: int
-    open: Callable[[], IO[bytes]]
+    source: Callable[[], IO[bytes]]
+
+    def open(self) -> io.BufferedReader:
+        """Open it for reading bytes; this and every reading raises MemberBroken where its copy is damaged."""
+        try:
+            return io.BufferedReader(_Guarded(self.source(), str(self.path)), 1 << 16)
+        except (*_DAMAGE, OSError) as error:
+            raise _broken(str(self.path), error) from None
 
     @property
     def label(self) -> str:
@@ -37,29 +45,47 @@ class Entry:
 
     def read(self, most: int | None = None) -> bytes:
         """Return its bytes (at most `most` from the start), never more than its size says; raises MemberBroken."""
-        try:
-            with self.open() as file:
-                return file.read(self.size if most is None else min(most, self.size))
-        except (*_DAMAGE, OSError) as error:
-            raise self._broken(error) from None
+        with self.open() as file:
+            return file.read(self.size if most is None else min(most, self.size))
 
     def copy(self, target: Path, hooks: Hooks, most: int | None = None) -> Path:
         """Write it (at most `most` bytes) to `target`; raises MemberBroken, ExpandedTooLarge, Cancelled."""
         done, limit = 0, self.size if most is None else min(most, self.size)
         if limit > hooks.largest:
             raise ExpandedTooLarge(str(self.path), limit=size_text(hooks.largest))
-        try:
-            with self.open() as file, target.open("wb") as out:
-                while done < limit and (data := file.read(min(_CHUNK, limit - done))):
-                    out.write(data)
-                    done += len(data)
-                    hooks.asked()
-        except _DAMAGE as error:
-            raise self._broken(error) from None
+        with self.open() as file, target.open("wb") as out:
+            while done < limit and (data := file.read(min(_CHUNK, limit - done))):
+                out.write(data)
+                done += len(data)
+                hooks.asked()
         return target
 
-    def _broken(self, error: Exception) -> MemberBroken:
-        return MemberBroken(str(self.path), name=str(self.path), reason=str(error) or "its copy is damaged")
+
+class _Guarded(io.RawIOBase):
+    """A file whose damage is named, however its archive's reader comes to grief."""
+
+    def __init__(self, file: IO[bytes], name: str) -> None:
+        super().__init__()
+        self.file, self.called = file, name
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+        try:
+            data = self.file.read(len(buffer))
+        except (*_DAMAGE, OSError) as error:
+            raise _broken(self.called, error) from None
+        buffer[:len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self.file.close()
+        super().close()
+
+
+def _broken(name: str, error: Exception) -> MemberBroken:
+    return MemberBroken(name, name=name, reason=str(error) or "its copy is damaged")
 
 
 @contextmanager

@@ -86,10 +86,9 @@ def _labels(entry: Entry, hooks: Hooks) -> np.ndarray:
         return np.frombuffer(_read(file, count, entry), np.uint8)
 
 
-def _unpacked(raw: IO[bytes]) -> IO[bytes]:
-    """Return a file, unpacked when it is gzip; archives' members cannot always go back, so both are wrapped."""
-    peeked = io.BufferedReader(cast("io.RawIOBase", raw), 1 << 16)
-    return cast("IO[bytes]", gzip.GzipFile(fileobj=peeked)) if peeked.peek(2)[:2] == b"\x1f\x8b" else peeked
+def _unpacked(raw: io.BufferedReader) -> IO[bytes]:
+    """Return a file, unpacked when it is gzip."""
+    return cast("IO[bytes]", gzip.GzipFile(fileobj=raw)) if raw.peek(2)[:2] == b"\x1f\x8b" else raw
 
 
 def _header(file: IO[bytes], entry: Entry) -> list[int]:

@@ -95,8 +95,8 @@ def _bundle(path: Path, part: str) -> Source:
         plan = bundle.plan(found, path.name)
         plan.chosen(part)
     if plan.layout in ("images", "idx"):
-        return Source(format=plan.layout, part=part, columns=image_folder.COLUMNS)
-    return Source(format="files", part=part)
+        return Source(format=plan.layout, part=part, parts=plan.parts(), columns=image_folder.COLUMNS)
+    return Source(format="files", part=part, parts=plan.parts())
 
 
 def encoding_of(sample: bytes, name: str = "") -> str:

@@ -17,9 +17,10 @@ class Source(BaseModel):
     """How to read a file: recognised by its content, correctable by a person before reading.
 
     `delimiter` is "" for files of one column; where it stands for `separator`, a delimiter of several letters, that is
-    put in its place while reading; `quote` is "" where quotes belong to the text; `unit` is what one row of
-    plain text is; `part` is the sheet of a workbook, or the file, folder or part of a folder or archive that is read
-    ("" leaves it to be found); `faulty` says whether rows that do not fit are reported as an error or left out.
+    put in its place while reading; `quote` is "" where quotes belong to the text; `unit` is what one row of plain text
+    is; `part` is the sheet of a workbook, or the file, folder or part of a folder or archive that is read ("" leaves it
+    to be found), one of `parts` where there are several; `faulty` says whether rows that do not fit are reported as an
+    error or left out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,6 +38,7 @@ class Source(BaseModel):
     columns: list[str] = []
     unit: Literal["line", "paragraph"] = "line"
     part: str = ""
+    parts: list[str] = []
     faulty: Literal["report", "skip"] = "report"
 
     @field_validator("encoding")

@@ -6,6 +6,7 @@ import datetime
 import re
 import warnings
 import zipfile
+import zlib
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,7 +52,7 @@ def source(path: Path, *, header: bool | None = None, part: str = "") -> Source:
         title = part or next(iter(sheets), "")
         if not title:
             raise WorkbookEmpty(path.name)
-        head = _head(book[title])
+        head, parts = _head(book[title]), list(book.sheetnames)
     skipped = _titles(head)
     rows = [[_shown(value) for value in row] for row in head[skipped:] if any(value is not None for value in row)]
     if header is None:
@@ -60,7 +61,7 @@ def source(path: Path, *, header: bool | None = None, part: str = "") -> Source:
     width = max(map(len, rows), default=0)
     if width > _MOST_COLUMNS:
         raise TooManyColumns(path.name, count=width, limit=_MOST_COLUMNS)
-    return Source(format="xlsx", part=title, header=header,
+    return Source(format="xlsx", part=title, parts=parts if len(parts) > 1 else [], header=header,
                   columns=dialect.column_names([*first, *[""] * (width - len(first))]))
 
 
@@ -102,8 +103,8 @@ def _opened(path: Path, hooks: Hooks) -> Generator[Any, None, None]:
                 yield book
             finally:
                 book.close()
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, IndexError, AttributeError, SyntaxError, EOFError,
-            OSError, OverflowError) as error:
+    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, TypeError, IndexError, AttributeError, SyntaxError,
+            EOFError, OSError, OverflowError, NotImplementedError, RuntimeError) as error:
         # Whatever a damaged part leads its readers into; ParseError is a SyntaxError.
         raise WorkbookBroken(path.name, reason=" ".join(str(error).split())[:200] or type(error).__name__) from None
 
@@ -212,9 +213,8 @@ def _tell_others(book: Any, source: Source, faults: Faults) -> None:
 def _uncounted(path: Path, source: Source, faults: Faults) -> None:
     """Note formulas without a stored value, as programs write them that do not calculate."""
     count, rest = 0, b""
-    with _opened(path, Hooks()) as book:
+    with _opened(path, Hooks()) as book, zipfile.ZipFile(path) as archive:
         place = book.sheetnames.index(source.part)
-    with zipfile.ZipFile(path) as archive:
         sheets = sorted((name for name in archive.namelist() if re.fullmatch(r"xl/worksheets/sheet\d+\.xml", name)),
                         key=lambda name: int(re.sub(r"\D", "", name)))
         if place >= len(sheets):

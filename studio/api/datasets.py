@@ -51,6 +51,7 @@ class Roles(BaseModel):
     task: str | None = None
     options: dict[str, Any] | None = None
     name: str | None = Field(None, description="A new name.")
+    part: str | None = Field(None, description="Another sheet, file or part to read; empty: found by itself.")
 
 
 @router.post("", status_code=201, openapi_extra={"requestBody": FORM})
@@ -105,6 +106,8 @@ def change(id: str, roles: Roles, user: Me) -> dict[str, Any]:
     row = datasets.get(user, id)
     if roles.name is not None:
         row = datasets.rename(user, id, roles.name)
+    if roles.part is not None:
+        return records.dataset(service.set_part(user, id, roles.part))
     if roles.columns is not None or roles.task is not None or roles.options is not None:
         columns = roles.columns if roles.columns is not None else dict(row.columns)
         row = service.set_roles(user, id, columns, task=roles.task, options=roles.options)

@@ -56,7 +56,7 @@ def _which(request: gr.Request) -> Any:
 
 
 def _list_part(problem: gr.HTML, go: gr.HTML) -> None:
-    with shell.section("Add data", "CSV, TSV, JSON, JSONL or Parquet, also gzipped. What is in it is recognised by "
+    with shell.section("Add data", "Tables, texts or images, as files or zip archives. What is in it is recognised by "
                        "content: encoding, separator, header and columns.", elem_id="data-add"):
         with gr.Row(elem_classes=["ps-halves"]):
             file = gr.File(label="Data to learn from", elem_id="data-file", type="filepath", height=150)

@@ -54,7 +54,6 @@ from studio.service.datasets import (
     delete_dataset,
     preview,
     retry_dataset,
-    set_header,
     set_roles,
 )
 from studio.service.evaluations import evaluation
@@ -63,6 +62,7 @@ from studio.service.forgetting import forgetting_choices
 from studio.service.insight import Learned, learned, prompt_sources, similar_prompts, sourced
 from studio.service.models import add_model, add_model_files, add_model_folder, cancel_model, delete_model
 from studio.service.predictions import Question, answer, ask, stop_asking, stream
+from studio.service.rereading import set_header, set_part
 from studio.service.runs import (
     Check,
     NoSuchRunFile,
@@ -83,5 +83,5 @@ __all__ = [
     "cancel_dataset", "cancel_export", "cancel_model", "check", "compose", "delete_adapter", "delete_dataset",
     "delete_model", "delete_run", "evaluation", "export", "export_file", "forgetting_choices", "learned", "looks",
     "memory_there", "preparation", "preview", "prompt_sources", "quantizer_there", "resume_run", "retry_dataset",
-    "rows", "run_file", "samples", "set_header", "set_roles", "settled", "shape_of", "similar_prompts", "sourced",
-    "start_run", "stop_asking", "stop_run", "stream", "suspects", "versions"]
+    "rows", "run_file", "samples", "set_header", "set_part", "set_roles", "settled", "shape_of", "similar_prompts",
+    "sourced", "start_run", "stop_asking", "stop_run", "stream", "suspects", "versions"]

@@ -60,6 +60,15 @@ def files(path: Path, eval_path: Path | None, part: str) -> Generator[Files, Non
         yield Files(train, name, found.path if found is not None else None, found is not None, source)
 
 
+def source(path: Path | None, header: bool | None, part: str) -> dict[str, Any] | None:
+    """Return how to read a file as a person says, None where nothing is said."""
+    if path is None or (header is None and not part):
+        return None
+    from engine.data.sniff import sniff
+
+    return sniff(path, header=header, part=part).model_dump(mode="json")
+
+
 def _room(folder: Path) -> None:
     """Raise NotEnough when a folder cannot be packed beside what is there."""
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -110,8 +110,8 @@ def add_dataset(user: User, path: Path, *, name: str = "", filename: str = "", e
     given = {"task": task, "columns": dict(columns or {}), "options": dict(options or {}),
              "confirmed": bool(task and columns)}
     with bundles.files(path, eval_path, part) as found:
-        source = _source(found.train, header, part)
-        other_source = _source(found.eval, header, "") or found.source
+        source = bundles.source(found.train, header, part)
+        other_source = bundles.source(found.eval, header, "") or found.source
         main = _store(user, found.train, name or _stem(filename or path.name), filename or found.name,
                       move or path.is_dir(), sample=sample, source=source, **given)
         if found.eval is not None:
@@ -120,34 +120,6 @@ def add_dataset(user: User, path: Path, *, name: str = "", filename: str = "", e
             client.inspect_dataset(other.id)
     client.inspect_dataset(main.id)
     return main
-
-
-def _source(path: Path | None, header: bool | None, part: str) -> dict[str, Any] | None:
-    """Return how to read a file as a person says, None where nothing is said."""
-    if path is None or (header is None and not part):
-        return None
-    from engine.data.sniff import sniff
-
-    return sniff(path, header=header, part=part).model_dump(mode="json")
-
-
-def set_header(user: User, id: str, header: bool) -> Dataset:
-    """Have a dataset read anew whose first row is, or is not, a header; columns are guessed again.
-
-    Raises NotFound, DatasetNotReady, TrainedOn, DataError.
-    """
-    row = datasets.get(user, id)
-    if row.state != "ready" or row.original_key is None:
-        raise DatasetNotReady(id, name=row.name, state=row.state)
-    if datasets.used_by(user, id)["runs"]:
-        raise TrainedOn(id, name=row.name)
-    said = str(row.source.get("part") or "") if row.source else ""
-    source = _source(Path(Blobs().local(row.original_key)), header, said)
-    row = datasets.update(user, id, state="uploaded", source=source, parquet_key=None, rows=None, columns={}, task=None,
-                          options={}, confirmed=False, guess=None, stats=None, findings=[], edits=[],
-                          progress=0.0, error=None)
-    client.inspect_dataset(id)
-    return row
 
 
 def add_eval(user: User, id: str, path: Path, *, filename: str = "", move: bool = False) -> Dataset:

@@ -21,7 +21,7 @@ from db.session import database
 from db.settings import settings
 from db.tables import Dataset
 from engine.data.errors import NothingInside
-from studio import api, service
+from studio import api, data_view, service
 from studio.guard import Guard
 from worker.orders import inspect_dataset
 
@@ -120,6 +120,20 @@ def test_a_sheet_can_be_picked_and_stays_picked_when_its_header_is_corrected(tmp
     datasets.update(users.local(), row.id, state="ready", parquet_key="rows")
     row = service.set_header(users.local(), row.id, False)
     assert (row.source or {})["part"] == "More" and inspected(row, tmp_path)["rows"] == 41
+
+
+def test_another_part_can_be_read_later(client: TestClient, tmp_path: Path) -> None:
+    content = packed(**{"train.tsv": TABLE, "test.tsv": TABLE, "more.tsv": TABLE + "\n" + BARE})
+    made = client.post("/api/v1/datasets", files={"file": ("tickets.zip", content)}).json()
+    row = datasets.get(users.local(), made["id"])
+    found = inspected(row, tmp_path)
+    assert found["source"]["parts"] == ["more.tsv", "test.tsv", "train.tsv"]
+    row = datasets.update(users.local(), row.id, state="ready", parquet_key="rows", source=found["source"])
+    assert data_view.part(row).visible
+    changed = client.patch(f"/api/v1/datasets/{row.id}", json={"part": "more.tsv"})
+    assert changed.status_code == 200, changed.text
+    row = datasets.get(users.local(), row.id)
+    assert (row.state, inspected(row, tmp_path)["rows"]) == ("uploaded", 46)
 
 
 def test_columns_that_reading_added_can_be_mapped(tmp_path: Path) -> None:
