@@ -32,7 +32,8 @@ class Store:
         self._full: queue.Queue[pa.Table | None] = queue.Queue(WAITING)
         self._error: BaseException | None = None
         # Texts are seldom the same, and smallest and largest values of them are asked by nobody.
-        self._writer = pq.ParquetWriter(path, schema, compression="snappy", use_dictionary=False, write_statistics=False)
+        self._writer = pq.ParquetWriter(path, schema, compression="snappy", use_dictionary=False,
+                                        write_statistics=False)
         self._thread = threading.Thread(target=self._work, name="store", daemon=True)
         self._thread.start()
 
