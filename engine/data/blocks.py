@@ -31,7 +31,7 @@ def names(source: Source) -> list[str]:
 
 def of(source: Source, columns: Sequence[str] | None = None) -> Iterator[tuple[int, pa.Table]]:
     """Yield (place of the first row, rows) through all rows, in bounded memory."""
-    if isinstance(source, pa.Table):
+    if not isinstance(source, Rows):
         chosen = source if columns is None else source.select(list(columns))
         for start in range(0, source.num_rows, ROWS):
             yield start, chosen.slice(start, ROWS)
@@ -56,7 +56,7 @@ def take(source: Source, places: Sequence[int], columns: Sequence[str]) -> pa.Ta
 
 def column(source: Source, name: str, seed: int) -> tuple[pa.Table, bool]:
     """Return one column as a table, and whether it is all of it: of a very large one, a seeded sample of rows."""
-    if isinstance(source, pa.Table):
+    if not isinstance(source, Rows):
         return source.select([name]), True
     if source.size(name) <= WHOLE or source.total <= SAMPLE:
         parts = [block for _, block in of(source, [name])]

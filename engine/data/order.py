@@ -13,11 +13,11 @@ from engine.data.compute import pc
 from engine.data.stream import Hooks, Progress
 
 #: Characters held at once.
-HELD = 32 << 20
+HELD = 12 << 20
 #: Characters of one text compared in one pass.
 NARROWEST, WIDEST = 8, 2_000
 #: Passes over the column at most; texts alike for as long as they reach stay in the order of the file.
-PASSES = 4
+PASSES = 6
 
 Read = Callable[[Progress], Iterator[tuple[int, pa.Array]]]
 
@@ -28,20 +28,24 @@ def of(read: Read, total: int, descending: bool, hooks: Hooks) -> np.ndarray:
     `read` goes through the column: it yields (place of the first row, values), and is told where to report progress.
     Texts are ordered case aside, numbers by size, equal ones as they stand in the file. Raises Cancelled.
     """
-    ordered, rank, tied, start = np.arange(total), np.zeros(total, np.int64), np.arange(total), 0
+    # Half the width of numpy's usual numbers: there are many of them, and the web process does this too.
+    ordered, tied = np.arange(total, dtype=np.int32), np.arange(total, dtype=np.int32)
+    rank, start = np.zeros(total, np.int32), 0
     for step in range(PASSES):
         before = 1 - 0.5 ** step
         width = max(NARROWEST, min(WIDEST, HELD // max(1, len(tied))))
         keys = _keys(read(lambda part, low=before: hooks.at(low + (1 - low) * part / 2)), tied, start, width)
         # Arrow's sort is stable: what is equal stays in the order of the file.
         by = [("rank", "ascending", "at_end"), ("key", "descending" if descending else "ascending", "at_end")]
-        places = pc.sort_indices(pa.table({"rank": rank[tied], "key": keys}), sort_keys=by if step else by[1:])
-        keys, rows = keys.take(places), tied[np.asarray(places)]
+        places = np.asarray(pc.sort_indices(
+            pa.table({"rank": rank[tied], "key": keys}), sort_keys=by if step else by[1:])).astype(np.int32)
+        keys, rows = keys.take(pa.array(places)), tied[places]
         old = rank[rows]
-        slots = old + np.arange(len(rows)) - _run_starts(_changes(old))
+        slots = old + np.arange(len(rows), dtype=np.int32) - _run_starts(_changes(old))
         ordered[slots] = rows
         new = _run_starts(_changes(old) | _changes_of(keys))
         rank[rows] = slots[new]
+        del places, old, slots
         tied = np.sort(rows[_repeated(new) & _goes_on(keys, width)])
         start += width
         if len(tied) < 2:
@@ -88,8 +92,9 @@ def _changes_of(keys: pa.Array) -> np.ndarray:
 
 def _run_starts(changes: np.ndarray) -> np.ndarray:
     """Return for each place where its run began."""
-    return np.maximum.accumulate(np.where(changes, np.arange(len(changes)), 0)) if len(changes) else \
-        np.zeros(0, np.int64)
+    if not len(changes):
+        return np.zeros(0, np.int32)
+    return np.maximum.accumulate(np.where(changes, np.arange(len(changes), dtype=np.int32), np.int32(0)))
 
 
 def _repeated(starts: np.ndarray) -> np.ndarray:

@@ -170,6 +170,7 @@ class Rows:
             found = self.views.get(key)
             return self.views.put(key, work()) if found is None else found
         finally:
+            pa.default_memory_pool().release_unused()
             _LOOKING.release()
 
     def _keys(self, search: str, sort: str | None, descending: bool) -> tuple[str, str]:

@@ -273,14 +273,14 @@ class ChunkFile(io.RawIOBase):
         """Return True."""
         return True
 
-    def read(self, size: int = -1) -> bytes | None:
+    def read(self, size: int = -1) -> bytes:
         """Return up to `size` bytes: a whole chunk as it is where it is about as long, for that copies nothing."""
         if size > 0 and not len(self.rest):
             data = self._next()
             if not data or size - NEARLY <= len(data) <= size:
                 return data
             self.rest = memoryview(data)
-        return super().read(size)
+        return super().read(size) or b""
 
     def readinto(self, buffer: memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Fill the whole of `buffer`, so that Arrow's blocks are as long as it asks; return the bytes, 0 at the end."""
