@@ -99,7 +99,7 @@ def opened(path: Path) -> Generator[list[Entry], None, None]:
         return
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except (*_DAMAGE, OSError, ValueError) as error:
         raise ArchiveBroken(path.name, reason=str(error)) from None
     with archive:
         yield _sorted(_of_archive(archive, path.name), path)
@@ -110,7 +110,7 @@ def names(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError):
+    except (*_DAMAGE, OSError, ValueError):
         return []
 
 
@@ -143,7 +143,7 @@ def _of_archive(archive: zipfile.ZipFile, name: str) -> Iterable[Entry]:
         path = PurePosixPath(info.filename.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or (path.parts and path.parts[0].endswith(":")):
             raise UnsafeArchive(name, name=info.filename)
-        if info.is_dir() or (info.external_attr >> 16) & 0o170000 == 0o120000:
+        if not info.filename or info.is_dir() or (info.external_attr >> 16) & 0o170000 == 0o120000:
             continue
         if info.flag_bits & 1:
             raise ArchiveLocked(name, name=info.filename)

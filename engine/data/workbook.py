@@ -113,7 +113,7 @@ def _bounded(path: Path, hooks: Hooks) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
         raise WorkbookBroken(path.name, reason=str(error)) from None
     for member in members:
         if member.filename.startswith("/") or ".." in Path(member.filename).parts:

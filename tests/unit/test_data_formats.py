@@ -238,6 +238,14 @@ def test_archives_that_hold_nothing_fit_to_read_are_refused(tmp_path: Path, memb
     assert refused(path) == kind
 
 
+def test_an_archive_of_a_later_kind_is_refused_by_name(tmp_path: Path) -> None:
+    path = packed(tmp_path / "upload", **{"a.csv": CSV})
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x01\x02") + 6] = 200
+    path.write_bytes(data)
+    assert refused(path) == "archive_broken"
+
+
 def test_an_archive_that_explodes_is_refused(tmp_path: Path) -> None:
     path = packed(tmp_path / "upload", **{"a.csv": CSV + "x,y\n" * (9 << 20)})
     with pytest.raises(StudioError) as caught:
