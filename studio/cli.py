@@ -156,6 +156,7 @@ for name, part, text in (("runs", cli_runs.app, "Runs: list, show, stop, resume,
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 success, 1 failed, 2 refused, 3 cancelled."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    before = {name: value for name, value in os.environ.items() if name.startswith("STUDIO_")}
     try:
         code = cli_help.command(app).main(given, prog_name="peft-studio", standalone_mode=False)
         return code if isinstance(code, int) else 0
@@ -172,6 +173,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("STUDIO_DEBUG"):
             raise
         return _failed(_explained(error), given)
+    finally:
+        _restore(before)
+
+
+def _restore(before: dict[str, str]) -> None:
+    """Take back what `_settings` was given: it holds for one command, and a process may run several."""
+    given = {name: value for name, value in os.environ.items() if name.startswith("STUDIO_")}
+    if given == before:
+        return
+    for name in given:
+        del os.environ[name]
+    os.environ.update(before)
+    from db.settings import settings
+
+    settings.cache_clear()
 
 
 def _failed(error: StudioError, given: Sequence[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -179,6 +180,7 @@ def test_an_address_others_can_reach_needs_accounts(fresh: Path, run: Run, monke
     monkeypatch.setenv("STUDIO_AUTH", "off")
     code, _, error = run("up", "--host", "0.0.0.0")
     assert code == 2 and "STUDIO_AUTH=on" in error
+    assert "STUDIO_HOST" not in os.environ and settings().host == "127.0.0.1"
 
 
 def test_the_command_line_starts_without_the_heavy_libraries():
