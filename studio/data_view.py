@@ -249,7 +249,9 @@ def numbers(row: Dataset, beside: Sequence[Dataset]) -> str:
              ("Empty cells", count(empty), "in all columns"),
              ("Typical length", count(lengths.get("p50")), f"characters; the longest has {count(lengths.get('max'))}")]
     if stats.get("label_count"):
-        items.insert(1, ("Labels", count(stats["label_count"]), ""))
+        kinds = stats.get("labels_of") in ("entities", "words")
+        items.insert(1, ("Tags" if kinds else "Labels", count(stats["label_count"]),
+                         plural(len(stats["labels"]), "kind") if kinds else ""))
     if overlap:
         share = f"{percent(overlap.get('share'))} of the evaluation"
         items.append(("Also in training", count(overlap.get("count")), share))
@@ -264,16 +266,20 @@ def findings(row: Dataset) -> str:
 
 
 def labels(row: Dataset) -> plots.Figure:
-    """Return how many rows each label has, or how numbers are spread."""
+    """Return how many rows each label has, entities each kind, questions an answer; or how numbers are spread."""
     stats = row.stats or {}
     found: Mapping[str, int] = stats.get("labels") or {}
     if spread := stats.get("label_numbers"):
         return plots.histogram(spread["edges"], spread["counts"], label="Scores", x_title="score")
     if not found:
+        if row.columns and stats:
+            return plots.blank("Labels", "This data has no labels to count: its answers are texts.")
         return plots.blank("Labels", "Labels are drawn here when a column holds them.")
     most = sorted(found.items(), key=lambda item: -item[1])[:SHOWN_LABELS]
     rest = len(found) - len(most)
-    return plots.bars(dict(most), label="Labels", title=f"rows; {rest} rarer labels not shown" if rest > 0 else "rows")
+    of = str(stats.get("labels_of") or "rows")
+    title = {"entities": "Entities", "words": "Tags", "questions": "Answers"}.get(of, "Labels")
+    return plots.bars(dict(most), label=title, title=f"{of}; {rest} rarer ones not shown" if rest > 0 else of)
 
 
 def lengths(row: Dataset) -> plots.Figure:
@@ -295,10 +301,12 @@ def over(row: Dataset) -> str:
     if not tokens:
         return ""
     limit, share = tokens.get("limit"), tokens.get("over") or 0
+    windows = (row.stats or {}).get("beyond") == "windows"
     text = f"Half of the rows have at most {count(tokens.get('p50'))} tokens, 95 % at most {count(tokens.get('p95'))}."
     if limit:
-        text += f" {percent(share)} are longer than {count(limit)} tokens and would be cut." if share else (
+        then = "are read in several windows" if windows else "would be cut"
+        text += f" {percent(share)} are longer than {count(limit)} tokens and {then}." if share else (
             f" None is longer than {count(limit)} tokens.")
     if tokens.get("sampled"):
         text += f" Counted on {count(tokens.get('rows'))} rows drawn at random."
-    return cards.note(text, "warn" if share > 0.05 else "info")
+    return cards.note(text, "warn" if share > 0.05 and not windows else "info")

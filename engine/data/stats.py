@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel
 
-from engine.data import blocks, cells
+from engine.data import answer_counts, blocks, cells
 from engine.data.errors import Cancelled
 from engine.data.findings import note, some, warning
 from engine.data.histogram import Histogram, histogram
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 #: Rows tokenised at most; more would only make the histogram slower, not different.
 TOKENISED = 20_000
-MOST_LABELS = 1_000
 SEED = 0
 #: Seconds between two looks at what is known so far.
 EVERY = 1.5
@@ -50,8 +49,10 @@ class Overlap(BaseModel):
 class DatasetStats(BaseModel):
     """Statistics of a dataset for one task and choice of columns.
 
-    `counted` tells of how many rows they are as long as counting goes on; `labels_counted` of how many rows drawn at
-    random the labels are, where there are too many to count. Repeats are told by 64-bit hashes of the texts.
+    `labels` and what belongs to it is as `answer_counts.of` returns it. `beyond` is what becomes of a text that is
+    longer than the model takes: it is cut, or read in windows. `counted` tells of how many rows they are as long as
+    counting goes on; `labels_counted` of how many rows drawn at random the labels are, where there are too many to
+    count. Repeats are told by 64-bit hashes of the texts.
     """
 
     rows: int
@@ -61,10 +62,12 @@ class DatasetStats(BaseModel):
     empty: dict[str, int]
     duplicates: Duplicates
     labels: dict[str, int] = {}
+    labels_of: str = "rows"
     label_count: int = 0
     label_numbers: Histogram | None = None
     characters: Histogram | None = None
     tokens: Histogram | None = None
+    beyond: str = "cut"
     messages: Histogram | None = None
     overlap: Overlap | None = None
     findings: list[Finding] = []
@@ -84,7 +87,8 @@ def summarise(table: blocks.Source, task: Task, columns: Mapping[str, str], *, t
     step.at(0.0)
     columns = {role: name for role, name in columns.items() if name in blocks.names(table)}
     total = blocks.rows(table)
-    known = {"eval_rows": None if eval_table is None else blocks.rows(eval_table)} | _labels(table, task, columns)
+    known = {"eval_rows": None if eval_table is None else blocks.rows(eval_table)} | {"beyond": task.beyond} \
+        | answer_counts.of(table, task, columns)
     step.at(LABELLED)
     tally = _tally(task, columns, tokenizer, total)
     shown = time.monotonic()
@@ -193,25 +197,6 @@ def _overlap(tally: Tally, eval_table: blocks.Source, step: _Steps) -> Overlap:
     return Overlap(count=count, share=count / len(mask), rows=rows)
 
 
-def _labels(source: blocks.Source, task: Task, columns: Mapping[str, str]) -> dict[str, Any]:
-    """Return the most frequent labels with their counts, how many there are, and a histogram of numeric labels."""
-    name = columns.get("label")
-    if name is None:
-        return {}
-    table, whole = blocks.column(source, name, SEED)
-    about = {"labels_counted": None if whole else table.num_rows}
-    problem = getattr(task, "problem", "single_label")
-    column = table.column(name)
-    if problem == "regression":
-        numbers = np.asarray(cells.numbers(column).drop_null())
-        return about | {"label_numbers": histogram(numbers[np.isfinite(numbers)], whole=False)}
-    if problem == "multi_label" or not cells.is_text(column):
-        counts = cells.values_of(cells.several(column, getattr(task, "separator", "auto"))[0])
-    else:
-        counts = cells.values_of(cells.label_strings(column))
-    return about | {"labels": dict(list(counts.items())[:MOST_LABELS]), "label_count": len(counts)}
-
-
 def _findings(stats: DatasetStats) -> list[Finding]:
     """Return what the numbers say that a person should decide about."""
     found: list[Finding] = []
@@ -228,7 +213,11 @@ def _findings(stats: DatasetStats) -> list[Finding]:
         found.append(some("warning", "eval_overlap", "The evaluation file repeats inputs of the training file",
                           overlap.rows, overlap.count,
                           "The result will look better than it is; remove these rows from one of the files.", ""))
-    if tokens is not None and tokens.limit and tokens.over:
+    if tokens is not None and tokens.limit and tokens.over and stats.beyond == "windows":
+        found.append(note("read_in_windows", f"{tokens.over:.1%} of the rows are longer than {tokens.limit:,} tokens; "
+                          "they are read in several windows that overlap.", "max_length",
+                          f"Raise max length for fewer windows: 95 % of the rows fit in {tokens.p95:,.0f}."))
+    elif tokens is not None and tokens.limit and tokens.over:
         found.append(warning("too_long", f"{tokens.over:.1%} of the rows are longer than {tokens.limit:,} tokens and "
                              "will be cut.", "max_length", f"Raise max length (95 % of the rows fit in "
                              f"{tokens.p95:,.0f}, the longest has {tokens.max:,.0f}), or shorten the texts."))

@@ -165,6 +165,11 @@ class Task(BaseModel):
         """Whether a higher value of `metric` is better."""
         return self.metric not in ("loss", "perplexity", "mse", "mae")
 
+    @property
+    def beyond(self) -> Literal["cut", "windows"]:
+        """What becomes of a text that is longer than max length."""
+        return "cut"
+
     # -- data, torch-free ------------------------------------------------------------------------------------------
 
     def check(self, table: pa.Table, columns: Mapping[str, str], eval_table: pa.Table | None = None) -> list[Finding]:

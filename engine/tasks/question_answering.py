@@ -61,6 +61,11 @@ class QuestionAnswering(Task):
         """F1 over the words of the answer."""
         return "f1"
 
+    @property
+    def beyond(self) -> Literal["cut", "windows"]:
+        """Passages are read in windows."""
+        return "windows"
+
     # -- data ------------------------------------------------------------------------------------------------------
 
     def check(self, table: pa.Table, columns: Mapping[str, str], eval_table: pa.Table | None = None) -> list[Finding]:

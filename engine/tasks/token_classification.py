@@ -49,6 +49,11 @@ class TokenClassification(Task):
         """F1 over entities."""
         return "f1"
 
+    @property
+    def beyond(self) -> Literal["cut", "windows"]:
+        """Read in windows unless they are turned off."""
+        return "windows" if self.windows else "cut"
+
     # -- data ------------------------------------------------------------------------------------------------------
 
     def check(self, table: pa.Table, columns: Mapping[str, str], eval_table: pa.Table | None = None) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine import tasks
+from engine import spans, tasks
 from engine.data import blocks, stats
+from engine.data import tags as tag_columns
 from engine.data.errors import Cancelled
 from engine.data.paging import Rows
 
@@ -140,3 +142,41 @@ def test_labels_too_long_to_count_are_those_of_a_sample_and_it_is_said(
     found = stats.summarise(Rows(tmp_path / "rows.parquet"), tasks.get("text_classification")(), ROLES)
     assert (found.label_count, found.labels_counted) == (20, 20)
     assert "labels_sampled" in {item.kind for item in found.findings}
+
+
+def test_entities_are_counted_by_kind_and_their_tags_as_labels() -> None:
+    tags = [["B-PER", "I-PER", "O", "I-LOC"], ["O", "B-PER", "B-PER", "I-PER"], None, ["S-ORG", "I-ORG"]]
+    table = pa.table({"words": [["a"] * len(row or []) for row in tags], "tags": tags})
+    task = tasks.get("token_classification")()
+    found = stats.summarise(table, task, {"tokens": "words", "tags": "tags"})
+    assert (found.labels, found.labels_of) == ({"PER": 3, "ORG": 2, "LOC": 1}, "entities")
+    assert found.label_count == len(task.label_names(table, {"tokens": "words", "tags": "tags"}))
+    plain = pa.table({"words": ["a b", "c"], "tags": ["NOUN VERB", "NOUN"]})
+    found = stats.summarise(plain, task, {"tokens": "words", "tags": "tags"})
+    assert (found.labels, found.labels_of, found.label_count) == ({"NOUN": 2, "VERB": 1}, "words", 2)
+
+
+def test_kinds_of_entities_are_those_of_the_scores() -> None:
+    draw = np.random.default_rng(3)
+    for known in (["O", "B-A", "I-A", "E-A", "S-A", "B-B", "I-B", "L-B", "U-B", "odd"], ["O", "A", "B"]):
+        rows = [[known[place] for place in draw.integers(0, len(known), size)] for size in draw.integers(0, 9, 200)]
+        expected = Counter(kind for row in rows for kind, _, _ in spans.entities(row, spans.scheme(known)))
+        assert tag_columns.kinds(tag_columns.lists(pa.chunked_array([rows])))[0] == expected
+
+
+def test_questions_are_counted_with_and_without_an_answer() -> None:
+    answers = ['{"text": ["x"], "answer_start": [0]}', '{"text": [], "answer_start": []}', None]
+    table = pa.table({"q": ["a", "b", "c"], "p": ["x", "y", "z"], "answers": answers})
+    roles = {"question": "q", "context": "p", "answers": "answers"}
+    found = stats.summarise(table, tasks.get("question_answering")(), roles)
+    assert (found.labels, found.labels_of) == ({"with an answer": 1, "without an answer": 2}, "questions")
+    assert found.label_count == 0
+
+
+def test_texts_that_are_read_in_windows_are_not_said_to_be_cut() -> None:
+    table = pa.table({"words": [["a"] * 50, ["b"]], "tags": [["O"] * 50, ["B-X"]]})
+    roles, task = {"tokens": "words", "tags": "tags"}, tasks.get("token_classification")
+    kinds = [{item.kind for item in stats.summarise(table, task(windows=windows), roles, tokenizer=Words(),
+                                                    max_length=8).findings} for windows in (True, False)]
+    assert "read_in_windows" in kinds[0] and "too_long" not in kinds[0]
+    assert "too_long" in kinds[1] and "read_in_windows" not in kinds[1]
