@@ -57,8 +57,8 @@ def page(problem: gr.HTML, go: gr.HTML) -> Iterator[gr.Tabs]:
     head = shell.html(elem_id="dataset-head")
     actions = _actions()
     with gr.Tabs(elem_id="dataset-tabs", elem_classes=["ps-tabs"], overflow_behavior="wrap") as tabs:
-        with gr.Tab("Overview", id="overview"):
-            shown = _overview()
+        with gr.Tab("Overview", id="overview") as overview:
+            shown = _overview() | {"tab": overview}
         yield tabs
     shell.load(_tab, None, [tabs])
     tabs.select(None, None, None, js=REMEMBER, api_visibility="private")
@@ -122,7 +122,8 @@ def _wire(problem: gr.HTML, go: gr.HTML, head: gr.HTML, actions: dict[str, Any],
             *(shown[name] for name in names), seen, timer]
     task, kind, table = (shown[name] for name in ("task", "kind", "table"))
     shell.load(_open, None, [*view, shown["model"]], card=problem)
-    shell.on([timer.tick], _poll, [seen], view, card=problem, trigger_mode="once", clears=False)
+    # Another tab may have changed the rows meanwhile.
+    shell.on([timer.tick, shown["tab"].select], _poll, [seen], view, card=problem, trigger_mode="once", clears=False)
     shell.on([task.input], _other_task, [task, table], [kind, table, shown["legend"]], card=problem)
     shell.on([shown["confirm"].click], _confirm, [task, kind, table], view, card=problem, busy="minimal")
     shell.on([shown["use"].click], _evaluate, [shown["file"]], [*view, shown["file"]], card=problem, busy="minimal")
