@@ -1,5 +1,7 @@
 """What somebody asked about the rows of a dataset and what was found: a file each, beside the rows.
 
+What was asked about data that is not here yet lies in a folder of the user's: an id is that of a dataset or a user.
+
 A look may be lost: it is made again when somebody asks again. Its name says what was asked, so that it is made once.
 """
 
@@ -80,4 +82,4 @@ def forget(dataset_id: str) -> None:
 
 
 def _key(dataset_id: str, name: str) -> str:
-    return f"datasets/{dataset_id}/looks/{name}.json"
+    return f"{'users' if dataset_id.startswith('us_') else 'datasets'}/{dataset_id}/looks/{name}.json"

@@ -114,8 +114,8 @@ def _download(model_id: str, revision: str | None, progress: Progress | None, ca
         info = HfApi(endpoint=endpoint).model_info(model_id, revision=revision, files_metadata=True)
         sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
         _check(model_id, sizes)
-        bar = _bar(sum(size for name, size in sizes.items() if _wanted(name)), progress, cancelled)
-        return Path(snapshot_download(**_options(model_id, revision), endpoint=endpoint, tqdm_class=bar))
+        shown = bar(sum(size for name, size in sizes.items() if _wanted(name)), progress, cancelled)
+        return Path(snapshot_download(**_options(model_id, revision), endpoint=endpoint, tqdm_class=shown))
     except GatedRepoError:
         raise HubGated("model.id", id=model_id) from None
     except (RepositoryNotFoundError, RevisionNotFoundError):
@@ -123,12 +123,12 @@ def _download(model_id: str, revision: str | None, progress: Progress | None, ca
     except OfflineModeIsEnabled:
         raise HubUnreachable("model.id", id=model_id, cache=str(cache_folder()),
                              why=" because HF_HUB_OFFLINE is set") from None
-    except (_transport_error(HfHubHTTPError), LocalEntryNotFoundError, OSError) as error:
+    except (transport_error(HfHubHTTPError), LocalEntryNotFoundError, OSError) as error:
         raise HubUnreachable("model.id", id=model_id, cache=str(cache_folder()),
                              why=f" ({type(error).__name__})") from error
 
 
-def _transport_error(kind: type[Exception]) -> type[Exception]:
+def transport_error(kind: type[Exception]) -> type[Exception]:
     """Return the root of the errors of the client's HTTP library (httpx or its successor), which its own extend."""
     base = kind.__bases__[0]
     return base if issubclass(base, Exception) else kind
@@ -150,7 +150,7 @@ def _check(model_id: str, names: Iterable[str]) -> None:
         raise weights.NoConfig(model_id)
 
 
-def _bar(total: int, progress: Progress | None, cancelled: Callable[[], bool]) -> type[Any]:
+def bar(total: int, progress: Progress | None, cancelled: Callable[[], bool], where: str = "model.id") -> type[Any]:
     """Return a tqdm class that prints nothing, tells `progress` the share of bytes fetched, and stops when asked."""
     from tqdm.std import tqdm
 
@@ -164,7 +164,7 @@ def _bar(total: int, progress: Progress | None, cancelled: Callable[[], bool]) -
         def update(self, n: float | None = 1) -> bool | None:
             nonlocal best
             if cancelled():
-                raise Cancelled("model.id")
+                raise Cancelled(where)
             shown = super().update(n)
             with lock:
                 if progress and total and self.unit == "B" and self.n / total > best:

@@ -7,18 +7,14 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import pytest
+from hub_server import COMMIT, Hub, serving
 
 from engine import hub, tiny
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 #: Run in a process of its own, because the client reads its settings once, when it is imported.
 CLIENT = """
@@ -36,70 +32,6 @@ except StudioError as error:
 """
 
 
-class Hub(ThreadingHTTPServer):
-    """Repositories by id, each a mapping of file name to content; `asked` are the paths requested."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.repositories: dict[str, dict[str, bytes]] = {}
-        self.gated: set[str] = set()
-        self.asked: list[str] = []
-        self.url = f"http://127.0.0.1:{self.server_port}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Hub
-
-    def do_GET(self) -> None:
-        path = unquote(urlsplit(self.path).path).strip("/")
-        self.server.asked.append(path)
-        parts = path.removeprefix("api/models/").split("/")
-        name, rest = "/".join(parts[:2]), parts[2:]
-        files = self.server.repositories.get(name)
-        if name in self.server.gated:
-            return self.answer(403, b"{}", {"X-Error-Code": "GatedRepo"})
-        if files is None:
-            return self.answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
-        if path.startswith("api/models/"):
-            if rest[:1] == ["revision"] and rest[1] not in ("main", COMMIT):
-                return self.answer(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
-            return self.json(tree(files) if rest[:1] == ["tree"] else information(name, files))
-        content = files.get("/".join(rest[2:]))
-        if content is None:
-            return self.answer(404, b"", {"X-Error-Code": "EntryNotFound"})
-        etag = hashlib.sha256(content).hexdigest()
-        return self.answer(200, content, {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT, "X-Linked-Etag": f'"{etag}"',
-                                          "X-Linked-Size": str(len(content))})
-
-    do_HEAD = do_GET
-
-    def json(self, content: Any) -> None:
-        self.answer(200, json.dumps(content).encode(), {"Content-Type": "application/json"})
-
-    def answer(self, status: int, content: bytes, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(content)
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
-
-def information(name: str, files: dict[str, bytes]) -> dict[str, Any]:
-    return {"id": name, "modelId": name, "sha": COMMIT, "private": False, "tags": [], "downloads": 0, "likes": 0,
-            "siblings": [{"rfilename": file, "size": len(content)} for file, content in files.items()]}
-
-
-def tree(files: dict[str, bytes]) -> list[dict[str, Any]]:
-    return [{"type": "file", "path": file, "size": len(content), "oid": hashlib.sha1(content).hexdigest(),
-             "lfs": {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}}
-            for file, content in files.items()]
-
-
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Hub]:
     made = tiny.folder("bert", tmp_path)
@@ -107,16 +39,12 @@ def server(tmp_path: Path) -> Iterator[Hub]:
     card = b"---\nlanguage: en\nlicense: apache-2.0\n---\n# A model\n"
     extra = {"README.md": card, "modeling_mine.py": b"raise SystemExit", "onnx/model.onnx": b"0",
              "pytorch_model.bin": b"not opened"}
-    with Hub() as hub_server:
+    with serving() as hub_server:
         hub_server.repositories["people/tiny"] = files | extra
         hub_server.repositories["people/pickled"] = {"config.json": b"{}", "pytorch_model.bin": b"0"}
         hub_server.repositories["people/empty"] = {"README.md": card}
         hub_server.gated.add("people/gated")
-        thread = threading.Thread(target=hub_server.serve_forever, daemon=True)
-        thread.start()
         yield hub_server
-        hub_server.shutdown()
-        thread.join()
 
 
 def ask(model: str, cache: Path, url: str, *, offline: bool = False, stop_after: int = 0) -> dict[str, Any]:
