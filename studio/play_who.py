@@ -123,5 +123,5 @@ def usual(user: User, task: type[Task], chosen: list[Adapter]) -> dict[str, Any]
     for row in chosen[:1]:
         spec = runs.get(user, row.run_id).spec if row.run_id else {}
         own = (spec.get("data") or {}).get("options") or {}
-        return {name: value for name, value in own.items() if name in task.asking.model_fields and value is not None}
+        return task.model_validate({"name": row.task} | own).usual()
     return {}

@@ -301,6 +301,11 @@ class Task(BaseModel):
         best = max(reply["scores"].values(), default=None)
         return {"prediction": reply["label"]} | ({"score": best} if best is not None else {})
 
+    def usual(self) -> dict[str, Any]:
+        """Return what a person can choose when asking as this task was set when a model was trained."""
+        own = self.model_dump(exclude_unset=True)
+        return {name: value for name, value in own.items() if name in self.asking.model_fields and value is not None}
+
 
 def tensors(rows: Sequence[Mapping[str, Any]], fill: Mapping[str, int], *, packed: bool) -> dict[str, Any]:
     """Return the columns that `fill` names as tensors, padded or packed."""

@@ -217,7 +217,7 @@ class Seq2Seq(Task):
                 rows.setdefault(text, []).append(i)
         groups = list(rows.values())
         chosen = [groups[i] for i in scores.spread(len(groups), self.written)]
-        texts = self._write(model, encoded, [group[0] for group in chosen], self.max_new_tokens or self.target_length)
+        texts = self._write(model, encoded, [group[0] for group in chosen], self._longest)
         references = [[targets[i] for i in group] for group in chosen]
         for group, text, count in zip(chosen, texts, scores.compared(texts, references), strict=True):
             records[group[0]]["counts"] |= count
@@ -240,7 +240,7 @@ class Seq2Seq(Task):
         def chosen(name: str) -> Any:
             return options.get(name, getattr(self, name))
 
-        search = rewriting.Search(most=int(chosen("max_new_tokens") or self.target_length), beams=int(
+        search = rewriting.Search(most=int(options.get("max_new_tokens") or self._longest), beams=int(
             chosen("num_beams")), length_penalty=float(chosen("length_penalty")), no_repeat=int(chosen("no_repeat")))
         return rewriting.write(model, tokenizer, sources, search, device=str(model.device), cancelled=cancelled)
 
@@ -250,11 +250,20 @@ class Seq2Seq(Task):
         sources, targets = (_texts(table, columns[role]) for role in ("source", "target"))
         first = sorted({text: i for i, text in reversed(list(enumerate(sources)))}.values())
         chosen = [first[i] for i in scores.spread(len(first), self.samples)]
-        most = min(self.max_new_tokens or self.target_length, speaking.SAMPLE_TOKENS)
+        most = min(self._longest, speaking.SAMPLE_TOKENS)
         texts = self._write(model, encoded, chosen, most)
         kept = speaking.KEPT
         return [{"row": i, "input": sources[i][:kept], "expected": targets[i][:kept], "written": text[:kept]}
                 for i, text in zip(chosen, texts, strict=True)]
+
+    def usual(self) -> dict[str, Any]:
+        """Texts may be as long as the targets that were learned."""
+        return super().usual() | {"max_new_tokens": self._longest}
+
+    @property
+    def _longest(self) -> int:
+        """The most tokens that are written where nothing else is chosen."""
+        return self.max_new_tokens or self.target_length
 
     def respond(self, asked: Asked, rows: Sequence[Mapping[str, Any]]) -> list[Reply]:
         """Return the text made of each row's source, cut as in training; fewer when `asked.cancelled()`."""

@@ -207,3 +207,10 @@ def test_answers_that_are_not_in_their_passage_are_not_learned_from(shared: Path
     for options, expected in (({}, [1, 0, 0]), ({"unanswerable": True}, [1, 0, 1])):
         task = tasks.get("question_answering")(**options)
         assert [task.targets(row) for row in task.encode(table, ASKED, tokenizer, 64, []).rows] == expected
+
+
+def test_a_text_may_be_as_long_when_asked_as_the_targets_that_were_learned() -> None:
+    task = tasks.get("seq2seq")
+    assert task(target_length=300, num_beams=2).usual() == {"num_beams": 2, "max_new_tokens": 300}
+    assert task(target_length=300, max_new_tokens=20).usual()["max_new_tokens"] == 20
+    assert tasks.get("causal_lm")().usual() == {}
