@@ -82,3 +82,10 @@ class BadDataFolder(Refused):
 
     kind = "data_folder_invalid"
     try_this = "Set STUDIO_DATA_DIR to a folder that this user may write to; it is made if it is not there."
+
+
+class Unanswered(Refused):
+    """No worker took this question within {minutes:.0f} minutes."""
+
+    kind = "unanswered"
+    try_this = "Ask again once a worker is running."

@@ -6,13 +6,19 @@ from typing import Any
 
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import select
+from sqlalchemy import update as sql_update
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from db import rows
 from db.base import new_id, now
 from db.blobs import Blobs
+from db.errors import Unanswered
 from db.session import database, retried
 from db.tables import Prediction
 from db.users import User
+
+#: Seconds after which a question that nobody took is given up.
+ABANDONED = 3600.0
 
 
 @retried
@@ -51,6 +57,27 @@ def cancel(user: User, id: str) -> Prediction:
     """Ask the worker to stop answering; a question that nobody has taken is cancelled at once."""
     with database().write() as session:
         return rows.cancelled(session, Prediction, user, id, "queued", {"state": "cancelled"})
+
+
+def give_up() -> int:
+    """End questions that no worker has taken for long, whoever asked, and delete their files; returns how many.
+
+    Nobody waits for these answers any more. Workers and whoever asks the next question see to it.
+    """
+    error = Unanswered(minutes=ABANDONED / 60).as_dict()
+    old = Prediction.created_at < now() - ABANDONED
+    query = sql_update(Prediction).where(Prediction.state == "queued", old).values(
+        state="failed", error=error, updated_at=now()).returning(Prediction)
+    given_up = _ended(query)
+    for row in given_up:
+        drop_files(row)
+    return len(given_up)
+
+
+@retried
+def _ended(query: ReturningUpdate[Prediction]) -> list[Prediction]:
+    with database().write() as session:
+        return list(session.scalars(query))
 
 
 def drop_files(row: Prediction) -> None:

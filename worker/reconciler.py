@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from db import leases, light
+from db import leases, light, predictions
 from worker import client
 from worker.desk import Desk
 from worker.fleet import Fleet
@@ -26,6 +26,7 @@ def reconcile(fleet: Fleet, desk: Desk, stage: Stage) -> None:
         client.submit(run_id)
     for kind, id in light.stale():
         log.info("Nobody had heard of %s %s.", kind, id)
+    predictions.give_up()
         if kind == "prediction":
             stage.ask(id)
         else:

@@ -125,7 +125,8 @@ def ask(user: User, question: Question | dict[str, Any]) -> Prediction:
     if missing := quantization_obstacle(user, asked.quantization):
         raise missing
     if not chosen:
-        _added(user, model, asked.revision)
+        added(user, model, asked.revision)
+    predictions.give_up()
     row = predictions.create(user, {
         "model": model, "revision": chosen[0].model_revision if chosen else asked.revision,
         "quantization": asked.quantization, "task": task, "adapters": asked.adapters or [None], **said})

@@ -5,14 +5,16 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 from stories import END, STARTED, make_spec, take
 
 from db import (
     adapters,
+    batches,
     compositions,
     datasets,
     exports,
@@ -26,8 +28,10 @@ from db import (
     users,
     workers,
 )
+from db.blobs import Blobs
 from db.errors import BadName, InUse, NotFound, NotResumable, RunActive, RunEnded
 from db.session import Database
+from db.tables import Prediction
 from db.users import User
 from engine.errors import StudioError
 from engine.recipe import Recipe
@@ -43,6 +47,7 @@ def everything_of(user: User, spec: RunSpec) -> dict[str, str]:
     return {"dataset": dataset.id, "model": models.create(user, ref="starter/minilm-l6").id, "run": run.id,
             "adapter": adapter.id, "export": exports.create(user, adapter.id, "zip").id,
             "composition": compositions.create(user, [adapter.id, adapter.id], Recipe(), dataset_id=dataset.id).id,
+            "batch": batches.create(user, "evaluate", adapter_id=adapter.id, dataset_id=dataset.id).id,
             "prediction": predictions.create(user, {"text": "Hello"}).id}
 
 
@@ -66,6 +71,9 @@ SCOPED: list[tuple[str, Callable[[User, str], Any]]] = [
     ("dataset", lambda u, i: compositions.create(u, [], Recipe(), name="x", dataset_id=i)),
     ("composition", lambda u, i: compositions.update(u, i, progress=0.5)), ("composition", compositions.cancel),
     ("composition", lambda u, i: compositions.finish(u, i, {})), ("composition", compositions.delete),
+    ("adapter", lambda u, i: batches.create(u, "predict", adapter_id=i)), ("batch", batches.get),
+    ("dataset", lambda u, i: batches.create(u, "predict", model="m", task="t", dataset_id=i)),
+    ("batch", lambda u, i: batches.update(u, i, progress=0.5)), ("batch", batches.cancel), ("batch", batches.delete),
     ("prediction", predictions.get), ("prediction", lambda u, i: predictions.update(u, i, state="failed")),
     ("prediction", predictions.cancel), ("prediction", predictions.delete),
 ]
@@ -78,7 +86,7 @@ def test_nobody_reads_or_changes_what_somebody_else_owns(ada: User, bob: User, s
             call(bob, ids[noun])
         assert caught.value.status == 404
         assert caught.value.what == f"There is no {noun} '{ids[noun]}'."
-    for module in (datasets, models, runs, adapters, compositions, exports, predictions):
+    for module in (datasets, models, runs, adapters, compositions, batches, exports, predictions):
         assert module.find(bob) == []
         assert [row.owner_id for row in module.find(ada)] == [ada.id]
     assert runs.counts(bob)["queued"] == 0
@@ -383,8 +391,8 @@ def test_a_composition_becomes_one_adapter_with_its_lineage_however_often_it_is_
 
 def test_light_work_is_cancelled_at_once_while_it_waits_and_asked_to_stop_while_it_is_done(ada: User, spec: RunSpec):
     ids = everything_of(ada, spec)
-    nouns = ("dataset", "model", "export", "composition", "prediction")
-    for noun, module in zip(nouns, (datasets, models, exports, compositions, predictions), strict=True):
+    nouns = ("dataset", "model", "export", "composition", "batch", "prediction")
+    for noun, module in zip(nouns, (datasets, models, exports, compositions, batches, predictions), strict=True):
         assert light.begin(ids[noun]) is True
         assert light.begin(ids[noun]) is False, "somebody else has it"
         assert light.begin(ids[noun], silent=-1) is True, "unless that one went silent"
@@ -396,9 +404,25 @@ def test_light_work_is_cancelled_at_once_while_it_waits_and_asked_to_stop_while_
     assert light.stale(waited=60, silent=60) == []
     waiting = everything_of(ada, make_spec("head", "org/other"))
     for noun, module in (("dataset", datasets), ("export", exports), ("composition", compositions),
-                         ("prediction", predictions)):
+                         ("batch", batches), ("prediction", predictions)):
         assert module.cancel(ada, waiting[noun]).state in ("cancelled", "failed")
         assert light.begin(waiting[noun]) is False
+
+
+def test_a_batch_outlives_its_adapter_and_dataset_and_tells_what_they_were(ada: User, spec: RunSpec):
+    ids = everything_of(ada, spec)
+    datasets.update(ada, ids["dataset"], sha256="d" * 64)
+    made = batches.create(ada, "evaluate", adapter_id=ids["adapter"], dataset_id=ids["dataset"])
+    assert (made.adapter_name, made.model, made.task) == ("Result", "starter/minilm-l6", "text_classification")
+    assert (made.filename, made.dataset_sha256) == ("Tickets", "d" * 64)
+    found = batches.find(ada, kinds=["evaluate"], adapters=[ids["adapter"]])
+    assert [row.id for row in found] == [made.id, ids["batch"]]
+    assert batches.count(ada, kinds=["predict"]) == 0
+    adapters.delete(ada, ids["adapter"])
+    left = batches.get(ada, made.id)
+    assert left.adapter_id is None and left.adapter_name == "Result" and left.dataset_id == ids["dataset"]
+    batches.update(ada, made.id, result_key="batches/x/predictions.csv")
+    assert batches.delete(ada, made.id) == ["batches/x/predictions.csv"]
 
 
 def test_finished_predictions_are_forgotten_and_others_kept(ada: User, bob: User):
@@ -409,6 +433,25 @@ def test_finished_predictions_are_forgotten_and_others_kept(ada: User, bob: User
     assert predictions.forget(ada, older_than=-1) == 1
     assert [row.id for row in predictions.find(ada)] == [open_.id]
     assert [row.id for row in predictions.find(bob)] == [other.id]
+
+
+def test_a_question_that_no_worker_takes_ends_and_leaves_no_files(ada: User, database: Database,
+                                                                  tmp_path: Path):
+    (tmp_path / "cat.png").write_bytes(b"x")
+    old, taken, new = (predictions.create(ada, {"files": f"asked/{name}"}) for name in ("old", "taken", "new"))
+    for row in (old, taken, new):
+        Blobs().put(tmp_path / "cat.png", f"{row.request['files']}/0/cat.png")
+    assert light.begin(taken.id) and predictions.give_up() == 0
+    with database.write() as session:
+        session.execute(update(Prediction).where(Prediction.id.in_([old.id, taken.id])).values(created_at=1.0))
+    assert predictions.give_up() == 1
+    ended = predictions.get(ada, old.id)
+    assert (ended.state, ended.error["kind"]) == ("failed", "unanswered")
+    assert [predictions.get(ada, row.id).state for row in (taken, new)] == ["running", "queued"]
+    kept = [(Blobs().local("asked/" + name) / "0" / "cat.png").is_file() for name in ("taken", "new")]
+    assert kept == [True, True] and predictions.give_up() == 0
+    with pytest.raises(NotFound):
+        Blobs().local("asked/old/0/cat.png")
 
 
 def test_workers_are_listed_while_they_are_heard_of(ada: User):
