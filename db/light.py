@@ -1,4 +1,4 @@
-"""Short jobs (ingest, inspect, export, compose, predict): who may begin one, and which were dropped. The worker's side.
+"""Short jobs (ingest, inspect, export, compose, batch, predict): who may begin one, which were dropped. For workers.
 
 A short job has no lease. Its row's `updated_at` moves with its progress; a job that was silent for long may be begun
 again by another worker, so what it writes must be the same when it is written twice.
@@ -14,15 +14,15 @@ from sqlalchemy import and_, or_, select, update
 
 from db.base import now
 from db.session import database, retried
-from db.tables import Composition, Dataset, Export, Model, Prediction
+from db.tables import Batch, Composition, Dataset, Export, Model, Prediction
 
-Kind = Literal["dataset", "model", "export", "composition", "prediction"]
+Kind = Literal["dataset", "model", "export", "composition", "batch", "prediction"]
 
 
 @dataclass(frozen=True)
 class _Job:
     noun: Kind
-    table: type[Dataset] | type[Model] | type[Export] | type[Composition] | type[Prediction]
+    table: type[Dataset] | type[Model] | type[Export] | type[Composition] | type[Batch] | type[Prediction]
     waiting: str
     working: str
 
@@ -32,6 +32,7 @@ _JOBS: dict[str, _Job] = {
     "md": _Job("model", Model, "queued", "inspecting"),
     "ex": _Job("export", Export, "queued", "running"),
     "co": _Job("composition", Composition, "queued", "running"),
+    "ba": _Job("batch", Batch, "queued", "running"),
     "pr": _Job("prediction", Prediction, "queued", "running")}
 
 

@@ -11,13 +11,13 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from db.base import Owned, now, plain
 from db.errors import BadName, NotFound
-from db.tables import Adapter, Composition, Dataset, Export, Model, Prediction, Run
+from db.tables import Adapter, Batch, Composition, Dataset, Export, Model, Prediction, Run
 from db.users import User
 
 _order = threading.Lock()
 _last = 0.0
 
-Row = TypeVar("Row", Dataset, Model, Run, Adapter, Composition, Export, Prediction)
+Row = TypeVar("Row", Dataset, Model, Run, Adapter, Batch, Composition, Export, Prediction)
 
 LONGEST_NAME = 200
 LONGEST_SEARCH = 300

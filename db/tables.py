@@ -7,7 +7,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from db.base import Base, Created, Id, JsonList, JsonObject, Owned
 
-__all__ = ["Adapter", "Base", "Composition", "Dataset", "Export", "LogLine", "Metric", "Model", "Password",
+__all__ = ["Adapter", "Base", "Batch", "Composition", "Dataset", "Export", "LogLine", "Metric", "Model", "Password",
            "Prediction", "Run", "Token", "UserRow", "Worker"]
 
 
@@ -305,6 +305,44 @@ class Composition(Owned, Base):
 
     __table_args__ = (Index("ix_compositions_newest", "owner_id", "created_at"),
                       Index("ix_compositions_working", "state"))
+
+
+class Batch(Owned, Base):
+    """Many rows asked at once. `kind`: predict, evaluate. `state`: queued, running, ready, failed, cancelled.
+
+    A model without an adapter is asked where `adapter_name` is empty. The rows are those of a dataset, or of an
+    uploaded file, `original_key`; `filename` is what they are called, `columns` maps roles to columns ({} leaves that
+    to be found). What comes of predicting is a file, `result_key`, in `format` csv or parquet; `result` tells of it,
+    or holds the report of an evaluation. Names and hashes are those of then: adapter and dataset may be deleted since.
+    """
+
+    __tablename__ = "batches"
+    noun, prefix = "batch", "ba"
+
+    kind: Mapped[str]
+    state: Mapped[str] = mapped_column(default="queued")
+    progress: Mapped[float] = mapped_column(default=0.0)
+    adapter_id: Mapped[str | None] = mapped_column(ForeignKey("adapters.id", ondelete="SET NULL"), index=True)
+    dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id", ondelete="SET NULL"), index=True)
+    model: Mapped[str]
+    task: Mapped[str]
+    adapter_name: Mapped[str] = mapped_column(default="")
+    adapter_sha256: Mapped[str | None]
+    dataset_sha256: Mapped[str | None]
+    filename: Mapped[str] = mapped_column(default="")
+    original_key: Mapped[str | None]
+    format: Mapped[str] = mapped_column(default="csv")
+    rows: Mapped[int | None]
+    result_key: Mapped[str | None]
+    cancel: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[Created]
+    updated_at: Mapped[Created]
+    columns: Mapped[JsonObject] = mapped_column(default=dict)
+    options: Mapped[JsonObject] = mapped_column(default=dict)
+    result: Mapped[JsonObject | None]
+    error: Mapped[JsonObject | None]
+
+    __table_args__ = (Index("ix_batches_newest", "owner_id", "created_at"), Index("ix_batches_working", "state"))
 
 
 class Prediction(Owned, Base):

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from db.base import now, plain
 from db.errors import NotFound
 from db.session import database, retried
-from db.tables import Adapter, Composition, Dataset, Export, Model, Prediction, Run, UserRow
+from db.tables import Adapter, Batch, Composition, Dataset, Export, Model, Prediction, Run, UserRow
 
 LOCAL = "us_local"
 
@@ -60,7 +60,7 @@ def get(id: str) -> User:
 
 def owner_of(id: str) -> User:
     """Return the owner of any row that belongs to somebody, by the row's id, for the worker; raises NotFound."""
-    owned = (Dataset, Model, Run, Adapter, Export, Composition, Prediction)
+    owned = (Dataset, Model, Run, Adapter, Export, Composition, Batch, Prediction)
     kinds: dict[str, Any] = {kind.prefix: kind for kind in owned}
     kind = kinds.get(id.partition("_")[0])
     if kind is None:

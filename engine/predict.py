@@ -133,8 +133,8 @@ class Player:
         for place, adapter_id in enumerate(adapter_ids):
             if cancelled():
                 break
-            member = self._bare(adapter_ids) if adapter_id is None else self._member(adapter_id)
-            limit = min((n for n in (member.trained.max_length, self._room(member)) if n), default=0)
+            member = self._bare(adapter_ids) if adapter_id is None else self.member(adapter_id)
+            limit = min((n for n in (member.trained.max_length, self.room(member)) if n), default=0)
             asked = Asked(model=member.model, tokenizer=member.tokenizer, labels=member.labels, device=self.device,
                           limit=limit, columns=member.trained.columns, options=dict(options or {}),
                           cancelled=cancelled)
@@ -150,23 +150,24 @@ class Player:
         the first adapter here that has one, or goes on writing too. An answer ends where the model's context does.
         Raises PromptTooLong, PromptEmpty, NotAttached.
         """
-        member = self._plain() if adapter_id is None else self._member(adapter_id)
+        member = self._plain() if adapter_id is None else self.member(adapter_id)
         start = generate.prompt(member.tokenizer, messages, continues="text" in member.trained.columns,
                                 eos=_ends(self.base))
         start.note = " ".join(text for text in (member.note, start.note) if text)
         return generate.write(_stepper(member.model), member.tokenizer, start, temperature=temperature, top_p=top_p,
                               max_new_tokens=max_new_tokens, seed=seed, on_text=on_text, cancelled=cancelled,
-                              limit=self._room(member), device=self.device)
+                              limit=self.room(member), device=self.device)
 
     def _load(self, path: Path, task: Task, labels: list[str], quantization: str | None) -> models.Loaded:
         return models.load(path, task, labels, dtype=self.dtype, quantization=quantization, device=self.device)
 
-    def _member(self, adapter_id: str) -> Member:
+    def member(self, adapter_id: str) -> Member:
+        """Return an attached adapter as a model that can be asked; raises NotAttached."""
         if adapter_id not in self._members:
             raise NotAttached(adapter_id, adapter=adapter_id)
         return self._members[adapter_id]
 
-    def _room(self, member: Member) -> int:
+    def room(self, member: Member) -> int:
         """Return how many tokens of text the model can read; a soft prompt takes places of its own. 0: no limit."""
         config = getattr(member.model, "active_peft_config", None)
         prompt = getattr(config, "num_virtual_tokens", 0) if getattr(config, "is_prompt_learning", False) else 0

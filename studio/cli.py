@@ -13,6 +13,7 @@ from engine import __version__
 from engine.errors import StudioError
 from studio import (
     cli_adapters,
+    cli_batches,
     cli_help,
     cli_models,
     cli_predict,
@@ -144,6 +145,7 @@ def demo(json: Json = False) -> None:
 
 cli_train.add_to(app)
 cli_predict.add_to(app)
+cli_batches.add_to(app)
 cli_prepare.add_to(cli_rows.app)
 for name, part, text in (("runs", cli_runs.app, "Runs: list, show, stop, resume, export."),
                          ("datasets", cli_rows.app, "Datasets: list, show, add, rows, edit, versions, prepare."),

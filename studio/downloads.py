@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from fastapi import Path as InPath
 from fastapi.responses import FileResponse, Response
 
-from db import adapters, exports, runs
+from db import adapters, batches, exports, runs
 from engine.spec import parse
 from studio import service
 from studio.api.deps import Me
@@ -24,7 +24,8 @@ PACKING_SECONDS = 60.0
 #: Files of a run that a person may take.
 RUN_FILES = ("spec.json", "result.json", "environment.json", "examples.json", "samples.jsonl", "events.jsonl")
 
-TYPES = {".zip": "application/zip", ".json": "application/json", ".jsonl": "application/x-ndjson"}
+TYPES = {".zip": "application/zip", ".json": "application/json", ".jsonl": "application/x-ndjson",
+         ".csv": "text/csv; charset=utf-8"}
 
 RunFile = Annotated[str, InPath(pattern="^[a-z]+[.]jsonl?$")]
 
@@ -47,6 +48,14 @@ def export(id: str, user: Me) -> Response:
     made = exports.get(user, id)
     ending = {"zip": ".zip", "merge": " merged.zip"}.get(made.kind, f" {path.name}")
     return attachment(path, f"{adapters.get(user, made.adapter_id).name}{ending}")
+
+
+@router.get("/batches/{id}")
+def batch(id: str, user: Me) -> Response:
+    """Download rows with their predictions; of a batch that was stopped, the rows up to there."""
+    path, row = service.batch_file(user, id), batches.get(user, id)
+    name = row.filename if row.dataset_id else Path(row.filename).stem
+    return attachment(path, f"{name or 'rows'} predictions{path.suffix}")
 
 
 @router.get("/runs/{id}/{name}")

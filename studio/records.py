@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from db.tables import Adapter, Composition, Dataset, Export, Model, Prediction, Run
+from db.tables import Adapter, Batch, Composition, Dataset, Export, Model, Prediction, Run
 
 
 def moment(seconds: float | None) -> str | None:
@@ -64,6 +64,19 @@ def composition(row: Composition) -> dict[str, Any]:
     values = _pick(row, "id", "name", "state", "progress", "adapter_id", "dataset_id", "parents", "recipe", "live",
                    "result", "error")
     return values | _times(row, "created_at", "updated_at")
+
+
+def batch(row: Batch, *, full: bool = True) -> dict[str, Any]:
+    """Return a batch; in lists without what came of it, which of an evaluation is its report."""
+    values = _pick(row, "id", "kind", "state", "progress", "adapter_id", "adapter_name", "adapter_sha256", "model",
+                   "task", "dataset_id", "dataset_sha256", "filename", "format", "rows", "columns", "options", "error")
+    values |= _times(row, "created_at", "updated_at")
+    done = row.result_key is not None and row.state in ("ready", "cancelled")
+    values["download"] = f"/download/batches/{row.id}" if done else None
+    if full:
+        return values | _pick(row, "result")
+    metrics = ((row.result or {}).get("evaluation") or {}).get("metrics") or {}
+    return values | {"metrics": {name: one["value"] for name, one in metrics.items()}}
 
 
 def prediction(row: Prediction) -> dict[str, Any]:

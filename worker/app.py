@@ -31,7 +31,8 @@ def make(broker_url: str) -> Celery:
         task_publish_retry=False,
         task_queues=[Queue(name) for name in (LIGHT, PLAY)],
         imports=["worker.jobs.train", "worker.jobs.inspect_dataset", "worker.jobs.inspect_model", "worker.jobs.export",
-                 "worker.jobs.compose", "worker.jobs.look", "worker.jobs.predict"],
+                 "worker.jobs.compose", "worker.jobs.batch", "worker.jobs.look", "worker.jobs.hub_look",
+                 "worker.jobs.predict"],
     )
     return app
 

@@ -18,7 +18,7 @@ from worker.line import Line
 
 #: Kind of order -> the module that carries it out.
 ORDERS = {kind: f"worker.orders.{kind}" for kind in ("train", "inspect_dataset", "inspect_model", "export", "compose",
-                                                     "insight", "look", "play")}
+                                                     "batch", "insight", "look", "hub_look", "play")}
 
 
 class ChildError(StudioError):

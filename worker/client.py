@@ -25,7 +25,7 @@ MISSED_HEARTBEATS = 3
 RING_SECONDS = 300
 #: Workers belong to nobody.
 ANYBODY = User("us_anybody", "anybody")
-KINDS = ("dataset", "model", "export", "composition", "prediction")
+KINDS = ("dataset", "model", "export", "composition", "batch", "prediction")
 
 
 def submit(run_id: str) -> bool:
@@ -48,6 +48,11 @@ def look(dataset_id: str, name: str) -> bool:
     return _ring("look", "light", dataset_id, name=name)
 
 
+def hub_look(user_id: str, name: str) -> bool:
+    """Ask for a look at a dataset on the Hub that `db.looks` has written down by that name, for that user."""
+    return _ring("hub_look", "light", user_id, name=name)
+
+
 def inspect_model(model_id: str) -> bool:
     """Ask for a base model to be found, fetched and measured."""
     return _ring("inspect_model", "light", model_id)
@@ -63,11 +68,16 @@ def compose(composition_id: str) -> bool:
     return _ring("compose", "light", composition_id)
 
 
-def cancel(kind: str, id: str) -> None:
-    """Ask for a dataset's, model's, export's, composition's or prediction's work to be dropped; raises NotFound."""
-    from db import compositions, datasets, exports, models, predictions, users
+def batch(batch_id: str) -> bool:
+    """Ask for the rows of a file to be predicted, or for an adapter to be evaluated."""
+    return _ring("batch", "light", batch_id)
 
-    found = (datasets, models, exports, compositions, predictions)
+
+def cancel(kind: str, id: str) -> None:
+    """Ask for a dataset's, model's, export's, composition's, batch's or prediction's work to stop; raises NotFound."""
+    from db import batches, compositions, datasets, exports, models, predictions, users
+
+    found = (datasets, models, exports, compositions, batches, predictions)
     repositories: dict[str, Any] = dict(zip(KINDS, found, strict=True))
     repositories[kind].cancel(users.owner_of(id), id)
 

@@ -8,6 +8,7 @@ from db import leases, light, predictions
 from worker import client
 from worker.desk import Desk
 from worker.fleet import Fleet
+from worker.jobs.batch import RunBatch
 from worker.jobs.compose import Compose
 from worker.jobs.export import MakeExport
 from worker.jobs.inspect_dataset import InspectDataset
@@ -16,7 +17,8 @@ from worker.stage import Stage
 
 log = logging.getLogger(__name__)
 
-ERRANDS = {"dataset": InspectDataset, "model": InspectModel, "export": MakeExport, "composition": Compose}
+ERRANDS = {"dataset": InspectDataset, "model": InspectModel, "export": MakeExport, "composition": Compose,
+           "batch": RunBatch}
 
 
 def reconcile(fleet: Fleet, desk: Desk, stage: Stage) -> None:
@@ -24,9 +26,9 @@ def reconcile(fleet: Fleet, desk: Desk, stage: Stage) -> None:
     fleet.fill()
     for run_id in leases.stale_queued():
         client.submit(run_id)
+    predictions.give_up()
     for kind, id in light.stale():
         log.info("Nobody had heard of %s %s.", kind, id)
-    predictions.give_up()
         if kind == "prediction":
             stage.ask(id)
         else:

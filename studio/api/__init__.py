@@ -10,6 +10,7 @@ from studio import downloads
 from studio.api import (
     adapters,
     advice,
+    batches,
     breakdown,
     compositions,
     datasets,
@@ -25,7 +26,8 @@ from studio.api import (
 )
 from studio.api.deps import known_parameters
 
-PARTS = (datasets, rows, preparation, models, runs, adapters, insights, compositions, predictions, breakdown, advice, users)
+PARTS = (datasets, rows, preparation, models, runs, adapters, insights, compositions, batches, predictions, breakdown,
+         advice, users)
 
 #: Everything under /api/v1.
 router = APIRouter()

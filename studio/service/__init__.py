@@ -30,6 +30,9 @@ Results:
     export_file(user, export_id) -> Path / cancel_export(user, id) / delete_adapter(user, id)
     compose(user, adapter_ids, recipe, *, name, dataset_id) -> Composition    becomes an adapter
     cancel_composition(user, id)
+    predict_file(user, adapter_id=, path= or dataset_id=, columns=, options=, format=) -> Batch    a file of predictions
+    evaluate(user, adapter_id, dataset_id) -> Batch / evaluations(user, adapter_id) / evaluated_on(user, batch)
+    batch_file(user, id) -> Path / cancel_batch(user, id) / delete_batch(user, id)
     learned(user, adapter_id, again=False) -> Learned          sections of figures and tables; worked out if need be
     similar_prompts(user, adapter_id) -> list[dict]            soft prompts of the same base model, with cosines
     prompt_sources(user, adapter_id) -> list[dict]             the same as sources of a new run, each with its spec
@@ -44,6 +47,15 @@ from __future__ import annotations
 from studio.service import looks, preparation, rows, suspects, versions
 from studio.service.adapters import cancel_export, delete_adapter, export, export_file
 from studio.service.advice import Advised, advise
+from studio.service.batches import (
+    batch_file,
+    cancel_batch,
+    delete_batch,
+    evaluate,
+    evaluated_on,
+    evaluations,
+    predict_file,
+)
 from studio.service.compositions import cancel_composition, compose
 from studio.service.datasets import (
     SAMPLES,
@@ -79,9 +91,10 @@ from studio.service.written import samples
 
 __all__ = [
     "SAMPLES", "Advised", "Check", "Learned", "NoSuchRunFile", "Question", "add_dataset", "add_eval", "add_model",
-    "add_model_files", "add_model_folder", "add_sample", "advise", "answer", "ask", "cancel_composition",
-    "cancel_dataset", "cancel_export", "cancel_model", "check", "compose", "delete_adapter", "delete_dataset",
-    "delete_model", "delete_run", "evaluation", "export", "export_file", "forgetting_choices", "learned", "looks",
-    "memory_there", "preparation", "preview", "prompt_sources", "quantizer_there", "resume_run", "retry_dataset",
-    "rows", "run_file", "samples", "set_header", "set_part", "set_roles", "settled", "shape_of", "similar_prompts",
-    "sourced", "start_run", "stop_asking", "stop_run", "stream", "suspects", "versions"]
+    "add_model_files", "add_model_folder", "add_sample", "advise", "answer", "ask", "batch_file", "cancel_batch",
+    "cancel_composition", "cancel_dataset", "cancel_export", "cancel_model", "check", "compose", "delete_adapter",
+    "delete_batch", "delete_dataset", "delete_model", "delete_run", "evaluate", "evaluated_on", "evaluation",
+    "evaluations", "export", "export_file", "forgetting_choices", "learned", "looks", "memory_there", "predict_file",
+    "preparation", "preview", "prompt_sources", "quantizer_there", "resume_run", "retry_dataset", "rows", "run_file",
+    "samples", "set_header", "set_part", "set_roles", "settled", "shape_of", "similar_prompts", "sourced", "start_run",
+    "stop_asking", "stop_run", "stream", "suspects", "versions"]

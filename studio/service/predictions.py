@@ -175,7 +175,7 @@ def _option_schemas() -> dict[str, Any]:
     return {"anyOf": [*(kind.model_json_schema() for kind in dict.fromkeys(kinds)), none]}
 
 
-def _added(user: User, ref: str, revision: str | None) -> None:
+def added(user: User, ref: str, revision: str | None) -> None:
     """Check that a base model is one of the user's: its id would open any model of this machine."""
     row = models.by_ref(user, ref, revision)
     if row is None:
