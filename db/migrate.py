@@ -17,16 +17,30 @@ from sqlalchemy.pool import NullPool
 
 from db.session import configure_sqlite, normal
 from db.settings import settings
+from engine.errors import Refused
 
 CONNECTION = "connection"
 #: Any number that nothing else in the same PostgreSQL database uses as an advisory lock.
 _LOCK = 7_355_608_001
 
 
+class DatabaseNewer(Refused):
+    """The database was written by a later version of PEFT Studio (revision {there}; this one knows up to {known})."""
+
+    kind = "database_newer"
+    try_this = "Start the later version, or use another data folder or database."
+
+
 def upgrade(url: str | None = None, revision: str = "head") -> None:
-    """Run every revision that is missing, all or none of them; a second process waits and finds nothing to do."""
+    """Run every revision that is missing, all or none of them; a second process waits and finds nothing to do.
+
+    Raises DatabaseNewer for tables that a later version wrote.
+    """
     with _connection(url) as connection:
-        if revision != "head" or current_of(connection) != head():
+        there = current_of(connection)
+        if there is not None and there not in revisions():
+            raise DatabaseNewer("STUDIO_DATABASE_URL", there=there, known=head())
+        if revision != "head" or there != head():
             command.upgrade(_config(connection), revision)
             _refuse_dangling(connection)
 

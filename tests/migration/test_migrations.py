@@ -53,6 +53,17 @@ def test_migrating_again_or_from_two_processes_at_once_does_it_once(url: str):
     assert migrate.current(url) == migrate.head()
 
 
+def test_tables_of_a_later_version_are_left_alone_and_named(url: str):
+    migrate.upgrade(url)
+    engine = sa.create_engine(normal(url))
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    with pytest.raises(migrate.DatabaseNewer) as caught:
+        migrate.upgrade(url)
+    assert "9999" in caught.value.what and migrate.current(url) == "9999"
+
+
 def test_a_column_that_nobody_migrated_is_noticed(url: str):
     migrate.upgrade(url)
     engine = sa.create_engine(normal(url))
