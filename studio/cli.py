@@ -15,6 +15,7 @@ from studio import (
     cli_adapters,
     cli_batches,
     cli_help,
+    cli_hub,
     cli_models,
     cli_predict,
     cli_prepare,
@@ -147,8 +148,9 @@ cli_train.add_to(app)
 cli_predict.add_to(app)
 cli_batches.add_to(app)
 cli_prepare.add_to(cli_rows.app)
+cli_hub.add_to(cli_rows.app)
 for name, part, text in (("runs", cli_runs.app, "Runs: list, show, stop, resume, export."),
-                         ("datasets", cli_rows.app, "Datasets: list, show, add, rows, edit, versions, prepare."),
+                         ("datasets", cli_rows.app, "Datasets: list, show, look, add, rows, edit, versions, prepare."),
                          ("models", cli_models.app, "Base models: list, show, add."),
                          ("adapters", cli_adapters.app, "Adapters: list, show, download, merge."),
                          ("users", cli_users.app, "Accounts and tokens, for STUDIO_AUTH=on.")):

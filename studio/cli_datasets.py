@@ -19,6 +19,9 @@ app = typer.Typer()
 Column = Annotated[list[str] | None, typer.Option("--column", help="Column of a role, as role=column. Repeatable.")]
 Header = Annotated[bool | None, typer.Option(
     "--header/--no-header", help="Whether the first row of csv or tsv holds names; recognised when left out.")]
+Config = Annotated[str, typer.Option(help="Configuration of a Hub dataset; the usual one when left out.")]
+Split = Annotated[str, typer.Option(help="Split of a Hub dataset; the one to learn from when left out.")]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub dataset.")]
 Task = Annotated[str | None, typer.Option(help="Task; guessed from the columns when left out.")]
 
 
@@ -62,12 +65,16 @@ def show(id: str, json: Json = False) -> None:
 
 
 @app.command()
-def add(file: Annotated[Path, typer.Argument(help="A table, text, folder or zip archive; recognised by content.")],
+def add(file: Annotated[Path, typer.Argument(help="A table, text, folder or zip archive, recognised by content; or "
+                                             "hub:organisation/name.")],
         eval: Annotated[Path | None, typer.Option(help="A file to evaluate on.")] = None,
         part: Annotated[str, typer.Option(help="The sheet of a workbook, or the file or part of a folder or archive, "
                                           "to read; found when left out.")] = "",
         name: Annotated[str, typer.Option(help="Name; the file's when left out.")] = "", task: Task = None,
-        column: Column = None, header: Header = None,
+        column: Column = None, header: Header = None, config: Config = "", split: Split = "",
+        eval_split: Annotated[str | None, typer.Option(help="Split of a Hub dataset to evaluate on, or none; by its "
+                                                       "name when left out.")] = None,
+        revision: Revision = None,
         wait: Annotated[bool, typer.Option(help="Wait until it has been read.")] = True, json: Json = False) -> None:
     """Add a dataset; a running worker reads it.
 
@@ -77,8 +84,12 @@ def add(file: Annotated[Path, typer.Argument(help="A table, text, folder or zip 
     from studio.cli_flags import roles
     from studio.cli_session import me
 
-    row = service.add_dataset(me(), file, name=name, eval_path=eval, task=task, columns=roles(column or []),
-                              header=header, part=part)
+    if str(file).startswith("hub:"):
+        row = service.add_hub_dataset(me(), str(file), config=config, split=split, eval_split=eval_split, name=name,
+                                      revision=revision, task=task, columns=roles(column or []))
+    else:
+        row = service.add_dataset(me(), file, name=name, eval_path=eval, task=task, columns=roles(column or []),
+                                  header=header, part=part)
     read(row, wait, json)
 
 

@@ -17,7 +17,7 @@ def dataset(row: Dataset, *, full: bool = True) -> dict[str, Any]:
     """Return a dataset; in lists (`full=False`) without findings and statistics."""
     values = _pick(row, "id", "name", "state", "progress", "filename", "bytes", "sha256", "rows", "task", "columns",
                    "options", "steps", "confirmed", "sample", "eval_of_id", "version", "version_of_id",
-                   "error") | _times(row, "created_at", "updated_at")
+                   "origin", "error") | _times(row, "created_at", "updated_at")
     levels = [finding.get("level") for finding in row.findings]
     values["errors"], values["warnings"] = levels.count("error"), levels.count("warning")
     return values | _pick(row, "source", "guess", "findings", "stats") if full else values

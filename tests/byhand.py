@@ -17,11 +17,14 @@ from db.blobs import Blobs
 from db.session import database
 from db.settings import settings
 from db.tables import Dataset
+from engine.errors import StudioError
 from studio import session
 from worker import client as rings
+from worker.desk import Errand
+from worker.jobs.hub_look import HubLook
 from worker.jobs.inspect_dataset import InspectDataset
 from worker.jobs.look import Look
-from worker.orders import inspect_dataset, look
+from worker.orders import hub_look, inspect_dataset, look
 
 LABELS = ["money", "travel", "food"]
 COLUMNS = {"text": "text", "label": "label"}
@@ -53,10 +56,20 @@ class Hand:
         """Do it all, and what comes of it."""
         while self.rung:
             job, id, arguments = self.rung.pop(0)
-            errand = InspectDataset(id) if job == "inspect_dataset" else Look(f"{id}.{arguments['name']}")
+            module, errand = self._errand(job, id, arguments)
             if errand.take():
-                module: Any = inspect_dataset if job == "inspect_dataset" else look
-                errand.keep(json.loads(json.dumps(module.carry_out(errand.order(), Quiet()))))
+                try:
+                    found = module.carry_out(errand.order(), Quiet())
+                except StudioError as error:
+                    errand.fail(error.as_dict(), cancelled=False)
+                else:
+                    errand.keep(json.loads(json.dumps(found)))
+
+    def _errand(self, job: str, id: str, arguments: dict[str, Any]) -> tuple[Any, Errand]:
+        if job == "inspect_dataset":
+            return inspect_dataset, InspectDataset(id)
+        module, kind = (hub_look, HubLook) if job == "hub_look" else (look, Look)
+        return module, kind(f"{id}.{arguments['name']}")
 
 
 @contextmanager

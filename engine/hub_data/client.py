@@ -108,10 +108,10 @@ def _asked(id: str, revision: str | None) -> Listing:
     files, commit = _sizes(info), str(info.sha)
     card = _card(id, files, commit)
     program = layout.script(id, files)
-    # A card that names files is enough; a program's files alone do not tell how it reads them.
-    configs = layout.by_card(card, files) if not program or card.get("configs") else []
+    configs = layout.of(id, card, files)
     if configs:
-        return Listing(id=id, revision=commit, licence=_licence(card), configs=configs)
+        return Listing(id=id, revision=commit, licence=_licence(card), configs=configs,
+                       converted=layout.is_converted(files))
     try:
         other = api.dataset_info(id, revision=CONVERTED, files_metadata=True)
         configs = layout.converted(_sizes(other))
@@ -170,9 +170,10 @@ def _in_cache(id: str, revision: str | None) -> Listing | None:
         place = folder / "snapshots" / commit
         files = {path.relative_to(place).as_posix(): path.stat().st_size for path in place.rglob("*") if path.is_file()}
         card = _front(place / "README.md") if "README.md" in files else {}
-        made = layout.converted(files) if name == CONVERTED else layout.by_card(card, files)
-        if made and not (layout.script(id, files) and not card.get("configs")):
-            return Listing(id=id, revision=commit, licence=_licence(card), configs=made, converted=name == CONVERTED)
+        made = layout.of(id, card, files)
+        if made:
+            return Listing(id=id, revision=commit, licence=_licence(card), configs=made,
+                           converted=layout.is_converted(files))
     return None
 
 

@@ -20,7 +20,24 @@ _BESIDE = frozenset({"config.json", "dataset_info.json", "dataset_infos.json", "
 _WORDS = {"train": ("train", "training"), "validation": ("validation", "valid", "dev", "val"),
           "test": ("test", "testing", "eval", "evaluation")}
 _SHARD = re.compile(r"(?:^|.*/)(\w+(?:\.\w+)*?)-\d{5}-of-\d{5}(?:-[0-9a-f]+)?\.\w+(?:\.gz)?$")
+_MADE = re.compile(r"[^/]+/[^/]+/\d{4,}\.parquet")
 _PARTIAL = re.compile(r"^(?:partial-)?(.+?)(?:-part\d+)?$")
+
+
+def of(id: str, card: Mapping[str, Any], files: Mapping[str, int]) -> list[Config]:
+    """Return the configurations of a repository; none where only its program would know how to read its files.
+
+    A card that names files is enough, whatever program lies beside them.
+    """
+    if is_converted(files):
+        return converted(files)
+    return [] if script(id, files) and not card.get("configs") else by_card(card, files)
+
+
+def is_converted(files: Iterable[str]) -> bool:
+    """Tell whether these are the files of the branch where the Hub keeps what it converted."""
+    names = [name for name in files if not _hidden(name)]
+    return bool(names) and all(_MADE.fullmatch(name) for name in names)
 
 
 def by_card(card: Mapping[str, Any], files: Mapping[str, int]) -> list[Config]:

@@ -15,6 +15,7 @@ from studio.api import (
     compositions,
     datasets,
     errors,
+    hub_datasets,
     insights,
     limit,
     models,
@@ -26,8 +27,8 @@ from studio.api import (
 )
 from studio.api.deps import known_parameters
 
-PARTS = (datasets, rows, preparation, models, runs, adapters, insights, compositions, batches, predictions, breakdown,
-         advice, users)
+PARTS = (datasets, hub_datasets, rows, preparation, models, runs, adapters, insights, compositions, batches,
+         predictions, breakdown, advice, users)
 
 #: Everything under /api/v1.
 router = APIRouter()

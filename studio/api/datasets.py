@@ -12,13 +12,31 @@ from pydantic import BaseModel, ConfigDict, Field
 from db import datasets
 from db.settings import settings
 from studio import records, service
-from studio.api import upload
+from studio.api import documents, upload
 from studio.api.deps import Me, Offset
 from studio.api.errors import BadRequest
 
 router = APIRouter(prefix="/datasets", tags=["datasets"])
 
-FORM = {"required": True, "content": {"multipart/form-data": {"schema": {
+
+class HubReference(BaseModel):
+    """A split of a dataset on the Hub, to be fetched by a worker; what is left out is chosen by the splits' names."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    hub: str = Field(description="Its id: <organisation>/<name>.")
+    config: str = Field("", max_length=200)
+    split: str = Field("", max_length=200, description="The rows to learn from.")
+    eval_split: str | None = Field(None, max_length=200, description="The rows to evaluate on; \"none\" for none.")
+    revision: str | None = Field(None, max_length=100)
+    name: str = Field("", max_length=200)
+    task: str | None = None
+    columns: dict[str, str] | None = None
+    options: dict[str, Any] | None = None
+
+
+FORM = {"required": True, "content": {"application/json": {"schema": HubReference.model_json_schema()},
+                                      "multipart/form-data": {"schema": {
     "type": "object", "required": ["file"], "properties": {
         "file": {"type": "string", "format": "binary",
                  "description": "csv, tsv, json, jsonl, parquet, arrow, xlsx, text, CoNLL or YAML, or a zip archive of "
@@ -56,12 +74,15 @@ class Roles(BaseModel):
 
 @router.post("", status_code=201, openapi_extra={"requestBody": FORM})
 async def create(request: Request, response: Response, user: Me) -> dict[str, Any]:
-    """Upload a dataset; it is read by a worker: look at `state` until it is ready or failed."""
-    form = await upload.receive(request, settings().data_dir / "uploads", settings().max_upload_bytes)
-    try:
-        row = await run_in_threadpool(_add, user, form)
-    finally:
-        await run_in_threadpool(form.discard)
+    """Upload a dataset, or name one on the Hub; a worker reads it: look at `state` until it is ready or failed."""
+    if request.headers.get("content-type", "").startswith("application/json"):
+        row = await run_in_threadpool(_add_hub, user, await documents.read(request, HubReference))
+    else:
+        form = await upload.receive(request, settings().data_dir / "uploads", settings().max_upload_bytes)
+        try:
+            row = await run_in_threadpool(_add, user, form)
+        finally:
+            await run_in_threadpool(form.discard)
     response.headers["Location"] = f"/api/v1/datasets/{row['id']}"
     return row
 
@@ -142,6 +163,11 @@ def _add(user: Me, form: upload.Form) -> dict[str, Any]:
         header=_header(form), part=form.fields.get("part", ""), task=form.fields.get("task") or None,
         columns=_json(form, "columns"), options=_json(form, "options"), move=True)
     return records.dataset(row)
+
+
+def _add_hub(user: Me, asked: HubReference) -> dict[str, Any]:
+    given = asked.model_dump(exclude={"hub"})
+    return records.dataset(service.add_hub_dataset(user, asked.hub, **given))
 
 
 def _add_eval(user: Me, id: str, form: upload.Form) -> dict[str, Any]:

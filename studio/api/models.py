@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from db import models
 from db.settings import settings
 from engine.starter import STARTERS, installed
 from studio import records, service
-from studio.api import upload
+from studio.api import documents, upload
 from studio.api.deps import Me, Offset
-from studio.api.errors import BadRequest, not_json
+from studio.api.errors import BadRequest
 
 router = APIRouter(prefix="/models", tags=["models"])
 
@@ -49,7 +48,7 @@ async def create(request: Request, response: Response, user: Me) -> dict[str, An
         finally:
             await run_in_threadpool(form.discard)
     else:
-        row = await run_in_threadpool(_add, user, await _body(request))
+        row = await run_in_threadpool(_add, user, await documents.read(request, Reference))
     response.headers["Location"] = f"/api/v1/models/{row['id']}"
     return row
 
@@ -93,21 +92,3 @@ def _add_files(user: Me, form: upload.Form) -> dict[str, Any]:
         raise BadRequest("name", problem="it has no field 'name'")
     return records.model(service.add_model_files(user, form.fields["name"], files, move=True,
                                                  title=form.fields.get("title", "")))
-
-
-async def _body(request: Request) -> Reference:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > upload.FIELD_BYTES:
-            raise upload.UploadTooLarge("body", limit=upload.FIELD_BYTES)
-    try:
-        return Reference.model_validate(json.loads(body))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "body"
-        raise BadRequest(where, problem=f"{where}: {first['msg']}") from None
-    except json.JSONDecodeError as error:
-        raise not_json(error.msg, error.doc, error.pos) from None
-    except UnicodeDecodeError:
-        raise BadRequest("body", problem="it is not UTF-8") from None

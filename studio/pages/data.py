@@ -10,6 +10,7 @@ import gradio as gr
 from db import datasets
 from studio import (
     data_detail,
+    data_hub,
     data_prepare,
     data_problems,
     data_rows,
@@ -66,6 +67,7 @@ def _list_part(problem: gr.HTML, go: gr.HTML) -> None:
             name = gr.Textbox(label="Name (optional)", elem_id="data-name", max_lines=1,
                               placeholder="The file's name is used otherwise")
             add = gr.Button("Add this data", variant="primary", elem_id="data-submit")
+    data_hub.part(problem, go)
     with parts.toolbar("data-samples"):
         shell.html('<span class="ps-muted">Or look around with a sample:</span>')
         for key, info in service.SAMPLES.items():

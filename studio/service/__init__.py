@@ -3,6 +3,8 @@
 Adding (files go to the blob store, then a row, then the worker is told):
     add_dataset(user, path, *, name, filename, eval_path, eval_filename, task, columns, options, move) -> Dataset
     add_eval(user, dataset_id, path, *, filename, move) -> Dataset         a file to evaluate on, or another one
+    add_hub_dataset(user, id, *, config, split, eval_split, revision, name, task, columns, options) -> Dataset
+    hub_data.look(user, id, *, revision, config, split, rows) -> db.looks.Look     what the Hub has, made by a worker
     add_sample(user, name="support_tickets") -> Dataset        prepared sample data, added once
     set_roles(user, dataset_id, columns, *, task, options) -> Dataset      checks, confirms and counts anew
     preview(user, dataset_id, rows=50) -> engine.data.read.Preview
@@ -44,7 +46,7 @@ Waiting:
 
 from __future__ import annotations
 
-from studio.service import looks, preparation, rows, suspects, versions
+from studio.service import hub_data, looks, preparation, rows, suspects, versions
 from studio.service.adapters import cancel_export, delete_adapter, export, export_file
 from studio.service.advice import Advised, advise
 from studio.service.batches import (
@@ -71,6 +73,7 @@ from studio.service.datasets import (
 from studio.service.evaluations import evaluation
 from studio.service.fleet import memory_there, quantizer_there
 from studio.service.forgetting import forgetting_choices
+from studio.service.hub_data import add_hub_dataset
 from studio.service.insight import Learned, learned, prompt_sources, similar_prompts, sourced
 from studio.service.models import add_model, add_model_files, add_model_folder, cancel_model, delete_model
 from studio.service.predictions import Question, answer, ask, stop_asking, stream
@@ -90,11 +93,12 @@ from studio.service.waiting import settled
 from studio.service.written import samples
 
 __all__ = [
-    "SAMPLES", "Advised", "Check", "Learned", "NoSuchRunFile", "Question", "add_dataset", "add_eval", "add_model",
-    "add_model_files", "add_model_folder", "add_sample", "advise", "answer", "ask", "batch_file", "cancel_batch",
-    "cancel_composition", "cancel_dataset", "cancel_export", "cancel_model", "check", "compose", "delete_adapter",
-    "delete_batch", "delete_dataset", "delete_model", "delete_run", "evaluate", "evaluated_on", "evaluation",
-    "evaluations", "export", "export_file", "forgetting_choices", "learned", "looks", "memory_there", "predict_file",
-    "preparation", "preview", "prompt_sources", "quantizer_there", "resume_run", "retry_dataset", "rows", "run_file",
-    "samples", "set_header", "set_part", "set_roles", "settled", "shape_of", "similar_prompts", "sourced", "start_run",
-    "stop_asking", "stop_run", "stream", "suspects", "versions"]
+    "SAMPLES", "Advised", "Check", "Learned", "NoSuchRunFile", "Question", "add_dataset", "add_eval",
+    "add_hub_dataset", "add_model", "add_model_files", "add_model_folder", "add_sample", "advise", "answer", "ask",
+    "batch_file", "cancel_batch", "cancel_composition", "cancel_dataset", "cancel_export", "cancel_model", "check",
+    "compose", "delete_adapter", "delete_batch", "delete_dataset", "delete_model", "delete_run", "evaluate",
+    "evaluated_on", "evaluation", "evaluations", "export", "export_file", "forgetting_choices", "hub_data",
+    "learned", "looks", "memory_there", "predict_file", "preparation", "preview", "prompt_sources",
+    "quantizer_there", "resume_run", "retry_dataset", "rows", "run_file", "samples", "set_header", "set_part",
+    "set_roles", "settled", "shape_of", "similar_prompts", "sourced", "start_run", "stop_asking", "stop_run",
+    "stream", "suspects", "versions"]

@@ -103,7 +103,7 @@ def add_dataset(user: User, path: Path, *, name: str = "", filename: str = "", e
     takes the files away from where they are, as uploads should. Raises NoSuchFile, NotEnough, SpecError, and DataError
     for a folder, or a `header` or `part`, that cannot be read.
     """
-    _check_task(task, columns or {}, options or {})
+    check_task(task, columns or {}, options or {})
     for file in [path, *([eval_path] if eval_path else [])]:
         if not file.exists():
             raise NoSuchFile(str(file), path=file)
@@ -173,7 +173,7 @@ def set_roles(user: User, id: str, columns: Mapping[str, str], *, task: str | No
         raise DatasetNotReady(id, name=row.name, state=row.state)
     name = task or row.task or "text_classification"
     check_columns(name, columns, known_columns(row))
-    _check_task(name, columns, options if options is not None else row.options)
+    check_task(name, columns, options if options is not None else row.options)
     row = datasets.roles(user, id, columns, task=name, options=options)
     if row.state == "failed":
         return retry_dataset(user, id)
@@ -264,7 +264,7 @@ def check_columns(task: str, columns: Mapping[str, str], known: list[str] | None
                           needed=", or for ".join(" and ".join(sorted(need)) for need in kind.needs))
 
 
-def _check_task(task: str | None, columns: Mapping[str, str], options: Mapping[str, Any]) -> None:
+def check_task(task: str | None, columns: Mapping[str, str], options: Mapping[str, Any]) -> None:
     if task is None:
         return
     kind = tasks.get(task)

@@ -6,6 +6,7 @@ from typing import Any
 
 from db import datasets, versions
 from db.blobs import Blobs
+from db.settings import settings
 from db.tables import Dataset
 from engine.findings import Finding
 from worker import client, station
@@ -45,10 +46,13 @@ class InspectDataset(Errand):
         self.read_already = read_already = row.parquet_key is not None
         self.evaluation = self._eval_rows()
         base = None if read_already else self._base()
-        original = None if read_already or base else str(
+        # What comes from the Hub is kept in its client's cache only.
+        fetched = None if read_already or base or not (row.origin or {}).get("hub") else row.origin
+        original = None if read_already or base or fetched else str(
             self.blobs.local(row.original_key or f"datasets/{self.id}/original"))
         parquet = self.blobs.local(row.parquet_key) if read_already else self.blobs.place(self.key)
         return {"kind": "inspect_dataset", "original": original, "parquet": str(parquet),
+                "hub": fetched, "data_dir": str(settings().data_dir),
                 "base": base, "edits": versions.saved(row) if base else [],
                 "source": row.source, "task": roles.task, "columns": roles.columns, "options": roles.options,
                 "reading": self._noticed_reading(), "evaluates": row.eval_of_id is not None,
@@ -67,11 +71,13 @@ class InspectDataset(Errand):
 
     def keep(self, result: dict[str, Any]) -> None:
         """Store the rows' file and what was found; columns a person confirmed stay."""
-        self.update(state="ready", progress=1.0, error=None, cancel=False, **self._values(result))
+        self.row = self.update(state="ready", progress=1.0, error=None, cancel=False, **self._values(result))
+        self._add_evaluation()
         self._ring_for_the_other()
 
     def _values(self, result: dict[str, Any]) -> dict[str, Any]:
-        values = {name: result[name] for name in ("rows", "source", "sha256", "guess", "stats", "findings")
+        values = {name: result[name] for name in ("rows", "source", "sha256", "guess", "stats", "findings",
+                                                     "origin", "bytes")
                   if name in result}
         if not datasets.get(self.user, self.id).confirmed:
             values |= {"columns": result["columns"], "task": result["task"] or None, "options": result["options"]}
@@ -80,6 +86,17 @@ class InspectDataset(Errand):
         elif self.row.parquet_key is None:
             values["parquet_key"] = self.blobs.put(self.blobs.place(self.key), self.key)
         return values
+
+    def _add_evaluation(self) -> None:
+        """Add the split to evaluate on of a dataset from the Hub, once; a worker fetches it in turn."""
+        origin = self.row.origin or {}
+        if self.read_already or not origin.get("eval_split") or datasets.find(self.user, eval_of_id=self.id, limit=1):
+            return
+        held = {**origin, "split": origin["eval_split"], "eval_split": "", "files": {}}
+        other = datasets.create(self.user, name=f"{self.row.name[:180]} (evaluation)", filename=self.row.filename,
+                                eval_of_id=self.id, origin=held, task=self.row.task, columns=dict(self.row.columns),
+                                options=dict(self.row.options), confirmed=self.row.confirmed)
+        client.inspect_dataset(other.id)
 
     def _ring_for_the_other(self) -> None:
         """Have counted again what this reading changes: overlap and unseen labels show once both files are read."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,9 @@ from engine.findings import Finding
 from worker.line import Line
 from worker.orders import prepared
 
-#: Share of the progress bar that reading the file takes; the rest is counting.
-READING = 0.6
+#: Share of the progress bar that fetching from the Hub takes where that is to be done, and that both this and reading
+#: the file take; the rest is counting.
+FETCHING, READING = 0.4, 0.6
 #: Bytes of a file, unpacked, of which only the columns that play a part are held while they are checked.
 LARGE = 256 << 20
 #: Rows that parts are guessed from.
@@ -30,23 +34,24 @@ def carry_out(order: dict[str, Any], line: Line) -> dict[str, Any]:
 
     `order`: original (path, None when the parquet file is there already), parquet (path), and what is known so far:
     source, task, columns, options, eval_parquet, model and max_length (for lengths in tokens), whether the dataset
-    `evaluates` another, and what was noticed while `reading` it. A version is
-    made of the rows of `base`, the one before, and `edits`. What is guessed and counted are the rows after the `steps`
-    of preparation. Findings of reading carry `reading`: counting again
-    cannot see them. What is known so far goes with the progress of counting, under the same names. Raises DataError,
-    Cancelled.
+    `evaluates` another, and what was noticed while `reading` it. A version is made of the rows of `base`, the one
+    before, and `edits`; one whose origin is given as `hub` is fetched. What is guessed and counted are the rows after
+    the `steps` of preparation. Findings of reading carry `reading`: counting again cannot see them. What is known so
+    far goes with the progress of counting, under the same names. Raises DataError, Cancelled.
     """
     from engine.data import read
     from engine.data.source import Source
 
     parquet, outcome = Path(order["parquet"]), {}
     findings: list[Any] = []
-    if order["original"] is not None:
+    if order["original"] is not None or order.get("hub"):
         known = Source.model_validate(order["source"]) if order.get("source") else None
-        ingested = read.ingest(Path(order["original"]), parquet, known, cancelled=line.cancelled,
-                               progress=lambda part: line.progress(READING * part, "Reading"))
-        findings = [plain(finding) | {"reading": True} for finding in ingested.findings]
-        outcome = {"rows": ingested.rows, "source": plain(ingested.source), "sha256": ingested.sha256}
+        with _original(order, parquet, line) as (original, start, fetched):
+            ingested = read.ingest(original, parquet, known, cancelled=line.cancelled,
+                                   progress=lambda part: line.progress(start + (READING - start) * part, "Reading"))
+        findings = [*fetched.pop("findings", []), *(plain(finding) for finding in ingested.findings)]
+        findings = [finding | {"reading": True} for finding in findings]
+        outcome = {"rows": ingested.rows, "source": plain(ingested.source), "sha256": ingested.sha256} | fetched
     elif order.get("base"):
         outcome = _edited(order, parquet, line)
     outcome["findings"] = findings
@@ -64,6 +69,27 @@ def carry_out(order: dict[str, Any], line: Line) -> dict[str, Any]:
                           "options": order.get("options") or {}, "findings": [*findings, failed], "stats": None}
 
 
+@contextmanager
+def _original(order: dict[str, Any], parquet: Path,
+              line: Line) -> Generator[tuple[Path, float, dict[str, Any]], None, None]:
+    """Give the file to read, the share of the progress bar that is used up, and what to store of its fetching."""
+    if order["original"] is not None:
+        yield Path(order["original"]), 0.0, {}
+        return
+    from engine import hub_data
+
+    origin = order["hub"]
+    listing = hub_data.look(origin["hub"], origin.get("revision"), Path(order["data_dir"]) / "hub")
+    chosen = listing.choose(origin.get("config") or "", origin.get("split") or "", origin.get("eval_split"))
+    with tempfile.TemporaryDirectory(prefix="fetched-", dir=parquet.parent) as folder:
+        fetched = hub_data.fetch(listing, chosen.config, chosen.split, Path(folder), cancelled=line.cancelled,
+                                 progress=lambda part: line.progress(FETCHING * part, "Fetching"))
+        told = {**origin, **chosen._asdict(), "revision": listing.revision, "files": fetched.files,
+                "licence": listing.licence, "converted": listing.converted}
+        yield fetched.path, FETCHING, {"origin": told, "bytes": fetched.bytes,
+                                       "findings": [plain(finding) for finding in fetched.findings]}
+
+
 def _counted(order: dict[str, Any], parquet: Path, evaluation: Path | None, outcome: dict[str, Any],
              line: Line) -> dict[str, Any]:
     """Return what the columns are guessed to be, and what was counted in the rows of a file."""
@@ -78,7 +104,7 @@ def _counted(order: dict[str, Any], parquet: Path, evaluation: Path | None, outc
     outcome = outcome | {"guess": plain(guess), "task": task_name, "columns": dict(chosen), "options": options}
     stats, more = _count(order, rows, outcome, line)
     line.progress(1.0, "Done")
-    more = beyond(findings if order["original"] is not None else order.get("reading") or [], more)
+    more = beyond(findings if order["original"] is not None or order.get("hub") else order.get("reading") or [], more)
     return outcome | {"findings": findings + more, "stats": stats}
 
 
