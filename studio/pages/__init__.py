@@ -76,7 +76,8 @@ from dataclasses import dataclass
 from functools import cache
 
 #: The page files in the order of the navigation.
-ORDER = ("home", "data", "models", "train", "runs", "compare", "adapters", "combine", "playground", "settings")
+ORDER = ("home", "data", "models", "train", "runs", "compare", "adapters", "combine", "playground", "predict",
+         "settings")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from db import adapters, datasets, exports, runs
 from db.tables import Adapter, Export
 from db.users import User
 from engine import methods, starter, tasks
-from studio import cards, combine_result, combine_view, insight_view, parts, service, session, shell
+from studio import batch_part, cards, combine_result, combine_view, insight_view, parts, service, session, shell
 from studio.pages import Page
 from studio.text import ago, count, esc, metric, percent, plural, short, size
 
@@ -101,6 +101,7 @@ def _detail_part(problem: gr.HTML) -> None:
     cancel = gr.Button("Cancel merging", elem_id="adapter-cancel", size="sm", visible=False)
     numbers = shell.html(elem_id="adapter-numbers")
     insight_view.part("adapter-insight", "adapter")
+    batch_part.part(problem)
     lineage = parts.kept("adapter-lineage")
     gone = shell.address("adapter-address")
     timer = gr.Timer(1, active=False)
@@ -127,6 +128,7 @@ def _open(request: gr.Request) -> Any:
 
 def _view(user: User, row: Adapter) -> tuple[Any, ...]:
     trial = [("Try it in the playground", f"/playground?adapter={row.id}")] if tasks.playable(row.task) else []
+    trial += [("Predict a file", f"/predict?adapter={row.id}")] if trial else []
     more = [("Combine", f"/combine?adapters={row.id}")] if combine_view.combinable(row) else []
     steps = cards.links([*trial, ("Download", f"/download/adapters/{row.id}"), *more])
     return _head(row), steps, _numbers(row), _lineage(user, row), {"name": row.name}, *_exports(user, row)

@@ -1,0 +1,123 @@
+"""What came of a batch, as HTML: progress, the first rows with their predictions, evaluations side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from db import batches
+from db.tables import Batch
+from engine.evaluation.report import Evaluation, Measured
+from studio import cards, evaluation_view
+from studio.measures import measured, title
+from studio.text import ago, count, duration, esc, plural, size
+
+NOTHING: dict[str, Any] = {"sections": []}
+#: Metrics of a table of evaluations, and letters of a cell.
+METRICS, LETTERS = 5, 160
+
+
+def head(row: Batch) -> str:
+    """Return what it is about, with a way back."""
+    who = f'<a href="/adapters?adapter={esc(row.adapter_id)}">{esc(row.adapter_name)}</a>' if row.adapter_id else esc(
+        row.adapter_name or f"{row.model} itself")
+    rows = f'<a href="/data?dataset={esc(row.dataset_id)}">{esc(row.filename)}</a>' if row.dataset_id else esc(
+        row.filename)
+    what = "Evaluation" if row.kind == "evaluate" else "Predictions"
+    return (f'<div class="ps-run-head"><p class="ps-crumb"><a href="/predict">All predictions</a></p>'
+            f"<h2>{what}: {rows}</h2><p class=\"ps-muted\">by {who}, begun {esc(ago(row.created_at))}</p></div>")
+
+
+def status(row: Batch) -> str:
+    """Return how far it is, why there is nothing, or what came of it."""
+    result = row.result or {}
+    if row.state not in batches.ENDED:
+        words = result.get("text") or ("Waiting for a worker" if row.state == "queued" else "Starting")
+        if result.get("rows"):
+            words = f"Predicting: {count(result['rows'])} of {count(row.rows)} rows"
+        return cards.card("", cards.progress(row.progress or None, words))
+    if row.state == "failed":
+        return cards.error(row.error or {})
+    noticed = cards.findings(result.get("findings") or [])
+    if row.state == "cancelled" and not row.result_key:
+        return cards.note("It was stopped before anything came of it.", "muted")
+    if row.kind == "evaluate":
+        return noticed
+    stopped = cards.note(f"It was stopped: the file holds the first {plural(result['rows'], 'row')} of "
+                         f"{count(row.rows)}.", "warn") if row.state == "cancelled" else ""
+    return stopped + _numbers(row, result) + noticed
+
+
+def _numbers(row: Batch, result: dict[str, Any]) -> str:
+    seconds = float(result.get("seconds") or 0)
+    speed = f"{result['rows'] / seconds:,.0f} rows a second" if seconds > 0 else ""
+    figures = cards.stats([
+        ("Rows", count(result["rows"]), f"of {count(row.rows)}"),
+        ("With a prediction", count(result["answered"]), "the others say why in their note"),
+        ("With a note", count(result["noted"]), "cut short, or not asked"),
+        ("Time", duration(seconds), speed)])
+    took = [f"{role}: {column}" for role, column in result["columns"].items()]
+    facts = cards.facts([("Taken from", ", ".join(took)), ("Added columns", ", ".join(result["added"])),
+                         ("File", f"{row.format}, {size(result.get('bytes') or 0)}")])
+    return figures + cards.card("", facts, actions=[(f"Download the {row.format}", f"/download/batches/{row.id}")])
+
+
+def rows(row: Batch) -> str:
+    """Return the first rows with their predictions."""
+    found = (row.result or {}).get("head") or []
+    if not found:
+        return ""
+    names = list(dict.fromkeys(name for one in found for name in one))
+    added = set((row.result or {}).get("added") or [])
+    # What was predicted stands first: a file may have many columns.
+    names.sort(key=lambda name: name not in added)
+    numeric = [i for i, name in enumerate(names) if all(isinstance(one.get(name), int | float) for one in found)]
+    body = [[_cell(one.get(name)) for name in names] for one in found]
+    return cards.card("First rows", cards.table(names, body, "First rows with their predictions", numeric=numeric))
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
+    return text if len(text) <= LETTERS else text[:LETTERS - 1] + "…"
+
+
+def report(row: Batch) -> dict[str, Any]:
+    """Return an evaluation as the component of a run's page takes it."""
+    document = (row.result or {}).get("evaluation")
+    return evaluation_view.shown(Evaluation.model_validate(document)) if document else NOTHING
+
+
+def table(found: Sequence[Batch], first: str, caption: str) -> str:
+    """Return evaluations with their metrics and intervals, a line each; `first` is what tells them apart."""
+    reports = [Evaluation.model_validate((row.result or {})["evaluation"]) if row.state == "ready" else None
+               for row in found]
+    names: list[str] = []
+    for one in reports:
+        names += [name for name in ([one.metric, *one.metrics] if one is not None else [])
+                  if name in (one.metrics if one is not None else {}) and name not in names]
+    names = names[:METRICS]
+    lines = [(_link(row, first), count(one.rows) if one is not None else cards.badge(row.state),
+              *(esc(measured(_of(one, name))) for name in names)) for row, one in zip(found, reports, strict=True)]
+    return cards.table([first, "Rows", *(title(name) for name in names)], lines, caption,
+                       numeric=range(1, len(names) + 2), html_columns=range(len(names) + 2))
+
+
+def _of(one: Evaluation | None, name: str) -> Measured | None:
+    return one.metrics.get(name) if one is not None else None
+
+
+def _link(row: Batch, first: str) -> str:
+    name = row.adapter_name if first == "Adapter" else row.filename
+    return f'<a href="/predict?batch={esc(row.id)}">{esc(name)}</a>'
+
+
+def earlier(found: Sequence[Batch]) -> str:
+    """Return a table of what was predicted and evaluated before."""
+    if not found:
+        return ""
+    lines = [(f'<a href="/predict?batch={esc(row.id)}">{esc(row.filename)}</a>',
+              "Evaluation" if row.kind == "evaluate" else f"Predictions ({row.format})",
+              row.adapter_name or row.model, count(row.rows) if row.rows is not None else "–", cards.badge(row.state),
+              ago(row.created_at)) for row in found]
+    return cards.card("Earlier", cards.table(["Rows of", "What", "By", "Rows", "State", "Begun"], lines, "Earlier",
+                                             numeric=[3], html_columns=[0, 4]))
