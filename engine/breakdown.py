@@ -20,7 +20,8 @@ from engine.spec import RunSpec
 GROUPS: dict[Role, str] = {
     "query": "attention query", "key": "attention key", "value": "attention value", "output": "attention output",
     "qkv": "attention query+key+value", "up": "MLP up", "gate": "MLP gate", "down": "MLP down",
-    "gate_up": "MLP gate+up", "norm": "norm", "embedding": "embedding", "pooler": "pooler", "head": "head"}
+    "gate_up": "MLP gate+up", "norm": "norm", "embedding": "embedding", "pooler": "pooler", "head": "head",
+    "pointwise": "pointwise convolution", "spatial": "convolution", "depthwise": "depthwise convolution"}
 REST: dict[Kind, str] = {"linear": "other linear", "conv": "convolution"}
 #: Bytes that one tensor's entry takes in the header of a safetensors file.
 ENTRY = 150

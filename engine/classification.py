@@ -51,6 +51,12 @@ def one_label(logits: Floats, targets: Integers, losses: Floats, inputs: Sequenc
     return Outputs(metrics=metrics, examples=_worst_first(records), charts=charts)
 
 
+def among_best(logits: Floats, targets: Integers, most: int) -> NDArray[np.bool_]:
+    """Return for each row of `logits` (rows, classes) whether its class is among the `most` likely ones."""
+    best = np.argsort(-np.nan_to_num(logits), axis=1, kind="stable")[:, :most]
+    return (best == targets[:, None]).any(1)
+
+
 def several_labels(logits: Floats, targets: Floats, losses: Floats, inputs: Sequence[str], labels: Sequence[str],
                    threshold: float | None) -> Outputs:
     """Return what is known of any number of labels a row: `logits` and `targets` (rows, labels).

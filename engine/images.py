@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 SETTINGS = "preprocessor_config.json"
 #: Part of the free memory that the pixels of one table may take; beyond, images are decoded for each batch.
 SHARE = 0.25
-#: Pixels that count as one token where a batch is weighed: a patch of 16 × 16.
-PATCH = 16 * 16
 
 
 class NoProcessor(ModelError):
@@ -121,7 +119,7 @@ def asked(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 
 def tokens(shape: Sequence[int]) -> int:
     """Return what an image of (channels, height, width) counts for where batches are weighed by tokens."""
-    return max(1, shape[-2] * shape[-1] // PATCH)
+    return max(1, shape[-2] * shape[-1] // memory.PATCH)
 
 
 __all__ = ["NoProcessor", "ProcessorUnusable", "asked", "has_processor", "pixels", "prepared", "processor_of", "tokens"]

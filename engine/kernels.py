@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
-from engine import batches, evaluate, flat, fused, hidden, memory, precision
+from engine import batches, evaluate, features, flat, fused, hidden, memory, precision
 from engine.control import Control
 from engine.tasks.base import Encoded, Task
 
 if TYPE_CHECKING:
     from engine.loop import Loop
     from engine.models import Loaded
+    from engine.parts import Parts
     from engine.train import Attempt
 
 #: Attention scores are kept for the backward pass by plain attention: use it up to this length only.
@@ -53,6 +56,9 @@ def learn_from_data(attempt: Attempt, task: Task, model: torch.nn.Module, train:
 def keep_hidden_states(attempt: Attempt, made: Loop, how: flat.Flat | None) -> None:
     """Compute the blocks below the first trained one once for all epochs, where there are any and memory allows."""
     parts, shape = made.parts, attempt.loaded.shape
+    if parts.task.reads == "images":
+        _keep_features(attempt, made)
+        return
     first = attempt.spec.method.first_trained_layer(shape)
     if not hidden.worthwhile(how, first, parts.model, parts.total_steps / made.per_epoch) or how is None or not first:
         return
@@ -77,6 +83,50 @@ def keep_hidden_states(attempt: Attempt, made: Loop, how: flat.Flat | None) -> N
         keeper.fill(part, lengths[part], parts.plan.budget * evaluate.LARGER, forward)
     parts.hidden = keeper
     attempt.log(f"The {first} frozen blocks at the bottom were computed once for all epochs ({size(needed)}).")
+
+
+def _keep_features(attempt: Attempt, made: Loop) -> None:
+    """Compute the frozen base once for all epochs where only the head learns and memory allows.
+
+    Training images that change from epoch to epoch are left out; those of the evaluation never change.
+    """
+    parts = made.parts
+    frozen = parts.base is not None and not any(p.requires_grad for p in parts.base.parameters())
+    if not frozen or parts.base is None or parts.total_steps / made.per_epoch < 1.5:
+        return
+    encoded: dict[str, Encoded] = {} if parts.task.varies else {"train": parts.train}
+    if parts.eval is not None:
+        encoded["eval"] = parts.eval
+    parts.model.eval()
+    keeper = features.Features(parts.base)
+    some = list(range(min(2, len(parts.train.rows))))
+    kept = keeper.choose(lambda: _run(parts, parts.train, some))
+    needed = 0 if kept is None else sum(len(each.rows) for each in encoded.values()) * kept[0].numel() * kept.itemsize
+    if kept is None or needed > hidden.SHARE * memory_there(attempt.device):
+        del parts.base.forward
+        return
+    keeper.absent()
+    for part, each in encoded.items():
+        lengths = [parts.task.length(row) for row in each.rows]
+        chosen = batches.split(range(len(lengths)), lengths, parts.plan.budget * evaluate.LARGER)
+        keeper.fill(part, len(lengths), chosen, lambda rows, each=each: _run(parts, each, rows))
+        _forget(each)
+    parts.hidden = keeper
+    which = " and ".join({"train": "training", "eval": "evaluation"}[part] for part in encoded)
+    attempt.log(f"The frozen model looked at the {which} images once for all epochs ({size(needed)}).")
+
+
+def _run(parts: Parts, encoded: Encoded, rows: Sequence[int]) -> torch.Tensor:
+    batch = parts.task.collate([encoded.rows[i] for i in rows], parts.pad_id)
+    with parts.formats.context(parts.device):
+        return parts.task.probe(parts.model, evaluate.to_device(batch, parts.device)).float()
+
+
+def _forget(encoded: Encoded) -> None:
+    """Let go of pixels that are not needed any more; if they were, what comes of them would be no number."""
+    nothing = np.float32(np.nan)
+    encoded.rows = [row | {"pixel_values": np.broadcast_to(nothing, row["pixel_values"].shape)}
+                    for row in encoded.rows]
 
 
 def pad_id(loaded: Loaded) -> int:

@@ -117,7 +117,7 @@ class Loop:
             torch.manual_seed(hash((parts.spec.training.seed, self.step, parts.share.rank)) & 0x7FFFFFFF)
         parts.spec.method.before_update(parts.model, self.step, parts.total_steps)
         for micro in parts.share.of(update):
-            rows = [parts.train.rows[self.rows[i]] for i in micro] * parts.spec.method.copies
+            rows = self._seen(micro) * parts.spec.method.copies
             batch = evaluate.to_device(parts.task.collate(rows, parts.pad_id, packed=parts.packed), parts.device)
             self.computed += parts.task.places(batch)
             if parts.hidden is not None:
@@ -142,6 +142,14 @@ class Loop:
         self.recent.examples += len(update.rows)
         self.recent.tokens += tokens
         return norm
+
+    def _seen(self, chosen: Sequence[int]) -> list[dict[str, Any]]:
+        """Return examples as this epoch sees them; the same for the same seed, epoch and row, so also when resumed."""
+        train, task, numbers = self.parts.train, self.parts.task, [self.rows[i] for i in chosen]
+        seed, epoch = self.parts.spec.training.seed, self.step // self.per_epoch
+        rows = [train.rows[number] for number in numbers]
+        return [task.vary(row, (seed, epoch, number)) for row, number in zip(rows, numbers, strict=True)] \
+            if task.varies else rows
 
     # -- reports ---------------------------------------------------------------------------------------------------
 

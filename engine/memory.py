@@ -18,6 +18,8 @@ PROCESS = 680 * 2**20
 KERNELS = 256 * 2**20
 #: Bytes of one weight under each storage; int8 and nf4 hold a scale for every row or block besides.
 WIDTH = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.02, "nf4": 0.53}
+#: Pixels of an image that count as one token where batches are weighed.
+PATCH = 16 * 16
 #: Most tokens that are computed at once; larger batches are cut into parts whose gradients add up.
 BUDGET = {"cpu": 4096, "cuda": 16_384}
 #: Evaluation keeps no activations, so its batches may be this much larger.
@@ -121,6 +123,8 @@ def _activations(spec: RunSpec, shape: ModelShape, dtype: str, device: str) -> i
     Blocks below hold one block's worth at a time, and so do all of them under gradient checkpointing, which keeps only
     their inputs, and in evaluation, whose batches are larger.
     """
+    if shape.traces:
+        return _image_activations(spec, shape, dtype, device)
     length, tokens = _tokens(spec, shape, device)
     gated = any(m.role in ("gate", "gate_up") for m in shape.modules)
     scores = 2 * shape.heads * length if device == "cpu" and dtype == "bfloat16" and length <= SCORES else 0
@@ -135,6 +139,25 @@ def _activations(spec: RunSpec, shape: ModelShape, dtype: str, device: str) -> i
     else:
         per_token = (learning + 1) * block + (inputs if dtype != "float32" else inputs / 4)
     return int(tokens * max(per_token, LARGER * block))
+
+
+def _image_activations(spec: RunSpec, shape: ModelShape, dtype: str, device: str) -> int:
+    """Return the bytes that images leave in a model whose layers were counted for one image.
+
+    What layers from the first trained one up give out is kept for the backward pass; below, and in evaluation, whose
+    batches are larger, one block's worth is alive at a time. Without blocks that learn, only that remains.
+    """
+    each = max(1, shape.picture ** 2 // PATCH)
+    _, budget = _tokens(spec, shape, device)
+    images = max(1, min(spec.training.batch_size, budget // each))
+    before, *blocks = shape.traces
+    first = spec.method.first_trained_layer(shape)
+    kept = before + sum(blocks) if first is None else sum(blocks[first:]) if first < shape.layers else 0
+    if spec.training.gradient_checkpointing:
+        kept = max(blocks, default=before)
+    passing = max(max(blocks, default=0), before) * max(1, min(LARGER * images, LARGER * budget // each))
+    pixels = 3 * shape.picture ** 2 * 4
+    return int(WIDTH[dtype] * max(kept * images, passing) + LARGER * images * pixels)
 
 
 def _logits(spec: RunSpec, shape: ModelShape, dtype: str, device: str) -> int:

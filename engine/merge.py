@@ -159,7 +159,9 @@ def _untie(base: Any, adapter_dir: Path) -> bool:
     """Separate output and input embeddings that share a tensor when the adapter changes one of them."""
     import torch
 
-    out, into = base.get_output_embeddings(), base.get_input_embeddings()
+    out = base.get_output_embeddings()
+    # Models that look at images have none, and some say so by an error.
+    into = base.get_input_embeddings() if out is not None else None
     if out is None or into is None or getattr(out, "weight", None) is not into.weight:
         return False
     ends = {id(out): "", id(into): ""}

@@ -10,6 +10,7 @@ import torch
 
 from engine import precision
 from engine.batches import Plan, Share
+from engine.features import Features
 from engine.hidden import HiddenStates
 from engine.journal import Journal
 from engine.optimizer import FlatAdamW
@@ -43,7 +44,7 @@ class Parts:
     journal: Journal
     fingerprint: str
     share: Share = field(default_factory=Share)
-    hidden: HiddenStates | None = None
+    hidden: HiddenStates | Features | None = None
 
 
 @dataclass

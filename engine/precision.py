@@ -115,8 +115,9 @@ def _belongs_to_adapter(module: nn.Module) -> bool:
 def training_mode(model: nn.Module, base: nn.Module | None) -> None:
     """Put trained modules and the head's dropout in training mode, everything frozen in evaluation mode.
 
-    Dropout in front of frozen weights only adds noise and costs half of an encoder step, so it is off. `base` is the
-    part of the model below its task head.
+    Dropout in front of frozen weights only adds noise and costs half of an encoder step, so it is off. Means and
+    variances of batch norms stay the pretrained ones, also where their weights learn: over a few images they are noise,
+    and MobileNetV2's would be those of the last batch alone. `base` is the part of the model below its task head.
     """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -132,6 +133,9 @@ def training_mode(model: nn.Module, base: nn.Module | None) -> None:
             for name, child in module.named_modules():
                 if name.split(".")[0] != "base_layer" and isinstance(child, nn.Dropout):
                     child.training = True
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.training = False
     below = set(base.modules()) if base is not None else set()
     for module in _outside(model, below):
         if isinstance(module, nn.Dropout):

@@ -41,6 +41,13 @@ class NoTokenizer(ModelError):
     try_this = "Add tokenizer.json and tokenizer_config.json to the model's folder, or choose another base model."
 
 
+class NoCheckpointing(SpecError):
+    """Models of type '{model_type}' cannot recompute their activations, so gradient checkpointing cannot be had."""
+
+    kind = "no_checkpointing"
+    try_this = "Turn gradient checkpointing off; a smaller batch saves memory too."
+
+
 class NothingToLearn(DataError):
     """No row has anything left to learn from within {max_length} tokens."""
 
@@ -161,6 +168,8 @@ def _loop(attempt: Attempt, task: Task, loaded: Loaded, model: torch.nn.Module, 
     plan = batches.Plan(size=examples, budget=max(length, min(training.batch_size * length, memory.BUDGET[kind])),
                         packed=how is not None)
     if training.gradient_checkpointing:
+        if not loaded.model.supports_gradient_checkpointing:
+            raise NoCheckpointing("training.gradient_checkpointing", model_type=loaded.shape.model_type)
         _checkpoint_activations(loaded.model)
     parts = Parts(
         spec=spec, task=task, model=model, base=_below_the_head(loaded.model), formats=formats, device=attempt.device,

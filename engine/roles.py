@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -106,9 +107,10 @@ def _walk(model: torch.nn.Module, lists: list[Block]) -> Iterator[Module]:
         new = [p for p in held if id(p) not in seen]
         seen.update(id(p) for p in new)
         kind, d_in, d_out, transposed = _measure(module)
-        yield Module(name=name, kind=kind, layer=_layer(name, lists), d_in=d_in, d_out=d_out, transposed=transposed,
+        places, groups = _kernel(module)
+        yield Module(name=name, kind=kind, layer=layer_of(name, lists), d_in=d_in, d_out=d_out, transposed=transposed,
                      bias=getattr(module, "bias", None) is not None, parameters=sum(p.numel() for p in new),
-                     tied=len(new) < len(held))
+                     tied=len(new) < len(held), kernel=places, groups=groups)
 
 
 def _measure(module: Any) -> tuple[Kind, int, int, bool]:
@@ -130,7 +132,17 @@ def _measure(module: Any) -> tuple[Kind, int, int, bool]:
     return "other", 0, 0, False
 
 
-def _layer(name: str, lists: list[Block]) -> int | None:
+def _kernel(module: Any) -> tuple[int, int]:
+    """Return how many places a convolution sees at once, and in how many parts it keeps its channels."""
+    import torch
+
+    if not isinstance(module, torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.Conv3d):
+        return 1, 1
+    return math.prod(module.kernel_size), module.groups
+
+
+def layer_of(name: str, lists: list[Block]) -> int | None:
+    """Return the number of the block that a module lies in, by its name; None outside blocks."""
     for block in lists:
         if name.startswith(block.name + "."):
             return block.first + int(name[len(block.name) + 1:].partition(".")[0])
@@ -171,6 +183,8 @@ def _role(module: Module) -> Role:
         return "embedding"
     if module.kind in ("conv", "other") and module.layer is None and EMBEDDING.search(module.name):
         return "embedding"
+    if module.kind == "conv":
+        return "depthwise" if module.groups > 1 else "spatial" if module.kernel > 1 else "pointwise"
     if module.kind != "linear":
         return "other"
     if module.layer is None:

@@ -9,16 +9,19 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Kind = Literal["linear", "norm", "conv", "embedding", "other"]
 Role = Literal["query", "key", "value", "output", "qkv", "up", "gate", "down", "gate_up",
-               "norm", "embedding", "pooler", "head", "other"]
+               "norm", "embedding", "pooler", "head", "pointwise", "spatial", "depthwise", "other"]
 
 ATTENTION: tuple[Role, ...] = ("query", "key", "value", "output", "qkv")
 MLP: tuple[Role, ...] = ("up", "gate", "down", "gate_up")
+#: Convolutions that see one place, several places, and several places of each channel by itself.
+CONVOLUTIONS: tuple[Role, ...] = ("pointwise", "spatial", "depthwise")
 
 
 class Module(BaseModel):
     """One parameter-holding module. `d_in` and `d_out` are its input and output widths; `layer` is None outside blocks.
 
-    `parameters` counts its own parameters (weight and bias); `transposed` marks GPT-2's Conv1D.
+    `parameters` counts its own parameters (weight and bias); `transposed` marks GPT-2's Conv1D. A convolution sees
+    `kernel` places at a time in `groups` parts; `padded` where the model reads its stride in order to pad for it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -33,6 +36,9 @@ class Module(BaseModel):
     parameters: int = 0
     transposed: bool = False
     tied: bool = False
+    kernel: int = 1
+    groups: int = 1
+    padded: bool = False
 
 
 class HeadModule(BaseModel):
@@ -69,6 +75,9 @@ class ModelShape(BaseModel):
     weight_bytes: int = 0
     chat_template: bool = False
     tied_embeddings: bool = False
+    picture: int = Field(0, description="Width of the square images it is made for, in pixels; 0 if it sees none.")
+    traces: list[int] = Field(default=[], description="Numbers that the layers of each block give out for one image of "
+                                                      "that size; what lies before the blocks comes first.")
     open_attention: bool = Field(True, description="Whether transformers lets another function do its attention.")
     modules: list[Module] = []
     task_heads: dict[str, list[HeadModule]] = Field(
@@ -100,6 +109,17 @@ class ModelShape(BaseModel):
                  and (m.layer is not None or self.layers == 0)]
         return select(inner, targets)
 
+    def convolutions(self, targets: str | Sequence[str] = "all-linear") -> list[Module]:
+        """Return the convolutions inside blocks that `targets` names.
+
+        "all-linear" stands for those that mix channels in models whose blocks have no linear layers, as older
+        convolutional networks are; elsewhere for none.
+        """
+        inner = [m for m in self.modules if m.kind == "conv" and m.layer is not None and m.role in CONVOLUTIONS]
+        if targets == "all-linear":
+            return [] if self.linear() else [m for m in inner if m.groups == 1]
+        return select(inner, targets)
+
     def in_layers(self, modules: Iterable[Module], layers: Sequence[int] | None) -> list[Module]:
         """Return those of `modules` that lie in the given layers; all of them for None."""
         return [m for m in modules if layers is None or m.layer in layers]
@@ -113,7 +133,7 @@ class ModelShape(BaseModel):
 GROUPS: dict[str, tuple[str, ...]] = {
     "attention": ATTENTION, "mlp": MLP,
     "q": ("query", "qkv"), "k": ("key", "qkv"), "v": ("value", "qkv"), "o": ("output",),
-    "up": ("up", "gate_up"), "gate": ("gate", "gate_up"),
+    "conv": ("pointwise", "spatial"), "up": ("up", "gate_up"), "gate": ("gate", "gate_up"),
 }
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine import roles, tasks, weights
+from engine import looks, roles, tasks, weights
 from engine.errors import ModelError
 from engine.shape import HeadModule, ModelShape, Module
 from engine.weights import Tensor
@@ -143,6 +143,8 @@ def shape_of(configuration: PreTrainedConfig, stored: Mapping[str, Tensor] | Non
     base, inside = _base(configuration, family, stored)
     modules = [module if module.name in inside else module.model_copy(update={"role": "head"})
                for module in _complete(base)]
+    if getattr(configuration, "tf_padding", False):
+        modules = [m.model_copy(update={"padded": m.kind == "conv"}) for m in modules]
     heads: dict[str, list[HeadModule]] = {}
     kept: dict[str, list[Module]] = {}
     dropped: dict[str, list[str]] = {}
@@ -167,7 +169,8 @@ def shape_of(configuration: PreTrainedConfig, stored: Mapping[str, Tensor] | Non
         task_kept={name: found for name, found in kept.items() if found},
         task_dropped={name: found for name, found in dropped.items() if found},
         total=sum(module.parameters for module in modules), chat_template=chat_template,
-        **_dimensions(configuration, base, modules), **_storage(configuration, stored, modules))
+        **_dimensions(configuration, base, modules), **looks.of(configuration, base.model, family),
+        **_storage(configuration, stored, modules))
 
 
 def family_of(configuration: PreTrainedConfig) -> Any:
@@ -300,7 +303,9 @@ def _short(skeleton: Skeleton, name: str) -> str:
 
 def _dimensions(configuration: PreTrainedConfig, base: Skeleton, modules: list[Module]) -> dict[str, Any]:
     text = configuration.get_text_config()
-    hidden = _last(getattr(text, "hidden_size", 0) or getattr(text, "hidden_sizes", 0))
+    # MobileNet's configuration names no width: that of its last layer is what the head sees.
+    hidden = _last(getattr(text, "hidden_size", 0) or getattr(text, "hidden_sizes", 0)) or next(
+        (m.d_out for m in reversed(modules) if m.d_out), 0)
     # BEiT's vocabulary is that of the visual words it was trained to guess.
     vocabulary = 0 if family_of(configuration) == "vision" else int(getattr(text, "vocab_size", 0) or 0)
     heads = _last(getattr(text, "num_attention_heads", 0))

@@ -63,6 +63,13 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 #: Those that look at images.
 VISION = ("vit", "deit", "beit", "dinov2", "swin")
+#: Convolutional networks, which look at images too.
+CONVOLUTIONAL: dict[str, dict[str, Any]] = {
+    "resnet": {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 2], "layer_type": "bottleneck"},
+    "convnext": {"hidden_sizes": [8, 16], "depths": [1, 2], "num_stages": 2, "image_size": 32, "patch_size": 4},
+    # Padded by its convolutions themselves, so that peft's layers can take their place.
+    "mobilenet_v2": {"depth_multiplier": 0.25, "finegrained_output": False, "image_size": 32, "tf_padding": False},
+}
 COMMON = {"vocab_size": 400, "max_position_embeddings": 128, "pad_token_id": 0}
 
 
@@ -77,10 +84,11 @@ def configuration(name: str) -> Any:
     """Return the configuration of the tiny model of this architecture; raises UnknownTiny."""
     from transformers import AutoConfig
 
-    if name not in SMALL:
-        raise UnknownTiny("model.id", name=f"tiny/{name}", known=", ".join(SMALL))
-    common = {} if name in VISION else COMMON
-    return AutoConfig.for_model(name, **(common | SMALL[name]))
+    every = SMALL | CONVOLUTIONAL
+    if name not in every:
+        raise UnknownTiny("model.id", name=f"tiny/{name}", known=", ".join(every))
+    common = {} if name in (*VISION, *CONVOLUTIONAL) else COMMON
+    return AutoConfig.for_model(name, **(common | every[name]))
 
 
 def folder(name: str, data_dir: Path, seed: int = 0) -> Path:
@@ -105,11 +113,28 @@ def save(name: str, place: Path, seed: int = 0) -> None:
         family_of(config), AutoModel)
     with quiet(), torch.random.fork_rng():
         torch.manual_seed(seed)
-        auto.from_config(config).save_pretrained(place)
-        if name in VISION:
-            processor(config.image_size).save_pretrained(place)
+        model = auto.from_config(config)
+        if name in CONVOLUTIONAL:
+            _get_used_to_noise(model)
+        model.save_pretrained(place)
+        if name in (*VISION, *CONVOLUTIONAL):
+            processor(getattr(config, "image_size", IMAGE["image_size"])).save_pretrained(place)
         else:
             tokenizer().save_pretrained(place)
+
+
+def _get_used_to_noise(model: Any) -> None:
+    """Give batch norms the means and variances of noise: with those they are made with, random layers say nothing."""
+    import torch
+
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = None
+    with torch.no_grad():
+        model.train()(pixel_values=torch.randn(32, 3, IMAGE["image_size"], IMAGE["image_size"]))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
 
 
 def processor(size: int) -> Any:

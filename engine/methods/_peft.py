@@ -55,6 +55,10 @@ class PeftMethod(Method):
 
     #: Whether layers whose weights are stored transposed (GPT-2's) can carry it.
     transposed: ClassVar[bool] = True
+    #: Whether convolutions can carry it.
+    convolutions: ClassVar[bool] = False
+    #: Whether linear layers can carry it that are given images, (rows, height, width, channels), as ConvNeXt's are.
+    maps: ClassVar[bool] = True
     #: Storage formats of a frozen base on which it trains right.
     quantized: ClassVar[tuple[str, ...]] = ()
     #: The task's head learns no faster than this; set where the method's own rate is too large for a head.
@@ -118,7 +122,12 @@ class PeftMethod(Method):
         """Return why nothing would be changed, or why a chosen layer or the base's storage cannot carry the method."""
         reasons = self._missing_blocks(shape)
         modules = self.chosen(shape)
-        if not modules:
+        maps = any(m.kind == "conv" and m.layer is not None for m in shape.modules)
+        if not modules and maps and not shape.linear():
+            reasons.append("The blocks of this model are convolutions; " + (
+                "name them by all-linear, conv, pointwise, spatial or depthwise." if self.convolutions else
+                f"{self.card.title} cannot change these: take LoRA, SSF, BitFit or full fine-tuning."))
+        elif not modules:
             # Methods that choose by the part a layer plays have no targets of their own.
             targets = getattr(self, "targets", None)
             named = targets if isinstance(targets, str) else ", ".join(targets or ())
@@ -127,6 +136,8 @@ class PeftMethod(Method):
         if not self.transposed and any(m.transposed for m in modules):
             reasons.append(f"{self.card.title} cannot change layers whose weights are stored transposed, as this "
                            "model's are.")
+        if modules and maps and not self.maps:
+            reasons.append(f"{self.card.title} takes rows of tokens, and this model's linear layers are given images.")
         if quantization and quantization not in self.quantized:
             reasons.append(f"{self.card.title} does not train right on a base stored in "
                            f"{FORMATS.get(quantization, quantization)}; store it unquantized, or take LoRA.")

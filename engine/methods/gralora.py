@@ -45,6 +45,7 @@ class Gralora(PeftMethod):
         avoid_when="Ranks are small: below 16, plain LoRA does as well.",
         settings="Rank 32 with 2 blocks a side, alpha twice the rank.",
         formula="ΔW = blocks (α / r)·B_ij·A_ij, each of rank r / k", mergeable=True)
+    maps: ClassVar[bool] = False
 
     @model_validator(mode="after")
     def _blocks_share_the_rank(self) -> Gralora:

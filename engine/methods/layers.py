@@ -45,6 +45,10 @@ class Layers(Method):
         blocks = [m for m in shape.modules if m.layer is not None and m.layer >= first]
         if not self.above:
             return blocks
+        if shape.family == "vision":
+            # Convolutional networks have norms below their blocks too, and convolutions above them.
+            last = max(i for i, m in enumerate(shape.modules) if m.layer is not None)
+            return blocks + [m for m in shape.modules[last + 1:] if m.layer is None and m.role != "head"]
         # In an encoder-decoder a norm belongs to the stack it stands in, and learns when a block of that stack does.
         stacks = {m.name.partition(".")[0] for m in blocks} if shape.family == "encoder-decoder" else None
         return blocks + [m for m in shape.modules if _above(m)

@@ -76,6 +76,7 @@ class Lora(PeftMethod):
         settings="Rank 8 to 32 on all linear layers, alpha twice the rank, ten times full fine-tuning's learning rate.",
         formula="h = W·x + (α / r)·B·A·x, only A and B are trained", mergeable=True)
     quantized: ClassVar[tuple[str, ...]] = ("int8", "nf4")
+    convolutions: ClassVar[bool] = True
 
     @model_validator(mode="after")
     def _dora_keeps_the_base(self) -> Lora:
@@ -97,9 +98,25 @@ class Lora(PeftMethod):
         """Return the rank of a module's update."""
         return int(_matched(self.rank_pattern, module, self.r))
 
+    def chosen(self, shape: ModelShape) -> list[Module]:
+        """Return the linear layers and convolutions that are changed."""
+        return super().chosen(shape) + shape.in_layers(shape.convolutions(self.targets), self.blocks(shape))
+
     def trained_in(self, module: Module) -> int:
-        """Return r·(d_in + d_out); DoRA adds d_out."""
-        return self.rank(module) * (module.d_in + module.d_out) + (module.d_out if self.use_dora else 0)
+        """Return r·(d_in·k + d_out) for a kernel of k places (1 for linear layers); DoRA adds d_out."""
+        rank = self.rank(module)
+        return rank * module.d_in * module.kernel + rank // module.groups * module.d_out + (
+            module.d_out if self.use_dora else 0)
+
+    def fault(self, module: Module) -> str | None:
+        """Refuse convolutions that peft cannot wrap."""
+        if module.padded:
+            return ("is padded by the model, which reads its stride (tf_padding), and peft's LoRA layers hide that: "
+                    "take SSF, BitFit or full fine-tuning, or set tf_padding to false in the model's config.json.")
+        if self.rank(module) % module.groups:
+            return (f"keeps its channels in {module.groups} groups, by which the rank must be divisible; leave it out, "
+                    "or take SSF.")
+        return None
 
     def stored_in(self, module: Module) -> int:
         """Return what is trained, twice where the start rewrote the base."""
@@ -115,6 +132,8 @@ class Lora(PeftMethod):
             if narrow := [m for m in chosen if self.rank(m) > min(m.d_in, m.d_out)]:
                 width = min(narrow[0].d_in, narrow[0].d_out)
                 reasons.append(f"{self.init} needs a rank of at most {width}, the width of {narrow[0].name}.")
+        if any(m.kind == "conv" for m in chosen) and self.init not in ("default", "gaussian"):
+            reasons.append(f"{self.init} starts from the matrices of linear layers, which convolutions do not have.")
         if self.init == "loftq" and quantization != "nf4":
             reasons.append("loftq restores what a base stored in 4 bits (nf4) has lost; this base is not so stored.")
         if self.init == "olora" and any(m.transposed for m in chosen):

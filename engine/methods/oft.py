@@ -51,6 +51,7 @@ class Oft(PeftMethod):
         settings="Blocks of 32 and LoRA's learning rate or a little less.",
         formula="h = W·R·x, R block-diagonal with RᵀR = I", mergeable=True)
     transposed: ClassVar[bool] = False
+    maps: ClassVar[bool] = False
     quantized: ClassVar[tuple[str, ...]] = ("int8", "nf4")
 
     def block(self, modules: Sequence[Module]) -> int:

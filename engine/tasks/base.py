@@ -231,6 +231,15 @@ class Task(BaseModel):
         """Return how many tokens a batch has, padding included."""
         return batch["input_ids"].numel()
 
+    @property
+    def varies(self) -> bool:
+        """Whether `vary` changes examples, so that nothing made of them holds for the next epoch."""
+        return False
+
+    def vary(self, row: dict[str, Any], numbers: tuple[int, int, int]) -> dict[str, Any]:
+        """Return an example to learn from, changed as `numbers`, seed, epoch and row, decide; never in evaluation."""
+        return row
+
     def targets(self, row: Mapping[str, Any]) -> int:
         """Return how many loss terms an encoded example has; the loss of an update is divided by their total."""
         return 1
@@ -292,6 +301,11 @@ class Task(BaseModel):
         ways = [[role.name for role in cls.asks if role.name in need and role.name not in filled] for need in cls.needs]
         return min(ways, key=len, default=[])
 
+    def usual(self) -> dict[str, Any]:
+        """Return what a person can choose when asking as this task was set when a model was trained."""
+        own = self.model_dump(exclude_unset=True)
+        return {name: value for name, value in own.items() if name in self.asking.model_fields and value is not None}
+
     def respond(self, asked: Asked, rows: Sequence[Mapping[str, Any]]) -> list[Reply]:
         """Return what the model says about each row, a mapping of roles to values; fewer when `asked.cancelled()`."""
         raise NotImplementedError
@@ -300,11 +314,6 @@ class Task(BaseModel):
         """Return the columns that a file of predictions gets for one reply."""
         best = max(reply["scores"].values(), default=None)
         return {"prediction": reply["label"]} | ({"score": best} if best is not None else {})
-
-    def usual(self) -> dict[str, Any]:
-        """Return what a person can choose when asking as this task was set when a model was trained."""
-        own = self.model_dump(exclude_unset=True)
-        return {name: value for name, value in own.items() if name in self.asking.model_fields and value is not None}
 
 
 def tensors(rows: Sequence[Mapping[str, Any]], fill: Mapping[str, int], *, packed: bool) -> dict[str, Any]:

@@ -180,6 +180,13 @@ def in_width(module: nn.Module) -> int:
     return int(weight.shape[0]) if type(module).__name__ == "Conv1D" else int(getattr(module, "in_features", 0))
 
 
+def along_outputs(values: torch.Tensor, found: torch.Tensor, module: nn.Module) -> torch.Tensor:
+    """Return `values`, (outputs,), shaped to meet what `module` gave out: channels come second in images, else last."""
+    second = isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.GroupNorm) or (
+        getattr(module, "data_format", "") == "channels_first")
+    return values.view(-1, *[1] * (found.dim() - 2)) if second else values
+
+
 def bias_of(module: nn.Module) -> torch.Tensor | None:
     """Return the bias of a module, or None."""
     return getattr(module, "bias", None)

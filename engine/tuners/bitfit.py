@@ -68,7 +68,7 @@ class BitFitLayer(base.TunerLayer):
         if type(layer) is nn.LayerNorm and layer.elementwise_affine:
             return F.layer_norm(x, layer.normalized_shape, layer.weight, self._bias(layer, change), layer.eps)
         found = layer(x, *args, **kwargs)
-        return found + change.to(found.dtype)
+        return found + base.along_outputs(change, found, layer).to(found.dtype)
 
     @staticmethod
     def _bias(layer: Any, change: torch.Tensor) -> torch.Tensor:

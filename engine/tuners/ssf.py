@@ -34,12 +34,10 @@ class SsfLayer(base.TunerLayer):
         """Scale and shift what the layer gives out."""
         found: torch.Tensor = self.base_layer(x, *args, **kwargs)
         for name in self.active():
-            scale, shift = (self._wide(values[name]).to(found.dtype) for values in (self.ssf_scale, self.ssf_shift))
+            scale, shift = (base.along_outputs(values[name], found, self.get_base_layer()).to(found.dtype)
+                            for values in (self.ssf_scale, self.ssf_shift))
             found = torch.addcmul(shift, found, scale)
         return found
-
-    def _wide(self, values: torch.Tensor) -> torch.Tensor:
-        return values.view(-1, 1, 1) if isinstance(self.get_base_layer(), nn.Conv2d) else values
 
     def check_merge(self) -> None:
         """Raise ValueError where the layer cannot hold a bias or its weights are quantized."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Query, Response
+from fastapi import Path as InPath
 from pydantic import BaseModel, ConfigDict
 
 from db import adapters, metrics, runs
@@ -12,6 +13,7 @@ from engine.evaluation.report import Evaluation
 from studio import records, service
 from studio.api.deps import LARGEST, Me, Offset
 from studio.api.errors import BadRequest
+from studio.service import pictures
 
 router = APIRouter(prefix="/runs", tags=["runs"])
 
@@ -105,6 +107,15 @@ def log(id: str, user: Me, since: int = Query(0, ge=0, le=LARGEST, description="
 def samples(id: str, user: Me) -> dict[str, Any]:
     """Return what a run's model wrote to the same prompts at each evaluation, by step; empty where it writes none."""
     return {"steps": service.samples(user, id)}
+
+
+@router.get("/{id}/examples/{row}/image", response_class=Response)
+def example(id: str, row: Annotated[int, InPath(ge=0, le=LARGEST, description="Row of the evaluation, from 0.")],
+            user: Me, size: int = Query(160, ge=16, le=512)) -> Response:
+    """Return the image of one of the best or worst predictions of a run, as a small JPEG."""
+    # A run that goes on keeps other images after its next evaluation.
+    return Response(pictures.example(user, id, row, size), media_type="image/jpeg",
+                    headers={"Cache-Control": "private, no-cache"})
 
 
 @router.get("/{id}/evaluation")

@@ -9,7 +9,18 @@ import gradio as gr
 from db import runs
 from db.tables import Run
 from engine import methods
-from studio import cards, evaluation_view, insight_view, parts, run_view, samples_view, service, session, shell
+from studio import (
+    cards,
+    error_grid,
+    evaluation_view,
+    insight_view,
+    parts,
+    run_view,
+    samples_view,
+    service,
+    session,
+    shell,
+)
 from studio.pages import Page
 from studio.text import ago, metric, plural, short
 
@@ -114,6 +125,7 @@ def _detail_part(problem: gr.HTML) -> None:
     figures = _curves()
     samples_view.part("run-samples")
     evaluation_view.part("run-evaluation")
+    error_grid.part("run-errors")
     where = parts.chart("Where the trained parameters are", "run-where")
     insight_view.part("run-insight", "run")
     facts = parts.kept("run-facts")

@@ -160,12 +160,17 @@ def _small(path: Path, changed: int, column: str, number: int, size: int, name: 
     data, called = _bytes(path, changed, column, number)
     if not data:
         raise NoImage(f"row {number}", row=number, name=name)
-    width, height = image.measure(data, called)
+    return small(data, called, size)
+
+
+def small(data: bytes, name: str, size: int) -> bytes:
+    """Return an image as a JPEG of at most `size` pixels a side, a few at a time; raises BrokenImage, ImageTooLarge."""
+    width, height = image.measure(data, name)
     if width * height > LARGEST:
-        raise ImageTooLarge(called, name=called, size=f"{width} × {height} pixels",
+        raise ImageTooLarge(name, name=name, size=f"{width} × {height} pixels",
                             limit=f"{LARGEST / 1e6:.0f} million pixels to be shown small")
     with _DECODING:
-        return image.thumbnail(data, called, size)
+        return image.thumbnail(data, name, max(16, min(size, SMALL)))
 
 
 def _bytes(path: Path, changed: int, column: str, number: int) -> tuple[bytes, str]:

@@ -1,0 +1,25 @@
+"""The images a run kept of its evaluation, small enough for a page."""
+
+from __future__ import annotations
+
+from db.users import User
+from studio.service.rows import small
+from studio.service.runs import NoSuchRunFile, run_file
+
+#: Endings that `engine.showcase` gives the images it copies.
+ENDINGS = (".jpg", ".png", ".gif", ".webp", ".img")
+
+
+def example(user: User, run_id: str, row: int, size: int = 160) -> bytes:
+    """Return the image of an evaluation row that a run kept, as a JPEG of at most `size` pixels a side.
+
+    Raises NotFound, NoSuchRunFile, BrokenImage, ImageTooLarge.
+    """
+    for ending in ENDINGS:
+        try:
+            path = run_file(user, run_id, f"examples/{row}{ending}")
+        except NoSuchRunFile:
+            continue
+        return small(path.read_bytes(), path.name, size)
+    name = f"the image of evaluation row {row}"
+    raise NoSuchRunFile(f"{run_id}/examples/{row}", noun="file", id=name, name=name)
