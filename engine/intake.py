@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 
 from engine import models, preparation
@@ -27,15 +26,11 @@ if TYPE_CHECKING:
     from engine.train import Attempt
 
 
-#: A column for the time of a split, named as no column of a file is.
-NUMBER = "\0number"
-
-
 @dataclass(frozen=True)
 class Rows:
     """Checked rows to learn from and to evaluate on, the column of each role, and the label names in order.
 
-    `numbers` are the rows' numbers in the file, from 1, of those to evaluate on; empty where they are not known.
+    `numbers` are the numbers in the file, from 1, of the rows that those to evaluate on were made of.
     `second` is what forgetting is measured on.
     """
 
@@ -123,21 +118,16 @@ def _rows(attempt: Attempt, task: Task) -> Rows:
     for finding in findings:
         level = "warning" if finding.level == "warning" else "info"
         attempt.log(f"{finding.what} {finding.try_this}".strip(), level=level)
-    numbers: Sequence[int] = range(1, held.num_rows + 1) if held is not None else ()
+    places = prepared.eval_rows
     if held is None:
-        train, held, numbers = _kept_aside(train, task.eval_fraction, seed, task.stratify_by(columns))
+        label = task.stratify_by(columns)
+        (train, _), (held, aside) = split.numbered(
+            train, lambda table: split.split(table, task.eval_fraction, seed, label))
+        places = prepared.rows[aside]
+    assert places is not None
     labels = task.label_names(train, columns)
-    # Steps leave rows out and repeat them: what is counted then is no longer the file.
-    return Rows(train, held, columns, labels, () if data.steps else numbers,
-                forgetting.second(attempt, task, columns, labels))
-
-
-def _kept_aside(table: pa.Table, fraction: float, seed: int,
-                label: str | None) -> tuple[pa.Table, pa.Table, Sequence[int]]:
-    """Return the rows to learn from, those kept to evaluate on, and the latter's numbers in the file, from 1."""
-    numbered = table.append_column(NUMBER, pa.array(np.arange(1, table.num_rows + 1)))
-    train, held = split.split(numbered, fraction, seed, label)
-    return train.drop_columns([NUMBER]), held.drop_columns([NUMBER]), held.column(NUMBER).to_pylist()
+    second = forgetting.second(attempt, task, columns, labels, prepared)
+    return Rows(train, held, columns, labels, (places + 1).tolist(), second)
 
 
 def _head(table: pa.Table, steps: Sequence[preparation.Step], seed: int) -> pa.Table:

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
 from engine.data.compute import pc
+
+#: A column for the time of a split, named as no column of a file is.
+NUMBER = "\0number"
+
+
+def numbered(table: pa.Table, divide: Callable[[pa.Table], tuple[pa.Table, pa.Table]]) -> tuple[
+        tuple[pa.Table, np.ndarray], tuple[pa.Table, np.ndarray]]:
+    """Return both parts that `divide` makes of a table, each with the places (from 0) that its rows had."""
+    first, second = divide(table.append_column(NUMBER, pa.array(np.arange(table.num_rows))))
+    return _placed(first), _placed(second)
+
+
+def _placed(part: pa.Table) -> tuple[pa.Table, np.ndarray]:
+    return part.drop_columns([NUMBER]), np.asarray(part.column(NUMBER).to_numpy())
 
 
 def split(table: pa.Table, fraction: float, seed: int, stratify: str | None = None) -> tuple[pa.Table, pa.Table]:

@@ -17,6 +17,7 @@ from engine.evaluation.report import NEUTRAL, Forgetting
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from engine.preparation import Prepared
     from engine.tasks.base import Task
     from engine.train import Attempt
 
@@ -30,18 +31,25 @@ class ForgettingUnfit(DataError):
 
 @dataclass(frozen=True)
 class Second:
-    """The rows of the second dataset and the column of each role."""
+    """The rows of the second dataset, the column of each role, and what is to be said of its preparation."""
 
     table: pa.Table
     columns: dict[str, str]
+    note: str = ""
 
 
-def second(attempt: Attempt, task: Task, columns: dict[str, str], labels: list[str]) -> Second | None:
-    """Return the second dataset, None where none is asked for; raises ForgettingUnfit and what reading raises."""
+def second(attempt: Attempt, task: Task, columns: dict[str, str], labels: list[str],
+           prepared: Prepared) -> Second | None:
+    """Return the second dataset, prepared as rows to evaluate on are; None where none is asked for.
+
+    Raises ForgettingUnfit and what reading raises.
+    """
     wanted = attempt.spec.data.forgetting
     if wanted in (None, NEUTRAL) or attempt.spec.rate_test:
         return None
-    table = read.read(attempt.sources.forgetting or Path(str(wanted)))
+    table, note = _prepared(read.read(attempt.sources.forgetting or Path(str(wanted))), prepared)
+    if note:
+        attempt.log(note)
     if not set(columns.values()) <= set(table.column_names):
         guessed = roles.guess(table)
         lost = sorted(set(columns) - set(guessed.columns)) if guessed.task == task.name else sorted(columns)
@@ -54,7 +62,16 @@ def second(attempt: Attempt, task: Task, columns: dict[str, str], labels: list[s
     if labels and known and not known & set(labels):
         raise ForgettingUnfit("data.forgetting", problem=(
             f"none of its labels ({', '.join(sorted(known)[:3])}, …) is learned here."))
-    return Second(table, columns)
+    return Second(table, columns, note)
+
+
+def _prepared(table: pa.Table, prepared: Prepared) -> tuple[pa.Table, str]:
+    """Return the rows after the steps that fit them, and which do not; raises ForgettingUnfit."""
+    rows = table.num_rows
+    table, said = prepared.others(table)
+    if rows and not table.num_rows:
+        raise ForgettingUnfit("data.forgetting", problem="the steps of preparation leave none of its rows.")
+    return table, f"In the second dataset: {' '.join(said)}" if said else ""
 
 
 class Watch:
@@ -64,6 +81,8 @@ class Watch:
         """Raises NotMeasurable."""
         self._attempt = attempt
         self._on, self._measure, self._greater, self._take = _measuring(attempt)
+        second = attempt.rows.second
+        self._note = second.note if second is not None else ""
 
     def before(self) -> None:
         """Measure the model as training finds it; random numbers are left as they were."""
@@ -87,7 +106,8 @@ class Watch:
         return Forgetting(on=self._on, measure=self._measure, before=before, after=after,
                           change=after - before if known and before is not None else None,
                           greater_is_better=self._greater,
-                          note="" if before is not None else "It was not measured before training.")
+                          note=" ".join(filter(None, [
+                              "" if before is not None else "It was not measured before training.", self._note])))
 
 
 def watch(attempt: Attempt) -> Watch | None:

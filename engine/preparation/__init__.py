@@ -9,14 +9,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from pydantic import ValidationError
 
-from engine.errors import DataError, UnknownKey
+from engine.data.split import numbered
+from engine.errors import DataError, StudioError, UnknownKey
 from engine.preparation.base import Change, Setting, Step, StepCard, StepColumn, StepInvalid, counted
 from engine.registry import discover, name_of
 
@@ -51,7 +52,9 @@ class NothingLeft(DataError):
 class Taken:
     """One step as it was taken: the rows before and after, those to evaluate on beside, and what is to be said.
 
-    `eval_before` and `eval_after` are None while no rows to evaluate on are set aside.
+    `eval_before` and `eval_after` are None while no rows to evaluate on are set aside. `rows` and `eval_rows` tell for
+    each row after the step the place (from 0) of the row it was made of: in the table that was given, or among the rows
+    to evaluate on that were given. `learned` is what the step found in the rows to learn from.
     """
 
     number: int
@@ -60,6 +63,9 @@ class Taken:
     change: Change
     eval_before: pa.Table | None
     eval_after: pa.Table | None
+    rows: np.ndarray
+    eval_rows: np.ndarray | None
+    learned: dict[str, Any]
 
     def report(self) -> dict[str, Any]:
         """Return what happened as JSON values."""
@@ -71,11 +77,29 @@ class Taken:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Rows to learn from and (where there are any) to evaluate on, and what each step did."""
+    """Rows to learn from and (where there are any) to evaluate on, and what each step did.
+
+    `rows` and `eval_rows` are the places of the rows they were made of, as `Taken` has them.
+    """
 
     train: pa.Table
     eval: pa.Table | None
+    rows: np.ndarray
+    eval_rows: np.ndarray | None
     report: list[dict[str, Any]] = field(default_factory=list)
+    _learned: list[tuple[Step, int, dict[str, Any]]] = field(default_factory=list)
+
+    def others(self, table: pa.Table) -> tuple[pa.Table, list[str]]:
+        """Return other rows changed as those to evaluate on were, and a sentence on each step that does not fit."""
+        said: list[str] = []
+        for number, (step, seed, learned) in enumerate(self._learned, 1):
+            if not step.evaluation or step.splits:
+                continue
+            try:
+                table = step.change(table, _alike(seed, number - 1, learned)).table
+            except StudioError as error:
+                said.append(f"Step {number}, {step.told()}, is left out: {error.what[0].lower()}{error.what[1:]}")
+        return table, said
 
     def sentences(self) -> Iterator[str]:
         """Yield one sentence a step, for a log."""
@@ -183,56 +207,80 @@ def walk(table: pa.Table, steps: Sequence[Step], seed: int, *, held: pa.Table | 
     `held` are rows to evaluate on, from a file of their own: no step splits then. Where there are none and a step
     repeats rows, `divide` sets some aside before it.
     """
+    rows = np.arange(table.num_rows)
+    held_rows = None if held is None else np.arange(held.num_rows)
     for index, step in enumerate(steps):
         first = ""
         if step.repeats and held is None and divide is not None:
-            table, aside = divide(table, steps[index:])
-            held, rows = aside, aside.num_rows
-            first = f"{counted(rows, 'row')} to evaluate on {'was' if rows == 1 else 'were'} set aside before. "
+            (table, own), (held, aside) = numbered(table, partial(_divided, divide, steps[index:]))
+            rows, held_rows, count = rows[own], rows[aside], len(aside)
+            first = f"{counted(count, 'row')} to evaluate on {'was' if count == 1 else 'were'} set aside before. "
         setting = Setting(np.random.default_rng([seed, index]), beside=held)
         was, last = held, ""
         if step.splits:
-            change, held = _split(step, table, held, setting)
+            change, held, aside = _split(step, table, held, setting)
+            held_rows = held_rows if aside is None else rows[aside]
         else:
             change = step.change(table, setting)
             if held is not None and step.evaluation:
-                alike = Setting(np.random.default_rng([seed, index]), evaluation=True, learned=setting.learned)
-                held, last = _alike(step, held, alike)
-        yield Taken(index + 1, step, table, replace(change, note=f"{first}{change.note}{last}".strip()), was, held)
+                alike, last = _changed_alike(step, held, _alike(seed, index, setting.learned))
+                held, held_rows = alike.table, _after(held_rows, alike)
+        rows = _after(rows, change)
+        change = replace(change, note=f"{first}{change.note}{last}".strip())
+        yield Taken(index + 1, step, table, change, was, held, rows, held_rows, setting.learned)
         table = change.table
 
 
-def _alike(step: Step, held: pa.Table, setting: Setting) -> tuple[pa.Table, str]:
+def _divided(divide: Divide, later: Sequence[Step], table: pa.Table) -> tuple[pa.Table, pa.Table]:
+    return divide(table, later)
+
+
+def _after(rows: Any, change: Change) -> Any:
+    """Return where the rows after a change come from, given where those before it did."""
+    return rows if change.rows is None or rows is None else rows[change.rows]
+
+
+def _alike(seed: int, index: int, learned: dict[str, Any]) -> Setting:
+    """Return where the step at a place works on rows to evaluate on."""
+    return Setting(np.random.default_rng([seed, index]), evaluation=True, learned=learned)
+
+
+def _changed_alike(step: Step, held: pa.Table, setting: Setting) -> tuple[Change, str]:
     """Return rows to evaluate on, changed as those to learn from, and what is to be said of them."""
     try:
-        return step.change(held, setting).table, ""
+        return step.change(held, setting), ""
     except StepColumn as error:
         column = error.facts["column"]
-        return held, f" The rows to evaluate on have no column '{column}' and stay as they are."
+        return Change(held), f" The rows to evaluate on have no column '{column}' and stay as they are."
     except DataError as error:
         error.what = f"In the rows to evaluate on: {error.what[0].lower()}{error.what[1:]}"
         error.args = (error.what,)
         raise
 
 
-def _split(step: Step, table: pa.Table, held: pa.Table | None, setting: Setting) -> tuple[Change, pa.Table | None]:
+def _split(step: Step, table: pa.Table, held: pa.Table | None,
+           setting: Setting) -> tuple[Change, pa.Table | None, np.ndarray | None]:
+    """Return the rows that stay, those set aside, and the latter's places, None where there were some already."""
     if held is not None:
-        return Change(table, "Nothing is split: there are rows to evaluate on already."), held
+        return Change(table, "Nothing is split: there are rows to evaluate on already."), held, None
     chosen, note = step.aside(table, setting)
-    rows = np.flatnonzero(~chosen)
-    return Change(table.take(pa.array(rows)), note, rows), table.take(pa.array(np.flatnonzero(chosen)))
+    rows, aside = np.flatnonzero(~chosen), np.flatnonzero(chosen)
+    return Change(table.take(pa.array(rows)), note, rows), table.take(pa.array(aside)), aside
 
 
 def apply(table: pa.Table, steps: Sequence[Step], seed: int, *, held: pa.Table | None = None,
           divide: Divide | None = None) -> Prepared:
     """Return the rows after all steps, as `walk` takes them; raises DataError, NothingLeft where no row is left."""
     report: list[dict[str, Any]] = []
+    rows, held_rows = np.arange(table.num_rows), None if held is None else np.arange(held.num_rows)
+    learned: list[tuple[Step, int, dict[str, Any]]] = []
     for taken in walk(table, steps, seed, held=held, divide=divide):
-        table, held = taken.change.table, taken.eval_after
+        table, held, rows, held_rows = taken.change.table, taken.eval_after, taken.rows, taken.eval_rows
         report.append(taken.report())
+        learned.append((taken.step, seed, taken.learned))
         for before, after, purpose in ((taken.before, table, "to learn from"),
                                        (taken.eval_before, held, "to evaluate on")):
             if before is not None and after is not None and before.num_rows and not after.num_rows:
                 raise NothingLeft(f"data.steps.{taken.number - 1}", number=taken.number, step=taken.step.card.title,
                                   rows=f"{before.num_rows:,}", purpose=purpose)
-    return Prepared(table, held, report)
+    return Prepared(table, held, rows, held_rows, report, learned)

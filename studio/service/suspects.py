@@ -38,11 +38,12 @@ def suspects(user: User, id: str) -> list[Suspect]:
     row = datasets.get(user, id)
     found: dict[int, Suspect] = {}
     for run in _runs(user, row):
-        for one in _of(user, run):
-            number = int(one.number or 0)
+        # Several rows of an evaluation may be made of one of the file; the one with the highest loss stands first.
+        worst = {int(one.number): one for one in reversed(_of(user, run)) if one.number}
+        for number, one in worst.items():
             if number in found:
                 found[number] = replace(found[number], runs=found[number].runs + 1)
-            elif number:
+            else:
                 found[number] = Suspect(number, run.id, run.name, one.expected, one.predicted, float(one.loss or 0.0),
                                         one.confidence)
     return sorted(found.values(), key=lambda one: (-one.runs, -one.loss))

@@ -193,6 +193,32 @@ def test_a_decoder_is_measured_by_its_perplexity_with_and_without_its_own_head(s
     assert spoken["forgetting"]["before"] == pytest.approx(sorted_["forgetting"]["before"], rel=1e-4)
 
 
+def test_rows_keep_their_numbers_and_the_second_dataset_its_shape_through_preparation(
+        shared: Path, tmp_path: Path) -> None:
+    data, second = write(tmp_path, "single_label"), write(tmp_path, "single_label", 30, "second.csv")
+    (tmp_path / "bare.csv").write_text("text,label\n" + "".join(f"a thing {i},good\n" for i in range(9)))
+    spec = plan(shared, data, forgetting=str(second), options={"eval_fraction": 0.3}, max_steps=4)
+    given = spec.model_dump(mode="json")
+    given["data"]["steps"] = [
+        {"name": "filter", "where": 'source = "web"'}, {"name": "sample", "rows": 50},
+        {"name": "map_labels", "column": "label", "labels": {"good": "fine"}},
+        {"name": "balance", "column": "label", "ratio": 1}]
+    ended = run(specs.parse(given), tmp_path / "run")
+    assert ended["state"] == "succeeded", ended["error"]
+    lines = data.read_text(encoding="utf-8").splitlines()[1:]
+    shown = json.loads((tmp_path / "run" / "examples.json").read_text(encoding="utf-8"))
+    for record in shown["worst"] + shown["best"]:
+        line = lines[record["number"] - 1]
+        assert line.startswith(record["input"].strip()) and line.endswith(",web")
+    suspects = told(tmp_path / "run").suspects
+    assert all(one.number and {"fine": "good"}.get(str(one.expected), one.expected) in lines[one.number - 1]
+               for one in suspects)
+    assert ended["forgetting"]["on"] == "the second dataset" and ended["forgetting"]["note"] == ""
+    given["data"]["forgetting"] = str(tmp_path / "bare.csv")
+    bare = run(specs.parse(given), tmp_path / "bare")
+    assert "Step 1, keep rows where" in bare["forgetting"]["note"], bare["error"]
+
+
 def test_neutral_text_is_refused_where_no_head_predicts_words(shared: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 

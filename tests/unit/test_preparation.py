@@ -222,6 +222,40 @@ def test_rows_to_evaluate_on_are_set_aside_before_rows_are_repeated() -> None:
     assert made.report[1]["note"].startswith("3 rows to evaluate on were set aside before.")
 
 
+STEPS: list[list[dict[str, Any]]] = [
+    [{"name": "filter", "where": "row >= 3"}, {"name": "sample", "rows": 15}, {"name": "balance", "column": "label"}],
+    [{"name": "deduplicate", "columns": ["label"], "leaks": False}],
+    [{"name": "filter", "where": "row != 4"}, {"name": "split", "share": 0.3},
+     {"name": "balance", "column": "label", "way": "drop"}],
+    [{"name": "map_labels", "column": "label", "labels": {"a": "x"}, "others": "drop"}],
+    [{"name": "windows", "column": "text", "size": 2, "stride": 1}]]
+
+
+@pytest.mark.parametrize("steps", STEPS, ids=lambda steps: steps[-1]["name"])
+@pytest.mark.parametrize("own", [False, True], ids=["set aside", "of its own"])
+def test_every_row_knows_which_row_it_was_made_of(steps: list[dict[str, Any]], own: bool) -> None:
+    table, held = (part.append_column("text", pa.array([f"{row} is row {row}" for row in part["row"].to_pylist()]))
+                   for part in (labels(23, a=12, b=8, c=2, d=1), labels(9, a=4, b=5)))
+    made = done(table, *steps, held=held if own else None, divide=lambda rows, later: (rows.slice(3), rows.slice(0, 3)))
+    assert made.train["row"].to_pylist() == made.rows.tolist()
+    if made.eval is not None and made.eval_rows is not None:
+        assert made.eval["row"].to_pylist() == made.eval_rows.tolist()
+    assert (made.eval is None) == (made.eval_rows is None)
+
+
+def test_other_rows_are_prepared_as_those_to_evaluate_on_with_what_the_steps_learned() -> None:
+    steps = [{"name": "merge_labels", "column": "label", "rarer_than": 3}, {"name": "filter", "where": "row >= 0"},
+             {"name": "balance", "column": "label"}, {"name": "drop", "columns": ["gone"]}]
+    table = labels(23, a=12, b=8, c=2, d=1)
+    made = done(table.append_column("gone", table["row"]), *steps)
+    others, said = made.others(labels(6, a=1, b=1, c=3, d=1))
+    assert Counter(others["label"].to_pylist()) == {"a": 1, "b": 1, "other": 4} and said == []
+    others, said = made.others(pa.table({"label": ["c"]}))
+    assert others["label"].to_pylist() == ["other"]
+    assert len(said) == 1 and said[0].startswith("Step 2, keep rows where row >= 0, is left out: ")
+    assert "there is no column 'row'" in said[0]
+
+
 # -- splits ------------------------------------------------------------------------------------------------------------
 
 
