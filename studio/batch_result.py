@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from db import batches
-from db.tables import Batch
+from db.tables import Adapter, Batch
 from engine.evaluation.report import Evaluation, Measured
 from studio import cards, evaluation_view
 from studio.measures import measured, title
@@ -21,11 +21,19 @@ def head(row: Batch) -> str:
     """Return what it is about, with a way back."""
     who = f'<a href="/adapters?adapter={esc(row.adapter_id)}">{esc(row.adapter_name)}</a>' if row.adapter_id else esc(
         row.adapter_name or f"{row.model} itself")
-    rows = f'<a href="/data?dataset={esc(row.dataset_id)}">{esc(row.filename)}</a>' if row.dataset_id else esc(
-        row.filename)
+    rows = f'<a href="/data?dataset={esc(row.dataset_id)}">the dataset</a>' if row.dataset_id else "an uploaded file"
     what = "Evaluation" if row.kind == "evaluate" else "Predictions"
     return (f'<div class="ps-run-head"><p class="ps-crumb"><a href="/predict">All predictions</a></p>'
-            f"<h2>{what}: {rows}</h2><p class=\"ps-muted\">by {who}, begun {esc(ago(row.created_at))}</p></div>")
+            f'<h2>{what}: {esc(row.filename)}</h2><p class="ps-muted">{rows}, by {who}, begun '
+            f"{esc(ago(row.created_at))}</p></div>")
+
+
+def learned(row: Batch, adapter: Adapter | None) -> str:
+    """Say when an adapter was measured on rows it learned from."""
+    if row.kind != "evaluate" or adapter is None or not row.dataset_id or adapter.dataset_id != row.dataset_id:
+        return ""
+    return cards.note("The adapter learned from this dataset: unless its run kept these rows apart, they look better "
+                      "than others would.", "warn")
 
 
 def status(row: Batch) -> str:
@@ -59,7 +67,7 @@ def _numbers(row: Batch, result: dict[str, Any]) -> str:
     took = [f"{role}: {column}" for role, column in result["columns"].items()]
     facts = cards.facts([("Taken from", ", ".join(took)), ("Added columns", ", ".join(result["added"])),
                          ("File", f"{row.format}, {size(result.get('bytes') or 0)}")])
-    return figures + cards.card("", facts, actions=[(f"Download the {row.format}", f"/download/batches/{row.id}")])
+    return cards.card("", figures, facts, actions=[(f"Download the {row.format}", f"/download/batches/{row.id}")])
 
 
 def rows(row: Batch) -> str:
@@ -91,11 +99,10 @@ def table(found: Sequence[Batch], first: str, caption: str) -> str:
     """Return evaluations with their metrics and intervals, a line each; `first` is what tells them apart."""
     reports = [Evaluation.model_validate((row.result or {})["evaluation"]) if row.state == "ready" else None
                for row in found]
-    names: list[str] = []
-    for one in reports:
-        names += [name for name in ([one.metric, *one.metrics] if one is not None else [])
-                  if name in (one.metrics if one is not None else {}) and name not in names]
-    names = names[:METRICS]
+    ready = [one for one in reports if one is not None]
+    # What decides stands first.
+    names = [name for name in dict.fromkeys(name for one in ready for name in (one.metric, *one.metrics))
+             if any(name in one.metrics for one in ready)][:METRICS]
     lines = [(_link(row, first), count(one.rows) if one is not None else cards.badge(row.state),
               *(esc(measured(_of(one, name))) for name in names)) for row, one in zip(found, reports, strict=True)]
     return cards.table([first, "Rows", *(title(name) for name in names)], lines, caption,

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from db import batches
+from db import adapters, batches
 from db.tables import Batch
 from db.users import User
 from engine.errors import Refused
@@ -165,8 +165,10 @@ def _shown(user: User, row: Batch) -> tuple[Any, ...]:
     others = service.evaluated_on(user, row) if done else []
     beside = cards.card("Adapters on the same rows", batch_result.table(others, "Adapter", "Adapters on the same rows")
                         ) if len(others) > 1 else ""
+    adapter = parts.found(lambda: adapters.get(user, row.adapter_id or "")) if done else None
     label = "Stop, and keep the rows done" if row.kind == "predict" else "Stop"
-    return (batch_result.head(row), batch_result.status(row), batch_result.rows(row),
+    said = batch_result.learned(row, adapter) + batch_result.status(row)
+    return (batch_result.head(row), said, batch_result.rows(row),
             batch_result.report(row) if done else gr.skip(), beside, gr.Button(label, visible=working),
             gr.HTML(visible=not working), gr.Timer(active=working))
 

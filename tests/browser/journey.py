@@ -24,6 +24,7 @@ PAGES = {
     "/adapters": "#adapters-list .ps-table, #adapters-list .ps-empty",
     "/combine": "#combine-verdict .ps-note, #combine-empty .ps-empty",
     "/playground": "#playground-ask:visible, #playground-send:visible, #playground-empty .ps-empty",
+    "/predict": "#predict-start:visible, #predict-empty .ps-empty",
     "/settings": "#settings-checks li, #settings-checks tr, #settings-checks .ps-note",
 }
 
