@@ -3,45 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from db import datasets, migrate, models, users
-from db.session import database
-from db.settings import settings
+from db import datasets, models, users
 from db.users import User
 from engine import models as bases
 from engine import skeleton, tiny
 from engine.errors import StudioError
 from engine.shape import ModelShape
-from studio import advice_view, api, choices, cli_advice, method_view, service, session
+from studio import advice_view, choices, cli_advice, method_view, service, session
 from studio.draft import Draft, from_query
-from studio.guard import Guard
 from studio.pages import train
 
 STATS = {"rows": 480, "label_count": 3, "characters": {"mean": 60.0, "p95": 148.0}}
-
-
-@pytest.fixture
-def client(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
-    """A client of a studio without accounts or worker, in an empty data folder."""
-    monkeypatch.delenv("STUDIO_BROKER_URL", raising=False)
-    settings.cache_clear()
-    migrate.upgrade()
-    app = FastAPI()
-    api.install(app)
-    app.add_middleware(Guard, secret=settings().secret_key, host="127.0.0.1")
-    with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as made:
-        yield made
-    database().dispose()
-    settings.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +102,7 @@ def test_one_click_sets_the_form_and_the_address(client: TestClient, bert: Model
     chosen = train._everything(user, before)[:6]
     for part, value in zip(("dataset", "eval", "task", "model", "method"), chosen, strict=False):
         assert value["chosen"], part
-    shown = train._apply(*chosen, request=SimpleNamespace())
+    shown = train._apply(*chosen, request=SimpleNamespace(headers={}, query_params={}))
     assert shown[4]["chosen"] == "lora" and shown[5]["values"]["method.lora"]["r"] == 4
     address = next(value for value in shown if isinstance(value, str) and value.startswith("?"))
     assert from_query(dict(parse_qsl(address[1:]))).values["method.lora"]["r"] == 4

@@ -17,8 +17,7 @@ from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 from rig import Rig, studio, until
 
-from db import accounts, datasets, migrate, models, users, workers
-from db.session import database
+from db import accounts, datasets, models, users, workers
 from db.settings import settings
 from engine import models as bases
 from engine.findings import Finding
@@ -47,17 +46,6 @@ def make_client(*, signed: bool = False) -> TestClient:
     if signed:
         app.add_middleware(login.Accounts, secret=settings().secret_key, host="127.0.0.1")
     return TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False)
-
-
-@pytest.fixture
-def fresh(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An empty data folder with its tables, and nobody who works."""
-    monkeypatch.delenv("STUDIO_BROKER_URL", raising=False)
-    settings.cache_clear()
-    migrate.upgrade()
-    yield
-    database().dispose()
-    settings.cache_clear()
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ import pytest
 from fastapi.testclient import TestClient
 
 from db import datasets, migrate, models, runs, users
-from db.session import database
 from db.settings import settings
 from engine import starter
 from engine.errors import SpecError, StudioError
@@ -32,18 +31,6 @@ from studio.pages import models as models_page
 from studio.pages import settings as settings_page
 
 LOCAL = "http://127.0.0.1:7860"
-
-
-@pytest.fixture
-def fresh(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An empty data folder with its tables, and nobody who works."""
-    monkeypatch.delenv("STUDIO_BROKER_URL", raising=False)
-    monkeypatch.delenv("STUDIO_AUTH", raising=False)
-    settings.cache_clear()
-    migrate.upgrade()
-    yield
-    database().dispose()
-    settings.cache_clear()
 
 
 @pytest.fixture

@@ -5,25 +5,23 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import openpyxl
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
-from db import datasets, migrate, users
+from db import datasets, users
 from db.blobs import Blobs
-from db.session import database
 from db.settings import settings
 from db.tables import Dataset
 from engine.data.errors import NothingInside
-from studio import api, data_view, service
-from studio.guard import Guard
+from studio import data_view, service
 from worker.orders import inspect_dataset
+
+pytestmark = pytest.mark.usefixtures("fresh")
 
 ROWS = [(f"ticket number {i} is about {word}", word) for i in range(20) for word in ("money", "travel")]
 TABLE = "\n".join("\t".join(row) for row in [("text", "label"), *ROWS])
@@ -54,27 +52,6 @@ def packed(**members: str) -> bytes:
         for name, content in members.items():
             archive.writestr(name, content)
     return out.getvalue()
-
-
-@pytest.fixture(autouse=True)
-def fresh(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An empty data folder with its tables, and nobody who works."""
-    monkeypatch.delenv("STUDIO_BROKER_URL", raising=False)
-    settings.cache_clear()
-    migrate.upgrade()
-    yield
-    database().dispose()
-    settings.cache_clear()
-
-
-@pytest.fixture
-def client() -> Iterator[TestClient]:
-    """A client of a studio without accounts."""
-    app = FastAPI()
-    api.install(app)
-    app.add_middleware(Guard, secret=settings().secret_key, host="127.0.0.1")
-    with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as made:
-        yield made
 
 
 def test_a_folder_is_added_with_its_part_to_evaluate_on(tmp_path: Path) -> None:

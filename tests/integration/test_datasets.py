@@ -9,17 +9,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from rig import Rig, studio, until
 from typer.testing import CliRunner
 
-from db import datasets, migrate, users
-from db.session import database
+from db import datasets, users
 from db.settings import settings
-from studio import api, choices, data_detail, data_view, service, session
+from studio import choices, data_detail, data_view, service, session
 from studio.draft import Draft
-from studio.guard import Guard
 from studio.service.datasets import DatasetNotReady, TrainedOn
 from worker.orders import inspect_dataset
 
@@ -44,27 +41,6 @@ def read(folder: Path, content: str, **known: Any) -> dict[str, Any]:
     (folder / "original").write_text(content)
     order = {"original": str(folder / "original"), "parquet": str(folder / "rows.parquet"), **known}
     return json.loads(json.dumps(inspect_dataset.carry_out(order, Quiet())))  # pyright: ignore[reportArgumentType]
-
-
-@pytest.fixture
-def fresh(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An empty data folder with its tables, and nobody who works."""
-    monkeypatch.delenv("STUDIO_BROKER_URL", raising=False)
-    settings.cache_clear()
-    migrate.upgrade()
-    yield
-    database().dispose()
-    settings.cache_clear()
-
-
-@pytest.fixture
-def client(fresh: None) -> Iterator[TestClient]:
-    """A client of a studio without accounts."""
-    app = FastAPI()
-    api.install(app)
-    app.add_middleware(Guard, secret=settings().secret_key, host="127.0.0.1")
-    with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as made:
-        yield made
 
 
 def test_a_file_nothing_was_recognised_in_is_not_offered_for_training(client: TestClient, tmp_path: Path) -> None:

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from db import datasets, leases, migrate, models, runs, users
+from db import datasets, leases, models, runs, users
 from db.blobs import Blobs
-from db.session import database
-from db.settings import settings
 from engine import spec as specs
 from engine.evaluation.report import FILE, Evaluation, Forgetting, Measured, Slice, Slices
 from engine.shape import HeadModule, ModelShape, Module
-from studio import api, choices, cli, cli_flags, evaluation_view, service
+from studio import choices, cli, cli_flags, evaluation_view, service
 from studio.draft import Draft, from_spec
-from studio.guard import Guard
 
 TOLD = Evaluation(
     task="text_classification", step=8, rows=50, metric="accuracy",
@@ -28,27 +22,6 @@ TOLD = Evaluation(
     slices=Slices(metric="accuracy", items=[Slice(by="source", value="<web>", rows=9, metrics={"accuracy": 0.25})]),
     charts={"confusion": {"labels": ["a", "b"], "counts": [[3, 1], [0, 4]]}},
     forgetting=Forgetting(on="neutral text", measure="perplexity", before=10.0, after=10.5, change=0.5))
-
-
-@pytest.fixture
-def fresh(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An empty data folder with its tables, and nobody who works."""
-    monkeypatch.delenv("STUDIO_BROKER_URL", raising=False)
-    settings.cache_clear()
-    migrate.upgrade()
-    yield
-    database().dispose()
-    settings.cache_clear()
-
-
-@pytest.fixture
-def client(fresh: None) -> Iterator[TestClient]:
-    """A client of a studio without accounts."""
-    app = FastAPI()
-    api.install(app)
-    app.add_middleware(Guard, secret=settings().secret_key, host="127.0.0.1")
-    with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as made:
-        yield made
 
 
 def document(dataset: str, forgetting: str | None = None) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,19 +13,16 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from db import datasets, migrate, users
-from db.session import database
+from db import datasets, users
 from db.settings import settings
 from db.tables import Dataset
 from engine import intake
 from engine import spec as specs
 from engine.errors import StudioError
-from studio import api, cli, cli_flags, cli_train, data_prepare, service, session
+from studio import cli, cli_flags, cli_train, data_prepare, service, session
 from studio.draft import from_query, from_spec
-from studio.guard import Guard
 from worker.orders import inspect_dataset, look
 
 ROWS = {"sentence": [f"ticket number {i} is about {word}" for i in range(30) for word in ("money", "travel", "food")],
@@ -48,28 +44,6 @@ class Quiet:
     def cancelled(self) -> bool:
         """Nobody changes their mind."""
         return False
-
-
-@pytest.fixture
-def fresh(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An empty data folder with its tables, and nobody who works."""
-    for name in ("STUDIO_BROKER_URL", "STUDIO_DATABASE_URL"):
-        monkeypatch.delenv(name, raising=False)
-    settings.cache_clear()
-    migrate.upgrade()
-    yield
-    database().dispose()
-    settings.cache_clear()
-
-
-@pytest.fixture
-def client(fresh: None) -> Iterator[TestClient]:
-    """A client of a studio without accounts."""
-    app = FastAPI()
-    api.install(app)
-    app.add_middleware(Guard, secret=settings().secret_key, host="127.0.0.1")
-    with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as made:
-        yield made
 
 
 def stored(rows: dict[str, list[Any]] = ROWS, **values: Any) -> Dataset:

@@ -3,42 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from db import journal, leases, migrate, runs, users
+from db import journal, leases, runs, users
 from db.blobs import Blobs
-from db.session import database
-from db.settings import settings
 from engine import events, spec
-from studio import api, cli, downloads, samples_view
-from studio.guard import Guard
+from studio import cli, samples_view
 
 ENTRIES: list[dict[str, Any]] = [
     {"step": step, "epoch": step / 10, "samples": [
         {"row": 3, "input": "Who is <b>it</b>?", "expected": "Tim", "written": f"answer {step}"},
         {"row": 9, "input": "Where?", "expected": "Rome", "written": ""}]} for step in (0, 10, 20)]
-
-
-@pytest.fixture
-def client(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
-    """A client of a studio without accounts and without a worker."""
-    monkeypatch.delenv("STUDIO_BROKER_URL", raising=False)
-    settings.cache_clear()
-    migrate.upgrade()
-    app = FastAPI()
-    api.install(app)
-    app.include_router(downloads.router)
-    app.add_middleware(Guard, secret=settings().secret_key, host="127.0.0.1")
-    with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as made:
-        yield made
-    database().dispose()
-    settings.cache_clear()
 
 
 def running(attempts: int = 1) -> tuple[str, list[Path]]:
