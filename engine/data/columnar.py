@@ -17,13 +17,15 @@ from engine.data import chat, image, kinds
 from engine.data import names as names_of
 from engine.data.arrow import IpcFile
 from engine.data.compute import pc
-from engine.data.errors import BrokenImage, ImageTooLarge, ParquetBroken
+from engine.data.dialect import column_names
+from engine.data.errors import BrokenImage, FileEmpty, ImageTooLarge, ParquetBroken, TooManyColumns
 from engine.data.faults import Faults
 from engine.data.source import Source
 from engine.data.stream import Hooks, expanded
 from engine.findings import Finding
 
 SIZE = 20_000
+MOST_COLUMNS = 10_000
 #: Rows read at once where some hold images.
 IMAGES = 128
 
@@ -31,8 +33,13 @@ IMAGES = 128
 def names(path: Path, source: Source) -> list[str]:
     """Return the names of the columns; raises ParquetBroken or ArrowBroken."""
     with _opened(path, source, Hooks()) as file:
+        if len(file.schema_arrow) > MOST_COLUMNS:
+            raise TooManyColumns(path.name, count=len(file.schema_arrow), limit=MOST_COLUMNS)
         images = _images(file)
-        return [field.name for field in file.schema_arrow if field.name in images or not _is_bytes(field.type)]
+        found = [field.name for field in file.schema_arrow if field.name in images or not _is_bytes(field.type)]
+    if not len(file.schema_arrow):
+        raise FileEmpty(path.name)
+    return found if len(set(found)) == len(found) else column_names(found)
 
 
 def batches(path: Path, source: Source, faults: Faults, hooks: Hooks,

@@ -105,6 +105,34 @@ def opened(path: Path) -> Generator[list[Entry], None, None]:
         yield _sorted(_of_archive(archive, path.name), path)
 
 
+def links(path: Path) -> list[str]:
+    """Return the names of the symbolic links in a zip archive; they are never followed."""
+    return [] if path.is_dir() else [info.filename for info in _infos(path) if _is_link(info)]
+
+
+def hollow(path: Path) -> list[PurePosixPath]:
+    """Return the folders of a folder or zip archive under which there is no file."""
+    if path.is_dir():
+        found = {PurePosixPath(one.relative_to(path).as_posix()): one.is_dir() for one in path.rglob("*")}
+    else:
+        found = {PurePosixPath(info.filename.replace("\\", "/")): info.is_dir() for info in _infos(path)}
+    filled = {parent for one, folder in found.items() if not folder for parent in one.parents}
+    return sorted(one for one, folder in found.items() if folder and one not in filled and not _is_litter(one))
+
+
+def _infos(path: Path) -> list[zipfile.ZipInfo]:
+    with zipfile.ZipFile(path) as archive:
+        return archive.infolist()
+
+
+def _is_link(info: zipfile.ZipInfo) -> bool:
+    return (info.external_attr >> 16) & 0o170000 == 0o120000
+
+
+def _is_litter(path: PurePosixPath) -> bool:
+    return any(part.startswith(".") or part.lower() in _LITTER for part in path.parts)
+
+
 def names(path: Path) -> list[str]:
     """Return the names in a zip archive; none when it is broken."""
     try:
@@ -123,7 +151,7 @@ def bounded(entries: Iterable[Entry], hooks: Hooks, name: str) -> None:
 def _sorted(entries: Iterable[Entry], path: Path) -> list[Entry]:
     kept: list[Entry] = []
     for entry in entries:
-        if any(part.startswith(".") or part.lower() in _LITTER for part in entry.path.parts):
+        if _is_litter(entry.path):
             continue
         kept.append(entry)
         if len(kept) > MOST:
@@ -143,7 +171,7 @@ def _of_archive(archive: zipfile.ZipFile, name: str) -> Iterable[Entry]:
         path = PurePosixPath(info.filename.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or (path.parts and path.parts[0].endswith(":")):
             raise UnsafeArchive(name, name=info.filename)
-        if not info.filename or info.is_dir() or (info.external_attr >> 16) & 0o170000 == 0o120000:
+        if not info.filename or info.is_dir() or _is_link(info):
             continue
         if info.flag_bits & 1:
             raise ArchiveLocked(name, name=info.filename)

@@ -10,7 +10,7 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.types as pt
 
-from engine.data import bundle, delimited, kinds
+from engine.data import bundle, delimited, entries, kinds
 from engine.data.compute import pc
 from engine.data.entries import Entry, bounded, opened
 from engine.data.errors import TooManyColumns
@@ -96,11 +96,11 @@ class Pile:
 def batches(path: Path, source: Source, faults: Faults, hooks: Hooks, pile: Pile, make: Make,
             rows: int | None = None) -> Iterator[pa.RecordBatch]:
     """Yield the rows of the files that `source.part` names; raises Widened to start again, or DataError."""
-    with opened(path) as entries:
-        found = bundle.plan(entries, path.name)
+    with opened(path) as every:
+        found = bundle.plan(every, path.name)
         chosen = found.chosen(source.part)
         bounded(chosen, hooks, path.name)
-        tell(found, source.part, faults)
+        tell(found, source.part, faults, path)
         try:
             if found.labels and chosen and all(entry.path in found.labels for entry in chosen):
                 reader = _documents if found.layout == "documents" else _classes
@@ -113,8 +113,9 @@ def batches(path: Path, source: Source, faults: Faults, hooks: Hooks, pile: Pile
             raise
 
 
-def tell(found: bundle.Plan, part: str, faults: Faults) -> None:
-    """Note which files evaluate and which are left out."""
+def tell(found: bundle.Plan, part: str, faults: Faults, path: Path) -> None:
+    """Note which files evaluate, which are left out, and what else of the folder or archive at `path` is no row."""
+    _tell_hollow(found, faults, path)
     chosen = {entry.path for entry in found.chosen(part)}
     if found.eval and not part and not chosen & {entry.path for entry in found.eval}:
         faults.note(Finding(
@@ -127,6 +128,23 @@ def tell(found: bundle.Plan, part: str, faults: Faults) -> None:
         faults.note(Finding(kind="other_files", level="note", count=len(left), where=str(left[0].path),
                             what=f"{len(left):,} other files are left out: {bundle.listed(left, 3)}.",
                             try_this="Go on, or add one of them by itself, or as the part to read."))
+
+
+def _tell_hollow(found: bundle.Plan, faults: Faults, path: Path) -> None:
+    """Note links, which are not followed, and folders beside those of classes without a file in them."""
+    links = entries.links(path)
+    if links:
+        faults.note(Finding(kind="links_skipped", level="warning", where=links[0], count=len(links),
+                            what=f"'{links[0]}' is a link to another file; links are not followed.",
+                            try_this="Pack the file itself if its rows are wanted."))
+    if found.layout not in ("images", "documents"):
+        return
+    classes = {entry.path.parent.parent for entry in found.train if entry.label}
+    empty = [folder for folder in entries.hollow(path) if folder.parent in classes]
+    if empty:
+        faults.note(Finding(kind="class_empty", level="warning", where=str(empty[0]), count=len(empty),
+                            what=f"The folder '{empty[0]}' is empty, so there is no such class.",
+                            try_this="Put the examples of that class into it, or remove it."))
 
 
 def _tables(chosen: Sequence[Entry], faults: Faults, hooks: Hooks, pile: Pile, make: Make,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from engine.findings import Finding, Level
@@ -63,3 +63,8 @@ def in_eval(findings: Sequence[Finding]) -> list[Finding]:
     """Say that findings are about the evaluation file."""
     return [item.model_copy(update={"what": f"In the evaluation file: {item.what[0].lower()}{item.what[1:]}"})
             for item in findings]
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names as a person reads them, each in quotes."""
+    return ", ".join(f"'{name}'" for name in names)

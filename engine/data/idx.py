@@ -20,6 +20,7 @@ from engine.data.faults import Faults
 from engine.data.files import tell
 from engine.data.source import Source
 from engine.data.stream import Hooks, size_text
+from engine.errors import DataError
 
 COLUMNS = ["image", "label"]
 _BATCH = 512
@@ -36,9 +37,14 @@ def batches(path: Path, source: Source, faults: Faults, hooks: Hooks,
     with opened(path) as entries:
         plan = bundle.plan(entries, path.name)
         chosen = plan.chosen(source.part)
-        tell(plan, source.part, faults)
-        for pictures, labels in _pairs(chosen, path.name):
-            yield from _rows(pictures, labels, hooks, rows)
+        tell(plan, source.part, faults, path)
+        try:
+            for pictures, labels in _pairs(chosen, path.name):
+                yield from _rows(pictures, labels, hooks, rows)
+        except DataError as error:
+            if path.name not in error.where:
+                error.where = f"{path.name}: {error.where}"
+            raise
 
 
 def _pairs(chosen: Sequence[Entry], name: str) -> list[tuple[Entry, Entry]]:

@@ -73,6 +73,8 @@ class JsonText:
                 if surely or not self._grow(size):
                     raise self.broken(error.msg, error.pos) from None
                 continue
+            except ValueError:
+                raise self.broken("a number has too many digits") from None
             if end < len(self.text) or not self.more():
                 length, self.at = end - self.at, end
                 return value, length

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +23,7 @@ from engine.data import (
     image,
     image_folder,
     labelled,
+    layout,
     paragraphs,
     records,
     store,
@@ -130,6 +132,9 @@ def _digesting(path: Path) -> Generator[Future[tuple[str, int]], None, None]:
 
 
 _TRIES = 200
+#: Columns from which on there are oddly many.
+MANY_COLUMNS = 1_000
+_NAMELESS = re.compile(r"column_\d+")
 Result = TypeVar("Result")
 
 
@@ -167,7 +172,7 @@ class _Reading:
         self.source = source
         self.hooks = hooks
         self.rows = rows
-        self.layout = records.Layout()
+        self.layout = layout.Layout()
         self.block = delimited.BLOCK
         self.faults = Faults()
         self.added: list[str] = []
@@ -232,7 +237,8 @@ class _Reading:
 
     def findings(self) -> list[Finding]:
         """Return what was noticed about the file as a whole and about its rows."""
-        found = [*self.faults.findings(), *records.kept_whole(self.layout), *_odd_source(self.source)]
+        found = [*self.faults.findings(), *layout.kept_whole(self.layout), *layout.mixed(self.layout),
+                 *_odd_source(self.source)]
         if any(item.kind == "invalid_utf8" for item in found):
             found = [item for item in found if item.kind != "old_encoding"]
         return [*found, *derive.findings(self.added)]
@@ -244,8 +250,32 @@ def _table(batches: list[pa.RecordBatch], reading: _Reading) -> pa.Table:
     return pa.Table.from_batches(batches)
 
 
-def _odd_source(source: Source) -> list[Finding]:
+def _oddly_named(source: Source) -> list[Finding]:
+    """Return what is said of byte order marks, and of columns without a name or beyond counting."""
     found: list[Finding] = []
+    inside = source.marks[1:] if source.marks[:1] == [1] else source.marks
+    if inside:
+        found.append(Finding(
+            kind="byte_mark", level="warning", where=f"line {inside[0]}", count=len(inside),
+            what=f"A byte order mark stands at the start of line {inside[0]:,}, as where files were joined.",
+            try_this="Look whether that line is a header or begins with a strange letter; remove the mark."))
+    elif source.marks:
+        found.append(Finding(kind="byte_mark", level="note", where="line 1", what="The file begins with a byte order "
+                             "mark; it is not read as a part of the first name.", try_this="Nothing needs to be done."))
+    nameless = [name for name in source.columns if _NAMELESS.fullmatch(name)]
+    if source.header and source.format in ("csv", "tsv", "xlsx") and nameless:
+        found.append(Finding(kind="header_blank", level="note", where=nameless[0], count=len(nameless),
+                             what=f"A column has no name in the header; it is called '{nameless[0]}'.",
+                             try_this="Go on, or name it in the file if you need it."))
+    if len(source.columns) > MANY_COLUMNS:
+        found.append(Finding(kind="columns_many", level="warning", where=source.columns[MANY_COLUMNS],
+                             what=f"There are {len(source.columns):,} columns; only those that are mapped are used.",
+                             try_this="Leave out the others if reading takes long, or check that rows are rows."))
+    return found
+
+
+def _odd_source(source: Source) -> list[Finding]:
+    found = _oddly_named(source)
     if source.encoding not in ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"):
         what = f"The text is not UTF-8; it was read as {source.encoding}."
         found.append(Finding(kind="old_encoding", level="note", what=what,

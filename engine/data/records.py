@@ -11,13 +11,20 @@ from typing import Any
 import pyarrow as pa
 
 from engine.data import chat, kinds, names, nested, squad, yaml_text
-from engine.data.errors import BadJson, ColumnarTooLarge, DataError, JsonTooDeep, NoRecords, UnequalColumns
+from engine.data.errors import (
+    BadJson,
+    ColumnarTooLarge,
+    DataError,
+    JsonTooDeep,
+    NoRecords,
+    TooManyColumns,
+    UnequalColumns,
+)
 from engine.data.faults import Faults
 from engine.data.json_text import JsonText
-from engine.data.kinds import Kind, Widened
+from engine.data.layout import Layout
 from engine.data.source import Source
 from engine.data.stream import BOMS, Hooks, clean, lines, size_text
-from engine.findings import Finding
 
 SIZE = 20_000
 BYTES = 16 << 20
@@ -26,34 +33,7 @@ DEEPEST = 64
 _FIX = "Correct these lines (one JSON object a line), or leave them out."
 _ENCODING = "Look whether accented letters are right in these rows; if not, save the file as UTF-8."
 _NESTED = frozenset((dict, list))
-
-
-class Layout:
-    """What is known so far of the columns: kinds by name in order of appearance, and fields kept whole as JSON."""
-
-    def __init__(self) -> None:
-        """Start knowing nothing."""
-        self.kinds: dict[str, Kind] = {}
-        self.whole: set[str] = set()
-        self.spread: set[str] = set()
-        self.started = False
-
-    def learn(self, name: str, kind: Kind) -> None:
-        """Widen a column; raises Widened when rows were already given out with a narrower one."""
-        known = self.kinds.get(name)
-        joined = kind if known is None else kinds.join(known, kind)
-        if joined != known:
-            self.kinds[name] = joined
-            if self.started and not (known == "null" and joined in ("string", "json")):
-                raise Widened(name)
-
-    def keep_whole(self, name: str) -> None:
-        """Keep a nested field as JSON text from now on; raises Widened when rows were already spread into columns."""
-        self.whole.add(name)
-        if name in self.spread:
-            self.spread.discard(name)
-            self.kinds = {key: kind for key, kind in self.kinds.items() if not key.startswith(name + ".")}
-            raise Widened(name)
+MOST_COLUMNS = 10_000
 
 
 def batches(path: Path, source: Source, faults: Faults, hooks: Hooks, layout: Layout,
@@ -75,21 +55,10 @@ def batches(path: Path, source: Source, faults: Faults, hooks: Hooks, layout: La
             raise JsonTooDeep(f"{path.name}, row {number}", row=number, limit=DEEPEST) from None
         weight += length
         if len(held) >= room or weight > BYTES:
-            yield batch(held, layout, first, faults)
+            yield batch(held, layout, first, faults, path.name)
             held, first, weight = [], number + 1, 0
     if held:
-        yield batch(held, layout, first, faults)
-
-
-def kept_whole(layout: Layout) -> list[Finding]:
-    """Return a warning for columns that hold nested data as JSON text."""
-    found = [name for name, kind in layout.kinds.items() if kind == "json" and name not in names.UNDERSTOOD]
-    if not found:
-        return []
-    listed = ", ".join(f"'{name}'" for name in found)
-    return [Finding(kind="nested_json", level="warning", where=found[0], count=len(found),
-                    what=f"The columns {listed} hold nested data; they are kept as JSON text.",
-                    try_this="Flatten them into fields of their own if you want to train on what is inside.")]
+        yield batch(held, layout, first, faults, path.name)
 
 
 def flat(row: dict[str, Any], layout: Layout, prefix: str = "", depth: int = 0) -> dict[str, Any]:
@@ -120,12 +89,19 @@ def flat(row: dict[str, Any], layout: Layout, prefix: str = "", depth: int = 0) 
     return found
 
 
-def batch(rows: list[dict[str, Any]], layout: Layout, first: int, faults: Faults) -> pa.RecordBatch:
-    """Return rows, the first of which is number `first`, as a batch; raises Widened when the layout has to widen."""
+def batch(rows: list[dict[str, Any]], layout: Layout, first: int, faults: Faults, where: str = "") -> pa.RecordBatch:
+    """Return rows, the first of which is number `first`, as a batch.
+
+    Raises Widened when the layout has to widen, and TooManyColumns, of the file called `where`.
+    """
     seen = dict.fromkeys(name for row in rows for name in row)
+    if len(seen | layout.kinds) > MOST_COLUMNS:
+        raise TooManyColumns(where, count=len(seen | layout.kinds), limit=MOST_COLUMNS)
     values = {name: [row.get(name) for row in rows] for name in (layout.kinds | seen)}
     for name, column in values.items():
         layout.learn(name, "json" if name in layout.whole else kinds.column_kind(column))
+        if layout.kinds[name] in ("string", "strings"):
+            layout.notice(name, column, first)
     layout.started = True
     arrays = [kinds.array(values[name], kind, name, first, faults) for name, kind in layout.kinds.items()]
     return pa.RecordBatch.from_arrays(arrays, names=list(layout.kinds))

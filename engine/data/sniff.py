@@ -33,6 +33,7 @@ SURVEY = 32 << 20
 _STARTS_LIST = re.compile(r'\{\s*"[^"]{1,80}"\s*:\s*(?:"[^"]{0,200}"\s*,\s*"[^"]{1,80}"\s*:\s*)?\[')
 #: Control characters that no text holds; 1, 30 and 31 part the cells of some tables.
 _CONTROL = bytes([*range(2, 7), *range(14, 30)])
+_MARKED = re.compile(rb"(?:\A|\n)(?:\xef\xbb\xbf)+")
 _LABELLED = re.compile(r"[A-Za-z][\w-]{0,30}:[\w-]{1,40}[ \t]+\S")
 
 
@@ -73,7 +74,18 @@ def sniff(path: Path, *, header: bool | None = None, part: str = "",
                          path.name, header)
     if found.format == "text" and unit is not None:
         found = found.model_copy(update={"unit": unit})
-    return found.model_copy(update={"compression": compression, "encoding": encoding})
+    marks = _marks(sample) if encoding == "utf-8" else []
+    return found.model_copy(update={"compression": compression, "encoding": encoding, "marks": marks})
+
+
+def _marks(sample: bytes) -> list[int]:
+    """Return the first lines of UTF-8 text that begin with a byte order mark, one twice where two stand there."""
+    found: list[int] = []
+    for match in _MARKED.finditer(sample):
+        found += [sample.count(b"\n", 0, match.end()) + 1] * match.group().count(codecs.BOM_UTF8)
+        if len(found) >= 5:
+            break
+    return found
 
 
 def _archive(path: Path, head: bytes, header: bool | None, part: str) -> Source:

@@ -19,8 +19,8 @@ class Source(BaseModel):
     `delimiter` is "" for files of one column; where it stands for `separator`, a delimiter of several letters, that is
     put in its place while reading; `quote` is "" where quotes belong to the text; `unit` is what one row of plain text
     is; `part` is the sheet of a workbook, or the file, folder or part of a folder or archive that is read ("" leaves it
-    to be found), one of `parts` where there are several; `faulty` says whether rows that do not fit are reported as an
-    error or left out.
+    to be found), one of `parts` where there are several; `marks` are the lines that begin with a byte order mark;
+    `faulty` says whether rows that do not fit are reported as an error or left out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,6 +39,7 @@ class Source(BaseModel):
     unit: Literal["line", "paragraph"] = "line"
     part: str = ""
     parts: list[str] = []
+    marks: list[int] = []
     faulty: Literal["report", "skip"] = "report"
 
     @field_validator("encoding")

@@ -57,17 +57,23 @@ def answers(value: Any) -> list[Answer]:
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return [Answer(value)]
     if isinstance(value, dict):
         texts, starts = value.get("text"), value.get("answer_start")
         texts = texts if isinstance(texts, list) else [texts]
         starts = starts if isinstance(starts, list) else [starts] * len(texts)
         pairs = zip(texts, [*starts, *[None] * (len(texts) - len(starts))], strict=False)
-        return [Answer(str(text), start if isinstance(start, int) else None) for text, start in pairs if text]
+        return [Answer(str(text), _start(start)) for text, start in pairs if text]
     if isinstance(value, list):
         return [answer for item in value for answer in answers(item)]
     return [Answer(str(value))] if value is not None and str(value).strip() else []
+
+
+def _start(value: Any) -> int | None:
+    """Return the place told, None where none is, and -1 for one that is no number."""
+    text = "" if value is None else str(value).strip().removesuffix(".0")
+    return (int(text) if text.isdecimal() else -1) if text else None
 
 
 def place(answer: Answer, passage: str) -> tuple[int, int] | None:
@@ -78,8 +84,8 @@ def place(answer: Answer, passage: str) -> tuple[int, int] | None:
     text = answer.text if answer.text in passage else answer.text.strip()
     if not text:
         return None
-    wanted = answer.start or 0
-    if passage.startswith(text, wanted) and answer.start is not None:
+    wanted = max(0, answer.start or 0)
+    if answer.start == wanted and passage.startswith(text, wanted):
         return wanted, wanted + len(text)
     found, starts = passage.find(text), []
     while found >= 0:

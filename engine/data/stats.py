@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel
 
-from engine.data import answer_counts, blocks, cells
+from engine.data import answer_counts, blocks, cells, ids
 from engine.data.errors import Cancelled
 from engine.data.findings import note, some, warning
 from engine.data.histogram import Histogram, histogram
@@ -102,11 +102,11 @@ def summarise(table: blocks.Source, task: Task, columns: Mapping[str, str], *, t
         known["overlap"] = _overlap(tally, eval_table, step)
     stats = _made(table, tally, known, total, max_length)
     step.at(1.0)
-    return stats.model_copy(update={"findings": _findings(stats)})
+    return stats.model_copy(update={"findings": [*_findings(stats), *ids.check(table, eval_table)]})
 
 
 def _tally(task: Task, columns: Mapping[str, str], tokenizer: Any, total: int) -> Tally:
-    inputs, answers = _inputs(columns), _answers(columns)
+    inputs, answers = _inputs(task, columns), [role for role in columns if role in task.answers]
     if set(answers) & set(inputs):
         answers = []
     if getattr(tokenizer, "truncation", None):
@@ -149,14 +149,12 @@ class _Steps:
             raise Cancelled()
 
 
-def _inputs(columns: Mapping[str, str]) -> list[str]:
+def _inputs(task: Task, columns: Mapping[str, str]) -> list[str]:
     """Return the roles that make up what the model is given; for chats and plain texts, the whole row."""
     given = [role for role in ("text", "text_pair", "prompt", "system", "image") if role in columns]
-    return given if {"text", "prompt", "image"} & set(given) else list(columns)
-
-
-def _answers(columns: Mapping[str, str]) -> list[str]:
-    return [role for role in ("label", "completion") if role in columns]
+    if not {"text", "prompt", "image"} & set(given):
+        given = [role for role in columns if role not in task.answers]
+    return given or list(columns)
 
 
 def _duplicates(table: blocks.Source, tally: Tally) -> Duplicates:

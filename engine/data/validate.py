@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 
+import numpy as np
 import pyarrow as pa
 
-from engine.data import cells
+from engine.data import cells, labels
 from engine.data.compute import pc
 from engine.data.errors import from_finding
-from engine.data.findings import error, in_eval, note, some, warning
+from engine.data.findings import error, in_eval, listed, some, warning
 from engine.data.messages import conversations
 from engine.findings import Finding
 
 __all__ = ["classification", "columns_there", "conversations", "images", "language", "raise_first_error", "table_size",
            "texts", "unrecognised"]
+
+#: What stands for letters that were lost, and UTF-8 read as an older encoding; the first are looked for quickly.
+_GARBLED = ("\ufffd", "Ã", "â€")
+_GARBLED_LETTER = "\ufffd|Ã[\u00a0-\u00bf]|â€[\u0098-\u009d\u2122\u0153\u201c\u201d\u00a6\u02dc]"
 
 
 def raise_first_error(findings: Iterable[Finding], name: str = "") -> None:
@@ -37,11 +43,10 @@ def classification(table: pa.Table, columns: Mapping[str, str], problem: str = "
             found += in_eval(texts(eval_table, columns[role], few=True)) if eval_table is not None else []
     if not table.num_rows:
         return found
-    checks = {"regression": _numbers, "multi_label": _several}
     column = columns["label"]
-    found += checks[problem](table, column, separator) if problem in checks else _classes(table, column)
+    found += labels.check(table, column, problem, separator)
     if eval_table is not None and eval_table.num_rows:
-        found += _eval_labels(table, eval_table, columns["label"], problem, separator)
+        found += labels.evaluated(table, eval_table, column, problem, separator)
     return _ordered(found)
 
 
@@ -56,9 +61,9 @@ def images(table: pa.Table, columns: Mapping[str, str], *, eval_table: pa.Table 
             more = _pictures(part.column(columns["image"]), columns["image"])
             found += more if part is table else in_eval(more)
     if table.num_rows:
-        found += _classes(table, columns["label"])
+        found += labels.check(table, columns["label"])
     if eval_table is not None and eval_table.num_rows:
-        found += _eval_labels(table, eval_table, columns["label"], "single_label", "auto")
+        found += labels.evaluated(table, eval_table, columns["label"])
     return _ordered(found)
 
 
@@ -98,14 +103,14 @@ def columns_there(table: pa.Table, columns: Mapping[str, str], needed: Iterable[
                   eval_table: pa.Table | None = None) -> list[Finding]:
     """Return an error for each role without a column, and for each mapped column that a table lacks."""
     found = [error("role_missing", f"No column is mapped as {role}.", role,
-                   f"Map one of: {_listed(table.column_names)}.") for role in needed if role not in columns]
+                   f"Map one of: {listed(table.column_names)}.") for role in needed if role not in columns]
     for role, column in columns.items():
         if column not in table.column_names:
             found.append(error("column_missing", f"The column '{column}' ({role}) is not in this dataset.", column,
-                               f"Pick one of: {_listed(table.column_names)}."))
+                               f"Pick one of: {listed(table.column_names)}."))
         elif eval_table is not None and column not in eval_table.column_names:
             found.append(error("column_missing", f"The evaluation file has no column '{column}' ({role}).", column,
-                               f"It has {_listed(eval_table.column_names)}; rename one, or choose another file."))
+                               f"It has {listed(eval_table.column_names)}; rename one, or choose another file."))
     twice = {column for column in columns.values() if list(columns.values()).count(column) > 1}
     found += [error("column_twice", f"The column '{column}' is mapped to two roles.", column,
                     "Choose another column for one of them.") for column in sorted(twice)]
@@ -155,7 +160,7 @@ def texts(table: pa.Table, column: str, *, few: bool = False) -> list[Finding]:
     rows, count = cells.rows_where(empty)
     if count == table.num_rows:
         return [error("text_empty", f"The column '{column}' is empty in every row.", column, "Map another column.")]
-    found: list[Finding] = []
+    found = _garbled(array, column)
     if count:
         found.append(some("warning", "text_empty", f"The column '{column}' is empty", rows, count,
                           "Such rows teach nothing. Go on, or fill or remove them.", column))
@@ -165,117 +170,18 @@ def texts(table: pa.Table, column: str, *, few: bool = False) -> list[Finding]:
     return found
 
 
-def _classes(table: pa.Table, column: str) -> list[Finding]:
-    values = table.column(column)
-    if not cells.is_text(values):
-        return [error("label_not_plain", f"The column '{column}' holds lists, not one label a row.", column,
-                      "Choose several labels (multi_label), or map another column.")]
-    labels = cells.label_strings(values)
-    rows, count = cells.rows_where(pc.is_null(labels))
-    found: list[Finding] = []
-    if count:
-        found.append(some("error", "label_missing", f"The label '{column}' is empty or NaN", rows, count,
-                          "Fill in the labels, remove these rows, or map another column.", column))
-    names = cells.values_of(labels)
-    if len(names) == 1:
-        only = next(iter(names))
-        found.append(error("one_label", f"Every row has the label '{only}'; there is nothing to tell apart.",
-                           column, "Add rows with other labels, or map another column."))
-    if len(names) > max(20, table.num_rows // 2):
-        found.append(warning("label_many", f"There are {len(names):,} different labels in {table.num_rows:,} rows.",
-                             column, "If they are numbers choose regression; if they are texts map another column."))
-    elif names:
-        found += _spread(names, column, len(labels))
-    return found
-
-
-def _spread(names: dict[str, int], column: str, rows: int) -> list[Finding]:
-    """Return warnings about classes: written differently, with one row, or nearly alone."""
-    found: list[Finding] = []
-    folded: dict[str, list[str]] = {}
-    for name in names:
-        folded.setdefault(name.casefold(), []).append(name)
-    alike = next((group for group in folded.values() if len(group) > 1), None)
-    if alike:
-        found.append(warning("labels_alike", f"The labels {_listed(alike)} differ only in capitals.", column,
-                             "Write them alike if they mean the same."))
-    odd = [name for name in names if name.casefold() in ("none", "null", "n/a", "#n/a", "na", "-", "?")]
-    if odd and len(names) > 2:
-        found.append(warning("label_odd", f"The label '{odd[0]}' stands {names[odd[0]]:,} times; it may mean "
-                             "that there is none.", column, "Go on if it is a class of its own."))
-    single = [name for name, count in names.items() if count == 1]
-    if single and rows > 2:
-        found.append(warning("label_rare", f"{_counted(single)} a single row: {_listed(single[:5])}.", column,
-                             "They are trained on but cannot be evaluated; add rows or join them with others."))
-    most = next(iter(names))
-    if len(names) > 1 and rows >= 20 and names[most] > 0.95 * rows:
-        found.append(warning("label_unbalanced", f"{names[most] / rows:.0%} of the rows are '{most}'.", column,
-                             "Always answering that looks good by accuracy; watch F1 and add rows of the others."))
-    return found
-
-
-def _numbers(table: pa.Table, column: str, separator: str) -> list[Finding]:
-    numbers = cells.numbers(table.column(column))
-    rows, count = cells.rows_where(pc.invert(pc.fill_null(pc.is_finite(numbers), False)))
-    if count:
-        return [some("error", "label_not_number", f"The label '{column}' is not a finite number", rows, count,
-                     "Correct these cells, or choose single_label for classes.", column)]
-    if pc.count_distinct(numbers).as_py() == 1 and table.num_rows > 1:
-        return [error("one_label", f"Every row has the same number in '{column}'; there is nothing to learn.", column,
-                      "Map another column.")]
-    return []
-
-
-def _several(table: pa.Table, column: str, separator: str) -> list[Finding]:
-    if cells.is_messages(table.column(column)):
-        return [error("label_not_plain", f"The column '{column}' holds conversations, not labels.", column,
-                      "Map another column.")]
-    labels, parents = cells.several(table.column(column), separator)
-    names = cells.values_of(labels)
-    if not names:
-        return [error("label_missing", f"No row has a label in '{column}'.", column, "Map another column.")]
-    found: list[Finding] = []
-    if len(names) == 1:
-        found.append(error("one_label", f"'{next(iter(names))}' is the only label there is.", column,
-                           "Add rows with other labels, or map another column."))
-    if pc.count_distinct(parents).as_py() == len(parents) == table.num_rows:
-        found.append(note("label_always_one", "Every row has exactly one label.", column,
-                          "single_label fits better, unless the labels are joined by another separator."))
-    return found
-
-
-def _eval_labels(table: pa.Table, eval_table: pa.Table, column: str, problem: str, separator: str) -> list[Finding]:
-    if problem == "regression":
-        return in_eval([item for item in _numbers(eval_table, column, separator) if item.kind != "one_label"])
-    if problem == "multi_label":
-        known, _ = cells.several(table.column(column), separator)
-        labels, parents = cells.several(eval_table.column(column), separator)
-    else:
-        if not (cells.is_text(table.column(column)) and cells.is_text(eval_table.column(column))):
-            return []
-        known, labels = cells.label_strings(table.column(column)), cells.label_strings(eval_table.column(column))
-        parents = pa.array(range(len(labels)))
-        missing = some("error", "label_missing", f"The label '{column}' is empty or NaN",
-                       *cells.rows_where(pc.is_null(labels)), "Fill in the labels or remove these rows.", column)
-        if missing.count:
-            return in_eval([missing])
-    unseen = pc.and_(pc.is_valid(labels), pc.invert(pc.is_in(labels, value_set=known.drop_null())))
-    names = list(cells.values_of(labels.filter(unseen)))
-    if not names:
-        return []
-    rows = sorted({int(row) + 1 for row in parents.filter(unseen).to_pylist()})
-    return [some("error", "label_unseen", f"The evaluation file has labels that training lacks ({_listed(names[:5])})",
-                 rows[:cells.SHOWN], len(rows), "Add training rows with these labels, or remove the rows.", column)]
-
-
-def _counted(labels: list[str]) -> str:
-    return "1 label has" if len(labels) == 1 else f"{len(labels)} labels have"
+def _garbled(array: pa.Array, column: str) -> list[Finding]:
+    """Return what is said of letters that were lost, or read in a wrong encoding, before the file was written."""
+    suspicious = pc.fill_null(functools.reduce(pc.or_, (pc.match_substring(array, mark) for mark in _GARBLED)), False)
+    rows = np.flatnonzero(np.asarray(suspicious))
+    odd = pc.match_substring_regex(array.take(pa.array(rows)), _GARBLED_LETTER)
+    rows = rows[np.asarray(pc.fill_null(odd, False))] + 1
+    shown = [int(row) for row in rows[:cells.SHOWN]]
+    return [some("warning", "text_garbled", f"Letters in '{column}' are garbled (such as Ã© for é, or \ufffd)", shown,
+                 len(rows), "Export the data again as UTF-8; what is lost cannot be told from the file. Or go on.",
+                 column)] if len(rows) else []
 
 
 def _ordered(findings: list[Finding]) -> list[Finding]:
     order = {"error": 0, "warning": 1, "note": 2}
     return sorted(findings, key=lambda item: order[item.level])
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names)

@@ -24,6 +24,7 @@ from engine.data.errors import (
     WorkbookEmpty,
 )
 from engine.data.faults import Faults
+from engine.data.layout import Layout
 from engine.data.source import Source
 from engine.data.stream import Hooks, size_text
 from engine.findings import Finding
@@ -65,7 +66,7 @@ def source(path: Path, *, header: bool | None = None, part: str = "") -> Source:
                   columns=dialect.column_names([*first, *[""] * (width - len(first))]))
 
 
-def batches(path: Path, source: Source, faults: Faults, hooks: Hooks, layout: records.Layout,
+def batches(path: Path, source: Source, faults: Faults, hooks: Hooks, layout: Layout,
             rows: int | None = None) -> Iterator[pa.RecordBatch]:
     """Yield batches of string, int64 and float64 columns; raises Widened to start again, or DataError."""
     with _opened(path, hooks) as book:

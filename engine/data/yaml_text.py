@@ -25,8 +25,15 @@ _ITEM = re.compile(r"-\s+(?:-\s+\S|[\w][\w .-]{0,60}:(?:\s|$))")
 _DASH = re.compile(r"\s*-(?:\s|$)")
 
 
+class _Refused(yaml.MarkedYAMLError):
+    """The text is YAML, and asks for what is not done here."""
+
+
 class _Loader(yaml.BaseLoader):
-    """Makes nothing but texts, lists and mappings, and refuses aliases, which can spell gigabytes in a few lines."""
+    """Makes nothing but texts, lists and mappings.
+
+    Aliases, which can spell gigabytes in a few lines, and tags that ask for Python objects are refused.
+    """
 
     depth = 0
 
@@ -34,11 +41,14 @@ class _Loader(yaml.BaseLoader):
         """Return the next node; raises YAMLError for an alias or where it is nested too deep."""
         event: Any = cast("Any", self).peek_event()
         if isinstance(event, AliasEvent):
-            raise yaml.MarkedYAMLError(problem="aliases (*name) are not read", problem_mark=event.start_mark)
+            raise _Refused(problem="aliases (*name) are not read", problem_mark=event.start_mark)
+        if "python/" in (getattr(event, "tag", None) or ""):
+            raise _Refused(problem="it asks to make a Python object, which could run any program",
+                           problem_mark=event.start_mark)
         self.depth += 1
         try:
             if self.depth > _DEEPEST:
-                raise yaml.MarkedYAMLError(problem="it is nested too deep", problem_mark=event.start_mark)
+                raise _Refused(problem="it is nested too deep", problem_mark=event.start_mark)
             return super().compose_node(parent, index)
         finally:
             self.depth -= 1
@@ -57,6 +67,8 @@ def looks_like(text: str, whole: bool) -> bool:
         return True
     try:
         return _records(_loaded(text)) is not None
+    except _Refused:
+        return True
     except (yaml.YAMLError, RecursionError):
         return listed or text.lstrip().startswith(("---", "%YAML"))
 
