@@ -294,7 +294,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the matrix; return 1 when a cell failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", nargs="*", default=list(methods.every()))
-    parser.add_argument("--architectures", nargs="*", default=list(tiny.SMALL))
+    parser.add_argument("--architectures", nargs="*", default=list(tiny.SMALL | tiny.CONVOLUTIONAL))
     options = parser.parse_args(arguments)
     started = time.monotonic()
     record = compatibility.record() if compatibility.RECORD.exists() else {}

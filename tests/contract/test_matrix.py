@@ -13,12 +13,13 @@ from engine.compatibility import PLAIN
 
 #: Cells run again; each takes about a second.
 SAMPLE = 30
+ARCHITECTURES = tiny.SMALL | tiny.CONVOLUTIONAL
 
 
 def test_the_record_knows_every_method_and_every_architecture() -> None:
     record = compatibility.record()
     assert list(record) == list(methods.every()), "run `make matrix` for the methods that are missing"
-    kinds = {tiny.configuration(name).model_type for name in tiny.SMALL}
+    kinds = {tiny.configuration(name).model_type for name in ARCHITECTURES}
     assert {name: set(by_type) for name, by_type in record.items()} == dict.fromkeys(record, kinds)
 
 
@@ -32,8 +33,8 @@ def test_nothing_in_the_record_fails() -> None:
 
 @pytest.mark.slow
 def test_a_sample_of_the_matrix_comes_to_what_is_recorded(tmp_path: Path) -> None:
-    shapes, folders = matrix.prepared(tiny.SMALL, tmp_path)
-    every = list(matrix.cells(compatibility.record(), tiny.SMALL, shapes))
+    shapes, folders = matrix.prepared(ARCHITECTURES, tmp_path)
+    every = list(matrix.cells(compatibility.record(), ARCHITECTURES, shapes))
     chosen = random.Random(20).sample(every, SAMPLE)
     found = matrix.run(chosen, shapes, folders, tmp_path / "cells")
     recorded = {cell: compatibility.tried(cell.method, shapes[cell.architecture].model_type, cell.task,
