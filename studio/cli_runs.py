@@ -92,7 +92,7 @@ def _say_evaluation(told: Evaluation) -> None:
     if told.slices.items:
         name = told.slices.metric
         out.say(f"The worst slices by {title(name)}:")
-        out.table([{"by": one.by, "value": one.value, "rows": one.rows,
+        out.table([{"by": one.title, "value": one.value, "rows": one.rows,
                     "metric": f"{out.cell(one.metrics.get(name))} {interval(one.low, one.high)}"}
                    for one in told.slices.items[:WORST]],
                   [("by", "By"), ("value", "Value"), ("rows", "Rows"), ("metric", title(name))], "")

@@ -93,4 +93,4 @@ def _slices(told: Evaluation) -> list[Value]:
 
 def _slice(one: Slice, name: str, others: list[str]) -> tuple[str, ...]:
     sorted_by = measured(Measured(value=one.metrics.get(name), low=one.low, high=one.high))
-    return one.by, one.value, count(one.rows), sorted_by, *(metric(one.metrics.get(other)) for other in others)
+    return one.title, one.value, count(one.rows), sorted_by, *(metric(one.metrics.get(other)) for other in others)

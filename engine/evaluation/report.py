@@ -16,6 +16,10 @@ NEUTRAL = "neutral"
 Number = float | None
 
 
+#: What rows are parted by beside columns.
+LABEL, LENGTH = "label", "length"
+
+
 class Part(BaseModel):
     """A part of the report; what a newer version adds is ignored."""
 
@@ -31,14 +35,23 @@ class Measured(Part):
 
 
 class Slice(Part):
-    """The rows that have `value` in `by` (a column, "label" or "length"); the interval is that of the sorted metric."""
+    """The rows that have `value` in `by`; the interval is that of the sorted metric.
+
+    `by` is "label", "length", or where `column` says so the name of a column, which may be one of both as well.
+    """
 
     by: str
+    column: bool = False
     value: str
     rows: int
     metrics: dict[str, Number]
     low: Number = None
     high: Number = None
+
+    @property
+    def title(self) -> str:
+        """What the rows are parted by, in words."""
+        return f"column '{self.by}'" if self.column and self.by in (LABEL, LENGTH) else self.by
 
 
 class Slices(Part):

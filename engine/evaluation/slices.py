@@ -11,7 +11,7 @@ import numpy as np
 
 from engine.data import cells
 from engine.evaluation import resampling
-from engine.evaluation.report import Slice, Slices
+from engine.evaluation.report import LABEL, LENGTH, Slice, Slices
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,7 +22,6 @@ Record = Mapping[str, Any]
 #: A slice before it is measured: by what, which value, and the places of its records.
 Group = tuple[str, str, list[int]]
 
-LABEL, LENGTH = "label", "length"
 #: Metrics that fall in any part with a smaller range, so that parts cannot be compared by them.
 WHOLE = ("pearson", "spearman")
 #: Values of a column up to which it makes slices; labels up to which each is one; slices altogether.
@@ -37,17 +36,18 @@ def of(task: Task, records: Sequence[Record], table: pa.Table, columns: Mapping[
 
     They are sorted by the deciding metric, or the first common one that every slice has.
     """
-    groups = [*_by_label(records, labels), *_by_length(records, lengths, unit),
-              *_by_columns(task, records, table, columns)][:MOST]
+    groups = [*_by_label(records, labels), *_by_length(records, lengths, unit)][:MOST]
+    own = len(groups)
+    groups = [*groups, *_by_columns(task, records, table, columns)][:MOST]
     measured = [(group, resampled(task, [records[i] for i in group[2]])) for group in groups]
     metric = next((name for name in (task.metric, "accuracy", "f1", "exact_match", "mae", "loss")
                    if measured and name not in WHOLE and all(name in found for _, (found, _) in measured)), "")
     if not metric:
         return Slices()
     greater = metric not in ("loss", "mae", "mse", "perplexity")
-    made = [Slice(by=by, value=value, rows=len(places), metrics=dict[str, float | None](found),
+    made = [Slice(by=by, column=place >= own, value=value, rows=len(places), metrics=dict[str, float | None](found),
                   low=spread.get(metric, (None, None))[0], high=spread.get(metric, (None, None))[1])
-            for (by, value, places), (found, spread) in measured]
+            for place, ((by, value, places), (found, spread)) in enumerate(measured)]
     made.sort(key=lambda one: (one.metrics[metric] or 0.0) * (1 if greater else -1))
     return Slices(metric=metric, greater_is_better=greater, items=made)
 

@@ -93,6 +93,15 @@ def test_the_worst_slice_comes_first_with_its_interval() -> None:
     assert sum(one.rows for one in found.items if one.by == "length") == rows
 
 
+def test_a_column_called_length_is_told_from_the_length_of_the_rows() -> None:
+    table = pa.table({"t": ["x" * (1 + i) for i in range(40)], "y": ["a", "b"] * 20,
+                      "length": ["short"] * 20 + ["long"] * 20})
+    found = sliced([i % 3 > 0 for i in range(40)], table)
+    titles = {one.title for one in found.items if one.by == "length"}
+    assert titles == {"length", "column 'length'"}
+    assert {one.value for one in found.items if one.title == "column 'length'"} == {"short", "long"}
+
+
 def test_a_row_with_two_labels_is_in_both_slices() -> None:
     task = tasks.get("text_classification")(problem="multi_label")
     rows = [{"row": i, "expected": ["a", "b"] if i % 2 else ["a"], "predicted": ["a"], "loss": 0.1,
