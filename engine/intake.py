@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,11 @@ import pyarrow as pa
 from engine import models, preparation
 from engine.control import Control
 from engine.data import columns as roles
+from engine.data import held as parted
 from engine.data import read, split, validate
 from engine.evaluation import forgetting
 from engine.events import RunStarted
+from engine.preparation.base import counted
 from engine.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -100,7 +103,7 @@ def _rows(attempt: Attempt, task: Task) -> Rows:
     """Return the rows of the spec's files, a share of them kept aside where no file to evaluate on is given."""
     data, seed = attempt.spec.data, attempt.spec.training.seed
     train = read.read(attempt.sources.train or Path(data.train))
-    held = read.read(attempt.sources.eval or Path(data.eval)) if data.eval else None
+    held = _held(attempt)
     columns = dict(data.columns) or dict(roles.guess(_head(train, data.steps, seed)).columns)
 
     def divide(table: pa.Table, later: Sequence[preparation.Step]) -> tuple[pa.Table, pa.Table]:
@@ -128,6 +131,20 @@ def _rows(attempt: Attempt, task: Task) -> Rows:
     labels = task.label_names(train, columns)
     second = forgetting.second(attempt, task, columns, labels, prepared)
     return Rows(train, held, columns, labels, (places + 1).tolist(), second)
+
+
+def _held(attempt: Attempt) -> pa.Table | None:
+    """Return the rows to evaluate on, of their own file or of the folder or archive to learn from; None without any."""
+    sources, data = attempt.sources, attempt.spec.data
+    if data.eval:
+        return read.read(sources.eval or Path(data.eval))
+    with tempfile.TemporaryDirectory(prefix="held-") as folder:
+        found = parted.evaluation(sources.train or Path(data.train), Path(folder))
+        if found is None:
+            return None
+        rows = read.read(found.path, found.source)
+    attempt.log(f"{counted(rows.num_rows, 'row')} to evaluate on came with those to learn from.")
+    return rows
 
 
 def _head(table: pa.Table, steps: Sequence[preparation.Step], seed: int) -> pa.Table:

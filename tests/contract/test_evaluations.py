@@ -219,6 +219,18 @@ def test_rows_keep_their_numbers_and_the_second_dataset_its_shape_through_prepar
     assert "Step 1, keep rows where" in bare["forgetting"]["note"], bare["error"]
 
 
+def test_a_folder_s_own_part_to_evaluate_on_is_used(shared: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    given = plan(shared, write(folder, "single_label", 40, "train.csv"), max_steps=2).model_dump(mode="json")
+    held = write(folder, "single_label", 11, "test.csv").read_text(encoding="utf-8").splitlines()[1:]
+    given["data"]["train"] = str(folder)
+    ended = run(specs.parse(given), tmp_path / "run")
+    assert ended["state"] == "succeeded" and told(tmp_path / "run").rows == 11, ended["error"]
+    worst = json.loads((tmp_path / "run" / "examples.json").read_text(encoding="utf-8"))["worst"]
+    assert all(held[record["number"] - 1].startswith(record["input"].strip()) for record in worst)
+
+
 def test_neutral_text_is_refused_where_no_head_predicts_words(shared: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
