@@ -48,6 +48,7 @@ def show(id: str, json: Json = False) -> None:
     from db import datasets
     from studio import records
     from studio.cli_session import me
+    from studio.service.hub_data import told
 
     row = records.dataset(datasets.get(me(), id))
     if json:
@@ -55,7 +56,8 @@ def show(id: str, json: Json = False) -> None:
         return
     stats = row["stats"] or {}
     out.facts([("ID", row["id"]), ("Name", row["name"]), ("State", row["state"]), ("File", row["filename"]),
-               ("Bytes", row["bytes"]), ("SHA-256", row["sha256"]), ("Rows", row["rows"]), ("Task", row["task"]),
+               ("From", told(row["origin"])), ("Bytes", row["bytes"]), ("SHA-256", row["sha256"]),
+               ("Rows", row["rows"]), ("Task", row["task"]),
                ("Columns", row["columns"]), ("Options", row["options"]), ("Evaluates", row["eval_of_id"]),
                ("Labels", stats.get("labels")), ("Duplicates", stats.get("duplicates")), ("Added", row["created_at"])])
     for finding in row["findings"]:

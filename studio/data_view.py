@@ -12,6 +12,7 @@ from db.tables import Dataset, Model
 from engine import tasks
 from engine.data.source import Preview
 from studio import cards, plots, shell
+from studio.service.hub_data import told
 from studio.text import ago, count, esc, percent, plural, size
 
 READING = ("uploaded", "ingesting")
@@ -99,7 +100,8 @@ def head(row: Dataset, parent: Dataset | None, beside: Sequence[Dataset]) -> str
     """Return name, state, error, and the dataset it belongs to or that belongs to it."""
     version = f"version {row.version}" if row.version > 1 else ""
     rows = plural(row.rows, "row") if row.rows is not None else ""
-    about = [version, row.filename, size(row.bytes), rows, _task(row), f"added {ago(row.created_at)}"]
+    about = [version, told(row.origin) or row.filename, size(row.bytes), rows, _task(row),
+             f"added {ago(row.created_at)}"]
     crumb = '<a href="/data">All data</a>' + (f' / {_link(parent)}' if parent else "")
     partner = "".join(f'<p class="ps-muted">Evaluated on {_link(one)}: '
                       f"{esc(plural(one.rows, 'row') if one.rows is not None else one.state)}</p>" for one in beside)

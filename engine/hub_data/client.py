@@ -81,13 +81,13 @@ def calls(id: str, revision: str | None) -> Generator[None, None, None]:
     try:
         yield
     except GatedRepoError:
-        raise DatasetGated("hub", id=id) from None
+        raise DatasetGated(id=id) from None
     except (RepositoryNotFoundError, RevisionNotFoundError):
-        raise DatasetMissing("hub", id=id, revision=revision or "main") from None
+        raise DatasetMissing(id=id, revision=revision or "main") from None
     except OfflineModeIsEnabled:
-        raise DatasetUnreachable("hub", id=id, cache=cache, why=" because HF_HUB_OFFLINE is set") from None
+        raise DatasetUnreachable(id=id, cache=cache, why=" because HF_HUB_OFFLINE is set") from None
     except (hub.transport_error(HfHubHTTPError), LocalEntryNotFoundError, ConnectionError, TimeoutError) as error:
-        raise DatasetUnreachable("hub", id=id, cache=cache, why=f" ({type(error).__name__})") from error
+        raise DatasetUnreachable(id=id, cache=cache, why=f" ({type(error).__name__})") from error
 
 
 def cached(id: str, file: str, revision: str) -> Path | None:
@@ -119,8 +119,8 @@ def _asked(id: str, revision: str | None) -> Listing:
         other = None
     if other is None or not configs:
         if program:
-            raise LoadingScript("hub", id=id, script=program)
-        raise NoDataFiles("hub", id=id, found=_some(files))
+            raise LoadingScript(id=id, script=program)
+        raise NoDataFiles(id=id, found=_some(files))
     return Listing(id=id, revision=str(other.sha), licence=_licence(card), configs=configs, converted=True)
 
 

@@ -46,7 +46,8 @@ class NoDataFiles(DataError):
     """The dataset '{id}' has no files that can be read: {found}."""
 
     kind = "hub_no_data_files"
-    try_this = "Choose a dataset of parquet, csv, json, arrow or text files, or of zipped images."
+    try_this = ("Choose a dataset of parquet, csv, json, arrow or text files, or of zipped images; or download its "
+                "files and add them as a folder.")
 
 
 class NoSuchConfig(DataError):

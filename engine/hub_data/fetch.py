@@ -44,7 +44,7 @@ def fetch(listing: Listing, config: str, split: str, folder: Path, progress: Pro
     stop = cancelled or (lambda: False)
     sizes = listing.split(config, split).files
     total, done = max(1, sum(sizes.values())), 0
-    _room(listing, sizes)
+    _room(listing, sizes, folder)
     paths: dict[str, Path] = {}
     for name, size in sizes.items():
         def report(part: float, before: int = done, share: int = size) -> None:
@@ -73,15 +73,16 @@ def _file(listing: Listing, name: str, size: int, progress: Progress, cancelled:
                                     tqdm_class=hub.bar(size, progress, cancelled, "hub"), **client.settings()))
 
 
-def _room(listing: Listing, sizes: Mapping[str, int]) -> None:
-    """Raise NotEnough where the disk of the cache cannot take what is missing."""
+def _room(listing: Listing, sizes: Mapping[str, int], folder: Path) -> None:
+    """Raise NotEnough where a disk cannot take what is missing in the cache, and what is made of it beside `folder`."""
     missing = sum(size for name, size in sizes.items() if client.cached(listing.id, name, listing.revision) is None)
-    place = hub.cache_folder()
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    if missing and free < missing + SPARE:
-        raise NotEnough(listing.id, resource="disk space", needed=f"{missing + SPARE} bytes", available=f"{free} bytes")
+    made = sum(sizes.values()) * (2 if len(sizes) > 1 else 1)
+    for place, needed in ((hub.cache_folder(), missing), (folder, made)):
+        there = next(one for one in (place.absolute(), *place.absolute().parents) if one.exists())
+        free = shutil.disk_usage(there).free
+        if needed and free < needed + SPARE:
+            raise NotEnough(listing.id, resource=f"disk space at {there}", needed=f"{needed + SPARE} bytes",
+                            available=f"{free} bytes")
 
 
 def join(paths: Mapping[str, Path], folder: Path, cancelled: Callable[[], bool]) -> tuple[Path, list[Finding]]:

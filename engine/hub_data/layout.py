@@ -15,6 +15,11 @@ from engine.hub_data.listing import Config, Split
 
 #: Endings of files that hold rows, the more telling first where two are as frequent.
 ENDINGS = (".parquet", ".arrow", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".xlsx", ".zip")
+#: Endings of files that are one example each, of which a table beside them tells only what is on them.
+MEDIA = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".wav", ".mp3", ".flac", ".ogg",
+                   ".mp4", ".tar"})
+#: So many times more of those than of tables, and the tables are not the data.
+_MANY = 10
 _BESIDE = frozenset({"config.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json",
                      "dummy_data.zip", "license.txt", "requirements.txt", "croissant.json"})
 _WORDS = {"train": ("train", "training"), "validation": ("validation", "valid", "dev", "val"),
@@ -83,8 +88,12 @@ def script(name: str, files: Iterable[str]) -> str:
 
 def _data(files: Mapping[str, int]) -> dict[str, int]:
     """Return the files that hold rows: those of the kind there is most of."""
-    held = {name: size for name, size in sorted(files.items()) if size and _ending(name) and not _hidden(name)}
-    if not held:
+    media = [name for name in files if PurePosixPath(name.lower()).suffix in MEDIA]
+    folders = {str(folder) for name in media for folder in PurePosixPath(name).parents}
+    held = {name: size for name, size in sorted(files.items()) if size and _ending(name) and not _hidden(name)
+            and not (PurePosixPath(name).stem == "metadata" and str(PurePosixPath(name).parent) in folders)}
+    tables = [name for name in held if _ending(name) in ENDINGS[:2]]
+    if not held or (not tables and len(media) > _MANY * len(held)):
         return {}
     often = Counter(map(_ending, held))
     best = max(often, key=lambda ending: (often[ending], -ENDINGS.index(ending)))

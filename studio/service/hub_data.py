@@ -54,3 +54,13 @@ def add_hub_dataset(user: User, id: str, *, config: str = "", split: str = "", e
                           options=dict(options or {}), confirmed=bool(task and columns))
     client.inspect_dataset(row.id)
     return row
+
+
+def told(origin: Mapping[str, Any] | None) -> str:
+    """Return which part of which dataset on the Hub rows are, and under what licence; "" for rows of a file."""
+    if not origin or not origin.get("hub"):
+        return ""
+    commit, licence = (origin.get("revision") or "")[:10], origin.get("licence")
+    return ", ".join(part for part in (
+        f"{origin['hub']} on the Hub", origin.get("config"), origin.get("split"), commit and f"commit {commit}",
+        licence and f"licence {licence}") if part)

@@ -22,7 +22,7 @@ from hub_server import COMMIT, Hub, serving
 
 from db import datasets, users
 from db.settings import settings
-from studio import api, data_hub, service, session
+from studio import api, data_hub, data_view, service, session
 from studio.guard import Guard
 
 CARD = b"---\nlicense: mit\nconfigs:\n- config_name: plain\n  data_files:\n  - split: train\n    path: p/train-*\n" \
@@ -157,6 +157,7 @@ def test_the_page_offers_what_there_is_and_adds_what_was_chosen(hand: Hand, hub:
     row = datasets.get(users.local(), address.rpartition("=")[2])
     assert (row.state, row.rows, (row.origin or {})["revision"]) == ("ready", 50, COMMIT)
     assert datasets.find(users.local(), eval_of_id=row.id) == []
+    assert "people/tickets on the Hub, plain, train, commit 0123456789, licence mit" in data_view.head(row, None, [])
 
 
 def test_a_machine_without_a_network_says_where_it_looked(hand: Hand, hub: Hub, monkeypatch: pytest.MonkeyPatch,

@@ -18,37 +18,13 @@ import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 import pytest
 from hub_server import COMMIT, OTHER, Hub, serving
+from huggingface_hub import constants
 
-from engine.hub_data import Config, Listing, Split, layout
-from engine.hub_data.errors import ConfigNeeded, NoSuchConfig, NoSuchSplit
-
-#: Run in a process of its own, because the client reads its settings once, when it is imported.
-CLIENT = """
-import json, sys
-from pathlib import Path
 from engine import hub_data
 from engine.data import read
 from engine.errors import StudioError
-asked = json.loads(sys.argv[1])
-told, limit = [], asked.get("stop_after", 0)
-try:
-    found = hub_data.look(asked["id"], asked.get("revision"), Path("memory") if asked.get("memory", True) else None)
-    out = {"listing": found.model_dump(mode="json"), "torch": "torch" in sys.modules}
-    if asked["what"] != "look":
-        chosen = found.choose(asked.get("config", ""), asked.get("split", ""))
-        out["chosen"] = list(chosen)
-    if asked["what"] == "preview":
-        shown = hub_data.preview(found, chosen.config, chosen.split, 5)
-        out |= {"columns": shown.columns, "rows": shown.rows}
-    if asked["what"] == "fetch":
-        got = hub_data.fetch(found, chosen.config, chosen.split, Path("joined"), told.append,
-                             lambda: len(told) >= limit > 0)
-        table = read.read(got.path)
-        out |= {"files": got.files, "told": told, "columns": table.column_names, "rows": table.to_pylist()}
-    print(json.dumps(out))
-except StudioError as error:
-    print(json.dumps(error.as_dict()))
-"""
+from engine.hub_data import Config, Listing, Split, layout
+from engine.hub_data.errors import ConfigNeeded, NoSuchConfig, NoSuchSplit
 
 WORDS = [f"line {i} of many" for i in range(40)]
 
@@ -120,23 +96,52 @@ def server(shared_server: Hub) -> Hub:
     return shared_server
 
 
-def ask(url: str, cache: Path, what: str, id: str, *, offline: bool = False, token: str = "", **more: Any) -> Any:
-    own = {"HF_HOME": str(cache), "HF_ENDPOINT": url, "HF_HUB_OFFLINE": str(int(offline)), "HF_HUB_DISABLE_XET": "1"}
-    own |= {"HF_TOKEN": token} if token else {}
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
-    root = str(Path(__file__).resolve().parents[2])
-    done = subprocess.run([sys.executable, "-c", CLIENT, json.dumps({"what": what, "id": id} | more)], check=False,
-                          capture_output=True, text=True, env=kept | own | {"PYTHONPATH": root}, cwd=cache)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+class Client:
+    """The client of a process whose cache is `cache`, as its settings would make it."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, cache: Path) -> None:
+        self.patch, self.cache = patch, cache
+        patch.setattr(constants, "HF_HUB_CACHE", str(cache / "hub"))
+        patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+
+    def go(self, what: str, id: str, *, offline: bool = False, token: str = "", memory: bool = True,
+           revision: str | None = None, config: str = "", stop_after: int = 0) -> dict[str, Any]:
+        """Look at a dataset, preview or fetch the split that is meant, and return what came of it, or the error."""
+        self.patch.setattr(constants, "HF_HUB_OFFLINE", offline)
+        self.patch.setenv("HF_TOKEN", token)
+        told: list[float] = []
+        try:
+            found = hub_data.look(id, revision, self.cache / "memory" if memory else None)
+            made: dict[str, Any] = {"listing": found}
+            if what == "look":
+                return made
+            chosen = found.choose(config)
+            if what == "preview":
+                shown = hub_data.preview(found, chosen.config, chosen.split, 5)
+                return made | {"columns": shown.columns, "rows": shown.rows}
+            got = hub_data.fetch(found, chosen.config, chosen.split, self.cache / "joined", told.append,
+                                 lambda: len(told) >= stop_after > 0)
+            table = read.read(got.path)
+            return made | {"chosen": chosen, "files": got.files, "told": told, "columns": table.column_names,
+                           "rows": table.to_pylist()}
+        except StudioError as error:
+            return error.as_dict()
 
 
-def test_configurations_and_splits_are_those_that_the_card_names(server: Hub, tmp_path: Path) -> None:
-    made = ask(server.url, tmp_path, "look", "hub:people/poems")
-    found = Listing.model_validate({key: value for key, value in made["listing"].items() if key != "configs"} | {
-        "configs": [{"name": one["name"], "default": one["default"], "splits": [
-            {key: split[key] for key in ("name", "files", "rows")} for split in one["splits"]]}
-            for one in made["listing"]["configs"]]})
+@pytest.fixture
+def client(server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Client:
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    return Client(monkeypatch, tmp_path)
+
+
+def test_nothing_of_it_needs_torch() -> None:
+    program = "import sys, engine.hub_data; raise SystemExit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False,
+                          cwd=Path(__file__).resolve().parents[2]).returncode == 0
+
+
+def test_configurations_and_splits_are_those_that_the_card_names(server: Hub, client: Client) -> None:
+    found = client.go("look", "hub:people/poems")["listing"]
     assert (found.revision, found.licence, found.converted, found.cached) == (COMMIT, "cc-by-4.0", False, False)
     assert {one.name: {split.name: list(split.files) for split in one.splits} for one in found.configs} == {
         "short": {"train": ["short/train-1.parquet", "short/train-2.parquet"], "validation": ["short/dev.parquet"]},
@@ -146,76 +151,84 @@ def test_configurations_and_splits_are_those_that_the_card_names(server: Hub, tm
     assert found.choose() == ("long", "train", "test")
     assert found.choose("short") == ("short", "train", "validation")
     assert not any("resolve" in path and not path.endswith("README.md") for path in server.asked)
-    assert made["torch"] is False
 
 
-def test_a_split_of_several_files_is_joined_with_its_class_names_and_comes_from_the_cache_the_second_time(
-        server: Hub, tmp_path: Path) -> None:
-    found = ask(server.url, tmp_path, "fetch", "people/poems", config="short")
+def test_a_split_of_several_files_is_joined_with_its_class_names_and_then_comes_from_the_cache(
+        server: Hub, client: Client) -> None:
+    found = client.go("fetch", "people/poems", config="short")
     assert found["columns"] == ["text", "label"]
     assert [row["text"] for row in found["rows"]] == WORDS[:7]
     assert found["rows"][1]["label"] == "good"
     assert found["told"] == sorted(found["told"]) and found["told"][-1] == 1
     assert len(found["files"]) == 2
     server.asked.clear()
-    again = ask(server.url, tmp_path, "fetch", "people/poems", config="short", revision=COMMIT)
+    again = client.go("fetch", "people/poems", config="short", revision=COMMIT)
     assert again["rows"] == found["rows"] and server.asked == []
-    offline = ask(server.url, tmp_path, "fetch", "people/poems", config="short", offline=True)
-    assert offline["rows"] == found["rows"] and offline["listing"]["cached"] and server.asked == []
+    offline = client.go("fetch", "people/poems", config="short", offline=True)
+    assert offline["rows"] == found["rows"] and offline["listing"].cached and server.asked == []
 
 
-def test_files_of_text_are_joined_too(server: Hub, tmp_path: Path) -> None:
-    found = ask(server.url, tmp_path, "fetch", "people/poems", config="long")
+def test_files_of_text_are_joined_too(client: Client) -> None:
+    found = client.go("fetch", "people/poems", config="long")
     assert [row["text"] for row in found["rows"]] == [f"a line {i}" for i in range(5)]
 
 
-def test_offline_names_the_cache_that_lacks_the_files(server: Hub, tmp_path: Path) -> None:
-    error = ask(server.url, tmp_path, "look", "people/poems", offline=True)
+def test_offline_names_the_cache_that_lacks_the_files(
+        server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, client: Client) -> None:
+    error = client.go("look", "people/poems", offline=True)
     assert error["kind"] == "hub_dataset_unreachable"
     assert str(tmp_path / "hub") in error["what"] and "HF_HUB_OFFLINE" in error["what"]
-    ask(server.url, tmp_path, "look", "people/poems")
+    client.go("look", "people/poems")
     server.asked.clear()
-    assert ask(server.url, tmp_path, "look", "people/poems", offline=True)["listing"]["cached"]
-    assert ask(server.url, tmp_path, "fetch", "people/poems", offline=True)["kind"] == "hub_dataset_unreachable"
+    assert client.go("look", "people/poems", offline=True)["listing"].cached
+    assert client.go("fetch", "people/poems", offline=True)["kind"] == "hub_dataset_unreachable"
     assert server.asked == []
-    assert ask("http://127.0.0.1:9", tmp_path, "look", "people/other")["kind"] == "hub_dataset_unreachable"
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert client.go("look", "people/other")["kind"] == "hub_dataset_unreachable"
 
 
-def test_what_was_fetched_elsewhere_into_the_cache_is_found_without_the_hub(server: Hub, tmp_path: Path) -> None:
+def test_what_was_fetched_elsewhere_into_the_cache_is_found_without_the_hub(
+        server: Hub, tmp_path: Path, client: Client) -> None:
     program = "from huggingface_hub import snapshot_download as s; s('people/poems', repo_type='dataset')"
     environment = os.environ | {"HF_HOME": str(tmp_path), "HF_ENDPOINT": server.url, "HF_HUB_OFFLINE": "0"}
     subprocess.run([sys.executable, "-c", program], check=True, env=environment, capture_output=True)
-    found = ask(server.url, tmp_path, "fetch", "people/poems", config="short", offline=True)
-    assert len(found["rows"]) == 7 and found["listing"]["revision"] == COMMIT
+    found = client.go("fetch", "people/poems", config="short", offline=True)
+    assert len(found["rows"]) == 7 and found["listing"].revision == COMMIT
 
 
-def test_a_program_is_never_run_what_the_hub_made_of_it_is_taken(server: Hub, tmp_path: Path) -> None:
-    found = ask(server.url, tmp_path, "fetch", "people/made")
-    assert found["listing"]["converted"] and found["listing"]["revision"] == OTHER
-    assert found["chosen"] == ["default", "train", "test"]
+def test_a_program_is_never_run_what_the_hub_made_of_it_is_taken(server: Hub, client: Client) -> None:
+    found = client.go("fetch", "people/made")
+    assert found["listing"].converted and found["listing"].revision == OTHER
+    assert found["chosen"] == ("default", "train", "test")
     assert len(found["rows"]) == 3
     assert not any(path.endswith(".py") for path in server.asked)
-    error = ask(server.url, tmp_path, "look", "people/program")
+    error = client.go("look", "people/program")
     assert error["kind"] == "hub_loading_script" and "program.py" in error["what"]
 
 
 @pytest.mark.parametrize(("id", "kind"), [
     ("people/sounds", "hub_no_data_files"), ("people/nobody", "hub_dataset_missing"),
     ("people/../etc", "hub_dataset_id_invalid"), ("people/secret", "hub_dataset_missing")])
-def test_a_dataset_that_cannot_be_used_is_refused_by_name(id: str, kind: str, server: Hub, tmp_path: Path) -> None:
-    error = ask(server.url, tmp_path, "look", id)
+def test_a_dataset_that_cannot_be_used_is_refused_by_name(id: str, kind: str, client: Client) -> None:
+    error = client.go("look", id)
     assert error["kind"] == kind and error["try_this"]
 
 
-def test_terms_and_private_datasets_ask_for_a_token(server: Hub, tmp_path: Path) -> None:
-    error = ask(server.url, tmp_path, "fetch", "people/gated")
+def test_terms_and_private_datasets_ask_for_a_token(client: Client) -> None:
+    error = client.go("fetch", "people/gated")
     assert error["kind"] == "hub_dataset_gated" and "HF_TOKEN" in error["try_this"]
-    assert len(ask(server.url, tmp_path, "fetch", "people/secret", token="hf_mine")["rows"]) == 3
+    assert len(client.go("fetch", "people/secret", token="hf_mine")["rows"]) == 3
 
 
-def test_a_download_stops_when_asked_and_finishes_later(server: Hub, tmp_path: Path) -> None:
-    assert ask(server.url, tmp_path, "fetch", "people/poems", config="short", stop_after=1)["kind"] == "cancelled"
-    assert len(ask(server.url, tmp_path, "fetch", "people/poems", config="short")["rows"]) == 7
+def test_a_download_stops_when_asked_and_finishes_later(client: Client) -> None:
+    assert client.go("fetch", "people/poems", config="short", stop_after=1)["kind"] == "cancelled"
+    assert len(client.go("fetch", "people/poems", config="short")["rows"]) == 7
+
+
+def test_a_download_stops_in_the_middle_of_a_file(server: Hub, tmp_path: Path, client: Client) -> None:
+    server.repositories["datasets/people/wide"] = {"train.csv": b"text\n" + (b"x" * 99 + b"\n") * 400_000}
+    assert client.go("fetch", "people/wide", stop_after=1)["kind"] == "cancelled"
+    assert not list((tmp_path / "hub").rglob("train.csv"))
 
 
 def packed() -> bytes:
@@ -244,11 +257,12 @@ LARGE = {
 
 
 @pytest.mark.parametrize("file", LARGE)
-def test_the_first_rows_come_from_the_head_of_the_first_file(file: str, server: Hub, tmp_path: Path) -> None:
+def test_the_first_rows_come_from_the_head_of_the_first_file(
+        file: str, server: Hub, tmp_path: Path, client: Client) -> None:
     content = LARGE[file]()
     assert len(content) > 2 << 20
     server.repositories["datasets/people/large"] = {file: content}
-    found = ask(server.url, tmp_path, "preview", "people/large", memory=False)
+    found = client.go("preview", "people/large", memory=False)
     assert found["columns"][:2] == ["text", "label"], found
     assert len(found["rows"]) == 5
     assert "line 0" in found["rows"][0]["text"]
@@ -271,6 +285,9 @@ def test_names_of_files_and_folders_tell_the_splits() -> None:
                                                                   "test": ["testing/1.csv"]}
     assert splits("contest.csv") == {"train": ["contest.csv"]}
     assert splits("a.wav") == {}
+    assert splits("train/metadata.csv", "train/1.png", "train/2.png") == {}
+    assert splits("labels.csv", *(f"pictures/{i}.jpg" for i in range(20))) == {}
+    assert splits("train.csv", "plot.png") == {"train": ["train.csv"]}
 
 
 @pytest.mark.parametrize(("stated", "files"), [
