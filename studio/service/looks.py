@@ -81,7 +81,7 @@ def chat(user: User, id: str, model: str, template: str = "auto", *, again: bool
         raise NoConversations(id, task=row.task)
     known = models.by_ref(user, model)
     asked = {"model": model, "revision": known.revision if known else None, "template": template}
-    return _asked(row, None, "chat", asked, again=again)
+    return _asked(user, row, None, "chat", asked, again=again)
 
 
 def view(user: User, row: Dataset, search: str, sort: str | None, descending: bool) -> Look:

@@ -95,6 +95,15 @@ def test_the_first_batch_is_made_with_the_chosen_model(client: TestClient, hand:
     assert "ps-token-special" in html and ">ticket<" in html
 
 
+def test_conversations_are_looked_at_in_a_chat_template_once_asked(hand: Hand) -> None:
+    talk = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+    row, user = add(hand, {"messages": [talk] * 3}, task="causal_lm", columns={"messages": "messages"}), users.local()
+    assert service.looks.chat(user, row.id, "local/none").state == "queued"
+    assert [job for job, _, _ in hand.rung] == ["look"]
+    with pytest.raises(service.looks.NoConversations):
+        service.looks.chat(user, add(hand, tickets(3), name="plain").id, "local/none")
+
+
 def test_rows_that_runs_were_wrong_about_are_listed_once_and_linked(client: TestClient, hand: Hand) -> None:
     row, user = add(hand, tickets(30)), users.local()
     judge = add(hand, tickets(5), name="judge", eval_of_id=row.id)
