@@ -134,7 +134,7 @@ def training_mode(model: nn.Module, base: nn.Module | None) -> None:
                 if name.split(".")[0] != "base_layer" and isinstance(child, nn.Dropout):
                     child.training = True
     for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)):
             module.training = False
     below = set(base.modules()) if base is not None else set()
     for module in _outside(model, below):

@@ -86,8 +86,8 @@ def _flag(fields: Sequence[dict[str, Any]]) -> Any:
     kind: Any = {"integer": int, "number": float}.get(first.get("type", ""))
     if kind is None:
         return Annotated[str | None, typer.Option(help=f"{help}.")]
-    lows = [field.get("minimum", field.get("exclusiveMinimum")) for field in fields]
-    highs = [field.get("maximum", field.get("exclusiveMaximum")) for field in fields]
+    lows: list[Any] = [field.get("minimum", field.get("exclusiveMinimum")) for field in fields]
+    highs: list[Any] = [field.get("maximum", field.get("exclusiveMaximum")) for field in fields]
     least, most = (None if None in ends else best(ends) for ends, best in ((lows, min), (highs, max)))
     bounded = least is not None or most is not None
     return Annotated[kind | None, cli_help.number(help, least=least, most=most) if bounded

@@ -104,7 +104,7 @@ ACTS: dict[str, Any] = {
 
 def _placed(row: Dataset, at: Mapping[str, Any]) -> Value:
     """Return which page is wanted, in the form the table keeps it; `jump` names a row instead of a place."""
-    size = at.get("limit") if at.get("limit") in SIZES else SIZES[1]
+    size = next((one for one in SIZES if one == at.get("limit")), SIZES[1])
     jump = str(at.get("jump") or "")
     number = min(max(1, int(jump)), row.rows or 1) if jump.isdecimal() and len(jump) < 12 else None
     offset = str(at.get("offset") or "0")

@@ -82,10 +82,11 @@ def _ask(model: Any, length: Any, request: gr.Request) -> Any:
     ref = shell.chosen(model)
     if not ref:
         raise NoModel("model")
-    wanted = {"model": ref, "max_length": int(shell.chosen(length) or USUAL)}
+    most = int(shell.chosen(length) or USUAL)
+    wanted = {"model": ref, "max_length": most}
     user, row = data_looks.opened(request)
     if row is not None:
-        service.looks.batch(user, row.id, ref, wanted["max_length"], again=True)
+        service.looks.batch(user, row.id, ref, most, again=True)
     return (_look(wanted, request)[0], wanted, gr.Timer(data_looks.SOON, active=True))
 
 

@@ -114,7 +114,8 @@ def stop(asking: str, request: gr.Request) -> Any:
 def script(asked: snippets.Question, who: Players, request: gr.Request) -> str:
     """Return the part that does the same from a script, with the address by which this page was reached."""
     page = urlsplit(request.headers.get("referer", ""))
-    url = f"{page.scheme}://{page.netloc}" if page.netloc else str(request.request.base_url).rstrip("/")
+    here: Any = request.request
+    url = f"{page.scheme}://{page.netloc}" if page.netloc else str(here.base_url).rstrip("/")
     return snippets.shown(asked, url, who.first, signed=login.enabled())
 
 

@@ -15,7 +15,7 @@ from studio.api.deps import Me
 router = APIRouter(tags=["datasets"])
 
 #: Each kind of step, as OpenAPI describes it.
-SCHEMAS = [kind.model_json_schema() for kind in preparation.every().values()]
+SCHEMAS: list[Any] = [kind.model_json_schema() for kind in preparation.every().values()]
 EXAMPLE = [{"name": "filter", "where": "length(text) > 20"}, {"name": "deduplicate", "columns": ["text"]}]
 
 
@@ -32,8 +32,8 @@ class Trial(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    steps: list[dict[str, Any]] | None = Field(None, examples=[EXAMPLE])
-    rows: int = Field(6, ge=0, le=50, description="Rows to show of each step.")
+    steps: list[dict[str, Any]] | None = Field(default=None, examples=[EXAMPLE])
+    rows: int = Field(default=6, ge=0, le=50, description="Rows to show of each step.")
 
 
 @router.get("/steps")
