@@ -53,7 +53,8 @@ def batches(path: Path, source: Source, faults: Faults, hooks: Hooks,
         schema = file.schema_arrow
         classes, images = _class_names(schema), _images(file)
         wanted = [i for i, field in enumerate(schema) if field.name in images or not _is_bytes(field.type)]
-        _dropped([field.name for i, field in enumerate(schema) if i not in wanted], faults)
+        left = set(range(len(schema))) - set(wanted)
+        _dropped([schema.field(i).name for i in sorted(left)], faults)
         total, done = max(1, 1 if isinstance(file, IpcFile) else file.metadata.num_rows), 0
         try:
             for batch in file.iter_batches(batch_size=min(rows or SIZE, IMAGES if images else SIZE), use_threads=False):

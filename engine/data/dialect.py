@@ -77,15 +77,15 @@ def rows_of(text: str, delimiter: str, quote: str, *, whole: bool, limit: int, s
 
 def column_names(first: list[str], lone: str = "") -> list[str]:
     """Return usable, distinct column names; nameless ones become column_1, column_2 ..."""
-    names: list[str] = []
+    names: dict[str, None] = {}
     for place, cell in enumerate(first, 1):
         name = " ".join(cell.replace("\ufeff", "").split()) or (lone or f"column_{place}")
         again = 2
         plain = name
         while name in names:
             name, again = f"{plain} ({again})", again + 1
-        names.append(name)
-    return names
+        names[name] = None
+    return list(names)
 
 
 def has_header(rows: list[list[str]]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 MESSAGES = ("messages", "conversations", "conversation", "dialogue", "dialog", "chat", "turns")
 #: Fields that can hold nothing but conversations: anything else in them is a mistake.
@@ -41,6 +42,7 @@ KNOWN = frozenset({*MESSAGES, *SYSTEM, *TEXTS, *LABELS, *NUMBERS, *IDS, "name", 
                    *(name for pair in (*EXCHANGES, *PAIRS) for name in pair)})
 
 
+@lru_cache(20_000)
 def plain(name: str) -> str:
     """Return a column name in lower case, its words joined by underscores."""
     return re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()).strip("_")

@@ -160,7 +160,7 @@ def _inputs(task: Task, columns: Mapping[str, str]) -> list[str]:
 def _duplicates(table: blocks.Source, tally: Tally) -> Duplicates:
     """Return which of the rows so far repeat an earlier one's input, and which of them have another answer."""
     codes, answer = tally.found("keys"), tally.found("answers")
-    if codes is None or not len(codes):
+    if codes is None or not len(codes) or not tally.inputs:
         return Duplicates()
     _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
     original = first[inverse]
@@ -184,7 +184,9 @@ def _named(table: blocks.Source, tally: Tally, places: np.ndarray) -> list[str]:
 def _overlap(tally: Tally, eval_table: blocks.Source, step: _Steps) -> Overlap:
     """Return which evaluation rows have the input of a training row."""
     known, there = tally.found("keys"), []
-    inputs = [name for name in tally.inputs if name in blocks.names(eval_table)]
+    inputs = list(tally.inputs)
+    if not inputs or not set(inputs) <= set(blocks.names(eval_table)):
+        return Overlap()
     for _, block in blocks.of(eval_table, list(dict.fromkeys(inputs))):
         there.append(np.isin(hashes(key_of(block, inputs)), known if known is not None else []))
         step.stay()
