@@ -20,7 +20,8 @@ CONVERTED = "refs/convert/parquet"
 class Hub(ThreadingHTTPServer):
     """Repositories by id, each a mapping of file name to content; `asked` are the paths requested.
 
-    Those of datasets begin with "datasets/"; `converted` are their other branches. `sent` are the bytes of files.
+    Those of datasets begin with "datasets/"; `converted` are their other branches; `moved` maps old names to new ones;
+    the `broken` are answered with an error. `sent` are the bytes of files.
     """
 
     def __init__(self) -> None:
@@ -29,6 +30,8 @@ class Hub(ThreadingHTTPServer):
         self.converted: dict[str, dict[str, bytes]] = {}
         self.gated: set[str] = set()
         self.private: dict[str, str] = {}
+        self.moved: dict[str, str] = {}
+        self.broken: set[str] = set()
         self.asked: list[str] = []
         self.sent = 0
         self.url = f"http://127.0.0.1:{self.server_port}"
@@ -53,6 +56,9 @@ class Handler(BaseHTTPRequestHandler):
         if parts[0] in ("datasets", "models"):
             parts = parts[1:]
         name, rest = kind + "/".join(parts[:2]), parts[2:]
+        name = self.server.moved.get(name, name)
+        if name in self.server.broken:
+            return self.answer(400, b"{}", {})
         if name in self.server.private and self.headers.get("Authorization") != f"Bearer {self.server.private[name]}":
             return self.answer(401, b"{}", {"X-Error-Code": "RepoNotFound"})
         if name not in self.server.repositories and name not in self.server.gated:
@@ -66,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
         commit = OTHER if revision in (CONVERTED, OTHER) else COMMIT
         if api:
             return self.json(tree(files, path) if what == "tree" else self.paths(files) if what == "paths-info"
-                             else information(parts, files, commit))
+                             else information(name.removeprefix("datasets/"), files, commit))
         return self.file(files.get(path), commit)
 
     do_HEAD = do_POST = do_GET
@@ -110,9 +116,8 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def information(parts: list[str], files: dict[str, bytes], commit: str = COMMIT) -> dict[str, Any]:
+def information(name: str, files: dict[str, bytes], commit: str) -> dict[str, Any]:
     """Return what the Hub says about a repository as a whole."""
-    name = "/".join(parts[:2])
     return {"id": name, "modelId": name, "sha": commit, "private": False, "tags": [], "downloads": 0, "likes": 0,
             "siblings": [{"rfilename": file, "size": len(content)} for file, content in files.items()]}
 

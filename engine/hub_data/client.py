@@ -48,7 +48,7 @@ def look(id: str, revision: str | None = None, memory: Path | None = None) -> Li
         if found is None:
             raise
         return found.model_copy(update={"cached": True})
-    _remember(found, revision, memory)
+    _remember(found, id, revision, memory)
     return found
 
 
@@ -87,7 +87,9 @@ def calls(id: str, revision: str | None) -> Generator[None, None, None]:
     except OfflineModeIsEnabled:
         raise DatasetUnreachable(id=id, cache=cache, why=" because HF_HUB_OFFLINE is set") from None
     except (hub.transport_error(HfHubHTTPError), LocalEntryNotFoundError, ConnectionError, TimeoutError) as error:
-        raise DatasetUnreachable(id=id, cache=cache, why=f" ({type(error).__name__})") from error
+        answer = getattr(getattr(error, "response", None), "status_code", None)
+        why = f": it answered {answer}" if answer else f" ({type(error).__name__})"
+        raise DatasetUnreachable(id=id, cache=cache, why=why) from error
 
 
 def cached(id: str, file: str, revision: str) -> Path | None:
@@ -105,7 +107,8 @@ def _asked(id: str, revision: str | None) -> Listing:
 
     api = HfApi(**settings())
     info = api.dataset_info(id, revision=revision, files_metadata=True)
-    files, commit = _sizes(info), str(info.sha)
+    # A dataset that has moved answers under its new name.
+    id, files, commit = str(info.id or id), _sizes(info), str(info.sha)
     card = _card(id, files, commit)
     program = layout.script(id, files)
     configs = layout.of(id, card, files)
@@ -190,10 +193,10 @@ def _remembered(id: str, revision: str | None, memory: Path | None) -> Listing |
     return None
 
 
-def _remember(found: Listing, revision: str | None, memory: Path | None) -> None:
-    """Keep a listing under the name that was asked for and under its commit; where that fails it is asked for again."""
-    for name in (revision, found.revision):
-        place = _place(found.id, name, memory)
+def _remember(found: Listing, asked: str, revision: str | None, memory: Path | None) -> None:
+    """Keep a listing under what was asked for and under its own name; where that fails it is asked for again."""
+    for id, name in {(asked, revision), (asked, found.revision), (found.id, found.revision)}:
+        place = _place(id, name, memory)
         if place is not None:
             with suppress(OSError):
                 place.parent.mkdir(parents=True, exist_ok=True)

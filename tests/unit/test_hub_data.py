@@ -168,6 +168,19 @@ def test_a_split_of_several_files_is_joined_with_its_class_names_and_then_comes_
     assert offline["rows"] == found["rows"] and offline["listing"].cached and server.asked == []
 
 
+def test_a_dataset_that_moved_goes_by_its_new_name_and_is_found_by_both(server: Hub, client: Client) -> None:
+    server.moved["datasets/people/verses"] = "datasets/people/poems"
+    assert client.go("fetch", "people/verses", config="short")["listing"].id == "people/poems"
+    for name in ("people/verses", "people/poems"):
+        assert len(client.go("fetch", name, config="short", revision=COMMIT, offline=True)["rows"]) == 7
+
+
+def test_an_error_of_the_hub_is_told(server: Hub, client: Client) -> None:
+    server.broken.add("datasets/people/odd")
+    error = client.go("look", "people/odd")
+    assert error["kind"] == "hub_dataset_unreachable" and "it answered 400" in error["what"]
+
+
 def test_files_of_text_are_joined_too(client: Client) -> None:
     found = client.go("fetch", "people/poems", config="long")
     assert [row["text"] for row in found["rows"]] == [f"a line {i}" for i in range(5)]
