@@ -61,6 +61,22 @@ class Entry:
         return target
 
 
+class Listing(list[Entry]):
+    """The files of a folder or archive, and what else it holds: its folders, and links, which are not followed."""
+
+    def __init__(self) -> None:
+        """Start without any."""
+        super().__init__()
+        self.folders: list[PurePosixPath] = []
+        self.links: list[str] = []
+
+    def hollow(self) -> list[PurePosixPath]:
+        """Return the folders under which there is no file."""
+        holding = {entry.path.parent for entry in self}
+        holding |= {above for folder in holding for above in folder.parents}
+        return sorted(folder for folder in self.folders if folder not in holding and not _is_litter(folder))
+
+
 class _Guarded(io.RawIOBase):
     """A file whose damage is named, however its archive's reader comes to grief."""
 
@@ -89,40 +105,22 @@ def _broken(name: str, error: Exception) -> MemberBroken:
 
 
 @contextmanager
-def opened(path: Path) -> Generator[list[Entry], None, None]:
+def opened(path: Path) -> Generator[Listing, None, None]:
     """Give the files of a folder or zip archive in the order of their paths, without what systems leave behind.
 
     Raises ArchiveBroken, ArchiveLocked, UnsafeArchive, TooManyFiles.
     """
     if path.is_dir():
-        yield _sorted(_of_folder(path), path)
+        listing = Listing()
+        yield _filled(listing, _of_folder(path, listing), path)
         return
     try:
         archive = zipfile.ZipFile(path)
     except (*_DAMAGE, OSError, ValueError) as error:
         raise ArchiveBroken(path.name, reason=str(error)) from None
     with archive:
-        yield _sorted(_of_archive(archive, path.name), path)
-
-
-def links(path: Path) -> list[str]:
-    """Return the names of the symbolic links in a zip archive; they are never followed."""
-    return [] if path.is_dir() else [info.filename for info in _infos(path) if _is_link(info)]
-
-
-def hollow(path: Path) -> list[PurePosixPath]:
-    """Return the folders of a folder or zip archive under which there is no file."""
-    if path.is_dir():
-        found = {PurePosixPath(one.relative_to(path).as_posix()): one.is_dir() for one in path.rglob("*")}
-    else:
-        found = {PurePosixPath(info.filename.replace("\\", "/")): info.is_dir() for info in _infos(path)}
-    filled = {parent for one, folder in found.items() if not folder for parent in one.parents}
-    return sorted(one for one, folder in found.items() if folder and one not in filled and not _is_litter(one))
-
-
-def _infos(path: Path) -> list[zipfile.ZipInfo]:
-    with zipfile.ZipFile(path) as archive:
-        return archive.infolist()
+        listing = Listing()
+        yield _filled(listing, _of_archive(archive, path.name, listing), path)
 
 
 def _is_link(info: zipfile.ZipInfo) -> bool:
@@ -148,30 +146,36 @@ def bounded(entries: Iterable[Entry], hooks: Hooks, name: str) -> None:
         raise ExpandedTooLarge(name, limit=size_text(hooks.largest))
 
 
-def _sorted(entries: Iterable[Entry], path: Path) -> list[Entry]:
-    kept: list[Entry] = []
+def _filled(listing: Listing, entries: Iterable[Entry], path: Path) -> Listing:
     for entry in entries:
         if _is_litter(entry.path):
             continue
-        kept.append(entry)
-        if len(kept) > MOST:
+        listing.append(entry)
+        if len(listing) > MOST:
             raise TooManyFiles(path.name, limit=f"{MOST:,}")
-    return sorted(kept, key=lambda entry: str(entry.path))
+    listing.sort(key=lambda entry: str(entry.path))
+    return listing
 
 
-def _of_folder(folder: Path) -> Iterable[Entry]:
+def _of_folder(folder: Path, listing: Listing) -> Iterable[Entry]:
     for path in folder.rglob("*"):
-        if path.is_file():
-            inside = PurePosixPath(path.relative_to(folder).as_posix())
+        inside = PurePosixPath(path.relative_to(folder).as_posix())
+        if path.is_dir():
+            listing.folders.append(inside)
+        elif path.is_file():
             yield Entry(inside, path.stat().st_size, lambda path=path: path.open("rb"))
 
 
-def _of_archive(archive: zipfile.ZipFile, name: str) -> Iterable[Entry]:
+def _of_archive(archive: zipfile.ZipFile, name: str, listing: Listing) -> Iterable[Entry]:
     for info in archive.infolist():
         path = PurePosixPath(info.filename.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or (path.parts and path.parts[0].endswith(":")):
             raise UnsafeArchive(name, name=info.filename)
-        if not info.filename or info.is_dir() or _is_link(info):
+        if not info.filename or info.is_dir():
+            listing.folders.append(path)
+            continue
+        if _is_link(info):
+            listing.links.append(info.filename)
             continue
         if info.flag_bits & 1:
             raise ArchiveLocked(name, name=info.filename)

@@ -10,9 +10,9 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.types as pt
 
-from engine.data import bundle, delimited, entries, kinds
+from engine.data import bundle, delimited, kinds
 from engine.data.compute import pc
-from engine.data.entries import Entry, bounded, opened
+from engine.data.entries import Entry, Listing, bounded, opened
 from engine.data.errors import TooManyColumns
 from engine.data.faults import Faults
 from engine.data.kinds import Widened
@@ -100,7 +100,7 @@ def batches(path: Path, source: Source, faults: Faults, hooks: Hooks, pile: Pile
         found = bundle.plan(every, path.name)
         chosen = found.chosen(source.part)
         bounded(chosen, hooks, path.name)
-        tell(found, source.part, faults, path)
+        tell(found, source.part, faults, every)
         try:
             if found.labels and chosen and all(entry.path in found.labels for entry in chosen):
                 reader = _documents if found.layout == "documents" else _classes
@@ -113,9 +113,9 @@ def batches(path: Path, source: Source, faults: Faults, hooks: Hooks, pile: Pile
             raise
 
 
-def tell(found: bundle.Plan, part: str, faults: Faults, path: Path) -> None:
-    """Note which files evaluate, which are left out, and what else of the folder or archive at `path` is no row."""
-    _tell_hollow(found, faults, path)
+def tell(found: bundle.Plan, part: str, faults: Faults, every: Listing) -> None:
+    """Note which files evaluate, which are left out, and what else of `every` file is no row."""
+    _tell_hollow(found, faults, every)
     chosen = {entry.path for entry in found.chosen(part)}
     if found.eval and not part and not chosen & {entry.path for entry in found.eval}:
         faults.note(Finding(
@@ -130,17 +130,16 @@ def tell(found: bundle.Plan, part: str, faults: Faults, path: Path) -> None:
                             try_this="Go on, or add one of them by itself, or as the part to read."))
 
 
-def _tell_hollow(found: bundle.Plan, faults: Faults, path: Path) -> None:
+def _tell_hollow(found: bundle.Plan, faults: Faults, every: Listing) -> None:
     """Note links, which are not followed, and folders beside those of classes without a file in them."""
-    links = entries.links(path)
-    if links:
-        faults.note(Finding(kind="links_skipped", level="warning", where=links[0], count=len(links),
-                            what=f"'{links[0]}' is a link to another file; links are not followed.",
+    if every.links:
+        faults.note(Finding(kind="links_skipped", level="warning", where=every.links[0], count=len(every.links),
+                            what=f"'{every.links[0]}' is a link to another file; links are not followed.",
                             try_this="Pack the file itself if its rows are wanted."))
     if found.layout not in ("images", "documents"):
         return
     classes = {entry.path.parent.parent for entry in found.train if entry.label}
-    empty = [folder for folder in entries.hollow(path) if folder.parent in classes]
+    empty = [folder for folder in every.hollow() if folder.parent in classes]
     if empty:
         faults.note(Finding(kind="class_empty", level="warning", where=str(empty[0]), count=len(empty),
                             what=f"The folder '{empty[0]}' is empty, so there is no such class.",

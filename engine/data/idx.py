@@ -37,7 +37,7 @@ def batches(path: Path, source: Source, faults: Faults, hooks: Hooks,
     with opened(path) as entries:
         plan = bundle.plan(entries, path.name)
         chosen = plan.chosen(source.part)
-        tell(plan, source.part, faults, path)
+        tell(plan, source.part, faults, entries)
         try:
             for pictures, labels in _pairs(chosen, path.name):
                 yield from _rows(pictures, labels, hooks, rows)

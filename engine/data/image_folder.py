@@ -37,7 +37,7 @@ def batches(path: Path, source: Source, faults: Faults, hooks: Hooks, make: Make
         tables = image_table.tables(chosen, images, hooks, make)
         if not tables and not any(entry.label for entry in images):
             raise NoImages(path.name)
-        tell(plan, source.part, faults, path)
+        tell(plan, source.part, faults, entries)
         found = _listed(tables, images, faults, hooks, make) if tables else _sorted(images, hooks, faults)
         yield from _batched(found, faults, min(rows or BATCH, BATCH), thorough)
 
