@@ -146,6 +146,7 @@ def _image_activations(spec: RunSpec, shape: ModelShape, dtype: str, device: str
 
     What layers from the first trained one up give out is kept for the backward pass; below, and in evaluation, whose
     batches are larger, one block's worth is alive at a time. Without blocks that learn, only that remains.
+    A layer that something is put around leaves its output twice; a third of all outputs are functions', never wrapped.
     """
     each = max(1, shape.picture ** 2 // PATCH)
     _, budget = _tokens(spec, shape, device)
@@ -153,6 +154,8 @@ def _image_activations(spec: RunSpec, shape: ModelShape, dtype: str, device: str
     before, *blocks = shape.traces
     first = spec.method.first_trained_layer(shape)
     kept = before + sum(blocks) if first is None else sum(blocks[first:]) if first < shape.layers else 0
+    if spec.method.artifact == "adapter":
+        kept += kept * 2 * len(spec.method.pieces(shape)) // (3 * max(1, len(shape.modules)))
     if spec.training.gradient_checkpointing:
         kept = max(blocks, default=before)
     passing = max(max(blocks, default=0), before) * max(1, min(LARGER * images, LARGER * budget // each))

@@ -14,7 +14,7 @@ import torch
 import toys
 from safetensors.torch import load_file
 
-from engine import augment, breakdown, merge, methods, models, tiny
+from engine import augment, breakdown, merge, methods, models, tasks, tiny
 from engine import events as happened
 from engine import spec as specs
 from engine.control import Control
@@ -270,6 +270,11 @@ def test_among_the_best_five_is_told_where_there_are_more_classes() -> None:
 
     logits = np.arange(16.0).reshape(2, 8)
     assert classification.among_best(logits, np.asarray([3, 2]), 5).tolist() == [True, False]
+    records = [{"row": i, "expected": "a", "predicted": "b", "loss": 1.0, "confidence": 0.5, "correct": False}
+               for i in range(4)]
+    task = tasks.get(TASK)(name=TASK)
+    assert task.summarise([record | {"top_5": record["row"] < 3} for record in records])["top_5"] == 0.75
+    assert "top_5" not in task.summarise(records)
 
 
 # -- a real model ------------------------------------------------------------------------------------------------------
