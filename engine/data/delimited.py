@@ -11,13 +11,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from engine.data.chunk_file import ChunkFile
 from engine.data.compute import pc
 from engine.data.dialect import LONE
 from engine.data.errors import LineTooLong, QuoteNotClosed, TooManyColumns
 from engine.data.faults import Faults
 from engine.data.kinds import Widened
 from engine.data.source import Source
-from engine.data.stream import STRAY_CR, ChunkFile, Hooks, clean, size_text
+from engine.data.stream import STRAY_CR, Hooks, clean, size_text
 
 #: Bytes parsed at a time. Arrow reads up to 32 blocks ahead, so they are small until a row needs more.
 BLOCK = 1 << 20

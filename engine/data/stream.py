@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import gzip
-import io
 import re
 import zlib
 from array import array
@@ -28,8 +27,6 @@ from engine.data.source import Source
 
 CHUNK = 1 << 20
 LONGEST_LINE = 16 << 20
-#: So many bytes fewer than Arrow asks for make no difference to it.
-NEARLY = 4 << 10
 LARGEST_EXPANDED = 8 << 30
 #: Stands for a carriage return inside a line while rows are parsed: a private-use character nobody writes.
 STRAY_CR = "\uf8fd"
@@ -257,51 +254,6 @@ def _is_utf8(data: bytes) -> bool:
     except pa.ArrowInvalid:
         return False
     return True
-
-
-class ChunkFile(io.RawIOBase):
-    """Chunks as a file object for Arrow's readers; keeps the error a chunk raised in `error`."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        """Read from `chunks` until it ends."""
-        super().__init__()
-        self.chunks = chunks
-        self.rest = memoryview(b"")
-        self.error: Exception | None = None
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        """Return up to `size` bytes: a whole chunk as it is where it is about as long, for that copies nothing."""
-        if size > 0 and not len(self.rest):
-            data = self._next()
-            if not data or size - NEARLY <= len(data) <= size:
-                return data
-            self.rest = memoryview(data)
-        return super().read(size) or b""
-
-    def readinto(self, buffer: memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Fill the whole of `buffer`, so that Arrow's blocks are as long as it asks; return the bytes, 0 at the end."""
-        done = 0
-        while done < len(buffer):
-            if not len(self.rest):
-                self.rest = memoryview(self._next())
-                if not len(self.rest):
-                    break
-            count = min(len(buffer) - done, len(self.rest))
-            buffer[done:done + count] = self.rest[:count]
-            self.rest = self.rest[count:]
-            done += count
-        return done
-
-    def _next(self) -> bytes:
-        try:
-            return next(self.chunks, b"")
-        except Exception as error:
-            self.error = error
-            raise
 
 
 def lines(path: Path, source: Source, hooks: Hooks) -> Iterator[str]:
