@@ -8,8 +8,6 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from db import datasets
 from db.base import new_id
 from db.blobs import Blobs
@@ -17,9 +15,9 @@ from db.errors import Conflict, InUse
 from db.settings import settings
 from db.tables import Dataset
 from db.users import User
-from engine import tasks
-from engine.errors import DataError, NotEnough, SpecError
+from engine.errors import DataError, NotEnough
 from studio.service import bundles
+from studio.service.roles import check_columns, check_task
 from worker import client
 
 if TYPE_CHECKING:
@@ -48,27 +46,6 @@ class NoSuchSample(DataError):
 
     kind = "sample_unknown"
     try_this = "Choose one of: {known}."
-
-
-class NoSuchRole(SpecError):
-    """The task {task} has no column role '{role}'."""
-
-    kind = "role_unknown"
-    try_this = "Its roles are: {known}."
-
-
-class NoSuchColumn(DataError):
-    """The column '{column}' is not in this dataset."""
-
-    kind = "column_missing"
-    try_this = "Pick one of: {columns}."
-
-
-class RoleMissing(SpecError):
-    """No column is chosen for {missing}."""
-
-    kind = "role_missing"
-    try_this = "The task {task} needs a column for {needed}."
 
 
 class DatasetNotReady(Conflict):
@@ -244,40 +221,6 @@ def _delete(user: User, id: str) -> None:
 
 def _eval_name(parent: Dataset) -> str:
     return f"{parent.name[:180]} (evaluation)"
-
-
-def check_columns(task: str, columns: Mapping[str, str], known: list[str] | None) -> None:
-    """Check a choice of columns: roles the task has, columns the data has, and enough of them.
-
-    Raises NoSuchRole, NoSuchColumn, RoleMissing.
-    """
-    kind = tasks.get(task)
-    roles = [role.name for role in kind.roles]
-    for role, column in columns.items():
-        if role not in roles:
-            raise NoSuchRole(f"columns.{role}", task=task, role=role, known=", ".join(roles))
-        if known is not None and column not in known:
-            raise NoSuchColumn(f"columns.{role}", column=column, columns=", ".join(known))
-    if not any(need <= set(columns) for need in kind.needs):
-        nearest = min(kind.needs, key=lambda need: len(need - set(columns)))
-        raise RoleMissing("columns", task=task, missing=" and ".join(sorted(nearest - set(columns))),
-                          needed=", or for ".join(" and ".join(sorted(need)) for need in kind.needs))
-
-
-def check_task(task: str | None, columns: Mapping[str, str], options: Mapping[str, Any]) -> None:
-    if task is None:
-        return
-    kind = tasks.get(task)
-    unknown = [role for role in columns if role not in {known.name for known in kind.roles}]
-    if unknown:
-        raise NoSuchRole(f"columns.{unknown[0]}", task=task, role=unknown[0],
-                         known=", ".join(role.name for role in kind.roles))
-    try:
-        kind.model_validate({"name": task, **options})
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(["options", *map(str, first["loc"])])
-        raise SpecError(where, problem=f"{where}: {first['msg']}") from None
 
 
 def _store(user: User, path: Path, name: str, filename: str, move: bool, **values: Any) -> Dataset:

@@ -11,7 +11,7 @@ from db.looks import Look
 from db.tables import Dataset
 from db.users import User
 from engine.hub_data.client import good_id
-from studio.service.datasets import check_task
+from studio.service.roles import check_task
 from worker import client
 
 #: Seconds after which the same look asks the Hub again, when somebody asks `again`.

@@ -10,7 +10,8 @@ from db.tables import Dataset
 from db.users import User
 from engine import tasks
 from engine.errors import Refused, SpecError
-from studio.service.datasets import DatasetNotReady, RoleMissing
+from studio.service.datasets import DatasetNotReady
+from studio.service.roles import RoleMissing
 from worker import client
 
 #: What a first batch may be cut at.

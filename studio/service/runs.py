@@ -21,11 +21,12 @@ from engine.errors import DataError, ModelError, NotEnough, Refused, StudioError
 from engine.evaluation.report import NEUTRAL
 from engine.shape import ModelShape
 from engine.spec import RunSpec
-from studio.service.datasets import DatasetNotReady, check_columns
+from studio.service.datasets import DatasetNotReady
 from studio.service.fleet import memory_there, quantization_obstacle
 from studio.service.forgetting import forgetting_obstacle
 from studio.service.models import add_model
 from studio.service.preparation import columns_after, steps_of
+from studio.service.roles import check_columns
 from studio.service.waiting import settled
 from worker import client
 
