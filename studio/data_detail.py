@@ -16,7 +16,7 @@ from db.tables import Dataset
 from db.users import User
 from engine import tasks
 from engine.errors import Refused
-from studio import data_samples, data_view, parts, service, session, shell
+from studio import data_counts, data_samples, data_view, parts, service, session, shell
 from worker import client
 
 SHOWN = 50
@@ -165,10 +165,10 @@ def _poll(seen: str, request: gr.Request) -> Any:
     return (data_view.head(row, parent, beside), data_view.steps(row), gr.Button(visible=data_view.reading(row)),
             gr.Button(visible=row.state == "failed" and bool(row.original_key or row.origin)), data_view.header(row),
             data_view.part(row), {"name": row.name},
-            data_view.numbers(row, beside), data_view.findings(row), gr.Column(visible=found is not None),
+            data_counts.numbers(row, beside), data_view.findings(row), gr.Column(visible=found is not None),
             data_view.guess(row, parent), data_view.task_picks(task, fixed=not ready or parent is not None),
             *_choices(task, row, found), gr.Button(visible=ready and parent is None),
-            gr.Row(visible=bool(row.stats)), data_view.labels(row), data_view.lengths(row), data_view.over(row),
+            gr.Row(visible=bool(row.stats)), data_counts.labels(row), data_counts.lengths(row), data_counts.over(row),
             gr.Column(visible=ready and parent is None), data_view.evaluated(beside), stamp, timer)
 
 
