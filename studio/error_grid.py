@@ -65,7 +65,7 @@ def _tile(run: Run, record: Mapping[str, Any]) -> str:
                f'alt="{esc(alt)}" loading="lazy" decoding="async">' if kept
                else f'<p class="ps-muted">{esc(name)} is too large to be kept.</p>')
     dataset, number = run.eval_dataset_id or run.dataset_id, record.get("number")
-    row = f"<p>{data_looks.link(dataset, number, f"Row {number}")}</p>" if dataset and number else ""
+    row = f"<p>{data_looks.link(dataset, number, f'Row {number}')}</p>" if dataset and number else ""
     sure = record.get("confidence")
     said = f' <span class="ps-muted">{esc(percent(sure))}</span>' if sure is not None else ""
     return (f"<li>{picture}<p>Expected <b>{esc(expected)}</b></p><p>Predicted <b>{esc(predicted)}</b>{said}</p>"
