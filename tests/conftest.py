@@ -16,8 +16,12 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("STUDIO_TOKEN_CACHE_BYTES", "0")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that ask for the shared models and data, and skip them where those are not there."""
+    """Mark the tests that ask for the shared models and data, and skip them where those are not there.
+
+    First of all: what runs tests in several processes looks at their groups as soon as it can.
+    """
     present = (SHARED / "models").is_dir()
     if os.environ.get("STUDIO_REQUIRE_SHARED") and not present:
         raise pytest.UsageError(f"STUDIO_REQUIRE_SHARED is set, but {SHARED} is not there.")
