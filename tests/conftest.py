@@ -16,17 +16,17 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("STUDIO_TOKEN_CACHE_BYTES", "0")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that ask for the shared models and data, and skip them where those are not there.
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Name each test's group, before anybody shares the tests out."""
+    item.add_marker(pytest.mark.xdist_group(_group(item)))
 
-    First of all: what runs tests in several processes looks at their groups as soon as it can.
-    """
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that ask for the shared models and data, and skip them where those are not there."""
     present = (SHARED / "models").is_dir()
     if os.environ.get("STUDIO_REQUIRE_SHARED") and not present:
         raise pytest.UsageError(f"STUDIO_REQUIRE_SHARED is set, but {SHARED} is not there.")
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
         if "shared" in getattr(item, "fixturenames", ()):
             item.add_marker("shared")
         if item.get_closest_marker("shared") and not present:
