@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,9 +17,21 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("STUDIO_TOKEN_CACHE_BYTES", "0")
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Name each test's group, before anybody shares the tests out."""
-    item.add_marker(pytest.mark.xdist_group(_group(item)))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep the tests of a file in one process, and all tests of the pages, which share a studio.
+
+    What comes first is begun first: the pages take longest.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "tests/browser" if file.startswith("tests/browser/") else file
+
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -31,11 +44,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("shared")
         if item.get_closest_marker("shared") and not present:
             item.add_marker(pytest.mark.skip(reason=f"needs the models and data in {SHARED}"))
-
-
-def _group(item: pytest.Item) -> str:
-    """Return what a test is run together with, in one process: its file, or all tests of the pages."""
-    return "browser" if "browser" in item.path.parts else str(item.path)
 
 
 @pytest.fixture(scope="session")
