@@ -20,6 +20,9 @@ from studio import cli_flags, rate_view, run_view, service, session
 from studio.draft import Draft
 from studio.pages import train
 
+#: A request of the Train page, opened without anything in its address.
+ASKED: Any = SimpleNamespace(headers={}, query_params={})
+
 
 @pytest.fixture
 def draft(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Draft]:
@@ -50,7 +53,7 @@ def chosen(draft: Draft) -> list[Any]:
 
 def started(draft: Draft) -> str:
     """Press "Find a learning rate"; return the run's id."""
-    run, _, _, _, find, stop, use, timer = train._find_rate(*chosen(draft), request=SimpleNamespace())
+    run, _, _, _, find, stop, use, timer = train._find_rate(*chosen(draft), request=ASKED)
     assert run and not find.interactive and stop.visible and not use.visible and timer.active
     return str(run)
 
@@ -81,12 +84,12 @@ def test_a_test_is_a_run_of_the_same_settings_that_publishes_nothing(draft: Draf
 def test_the_rate_it_suggests_goes_into_the_form_and_the_address(draft: Draft) -> None:
     run = started(draft)
     best = carried_out(run)["rate_test"]["suggested"]
-    _, said, _, figure, find, stop, use, timer = train._watch_rate(run, request=SimpleNamespace())
+    _, said, _, figure, find, stop, use, timer = train._watch_rate(run, request=ASKED)
     assert f"{best:g}" in said and find.interactive and use.visible and not stop.visible and not timer.active
     line = figure["layout"]["shapes"][0]
     assert line["x0"] == best and figure["layout"]["xaxis"]["type"] == "log"
     assert figure["layout"]["xaxis"]["range"] == pytest.approx([-5, -1])
-    shown = train._use_rate(*chosen(draft), run, request=SimpleNamespace())
+    shown = train._use_rate(*chosen(draft), run, request=ASKED)
     assert shown[5]["values"]["training"]["learning_rate"] == best and shown[5]["values"]["training"]["seed"] == 7
     again = rate_view.draft_of(users.local(), run)
     assert again.document()["training"]["learning_rate"] == best and "rate_test" not in again.document()
@@ -104,9 +107,9 @@ def test_its_own_page_says_what_it_came_to(draft: Draft) -> None:
 
 def test_a_waiting_test_can_be_stopped_from_the_page(draft: Draft) -> None:
     run = started(draft)
-    values = train._stop_rate(run, request=SimpleNamespace())
+    values = train._stop_rate(run, request=ASKED)
     assert runs.get(users.local(), run).state == "cancelled" and not values[-1].active and not values[-2].visible
-    assert train._watch_rate("run_none", request=SimpleNamespace())[0] == ""
+    assert train._watch_rate("run_none", request=ASKED)[0] == ""
 
 
 def test_the_command_line_of_a_test_starts_the_same_test(draft: Draft) -> None:
