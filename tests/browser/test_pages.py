@@ -67,11 +67,11 @@ def named_error(page, kind):
     return shown
 
 
-def test_a_zip_that_calls_itself_csv_is_named_and_a_way_on_shown(desktop, tmp_path):
+def test_a_zip_without_data_that_calls_itself_csv_is_named_and_a_way_on_shown(desktop, tmp_path):
     with zipfile.ZipFile(tmp_path / "tickets.csv", "w") as archive:
-        archive.writestr("tickets.csv", "text,label\nhello,greeting\n")
+        archive.writestr("setup.exe", b"MZ" + bytes(200))
     upload(desktop.page, tmp_path / "tickets.csv")
-    expect(named_error(desktop.page, "not_a_table")).to_contain_text("zip archive")
+    expect(named_error(desktop.page, "binary_file")).to_contain_text("setup.exe")
     expect(badge(desktop.page)).to_have_text("Failed")
 
 
