@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from engine.data import cells
 from engine.errors import DataError, SpecError
 
 if TYPE_CHECKING:
@@ -125,6 +126,13 @@ class Step(BaseModel):
         for column in wanted:
             if column not in before:
                 raise StepColumn(f"step {self.name}", step=self.card.title, column=column, hint=hint(column, before))
+
+    def texts(self, table: pa.Table, column: str) -> pa.Array:
+        """Return a column of texts; raises StepColumn where it is not there, StepValue where it holds none."""
+        self.need(table.column_names, column)
+        if not cells.is_text(table.column(column)):
+            raise StepValue(f"step {self.name}", step=self.card.title, problem=f"'{column}' holds no texts")
+        return cells.strings(table.column(column))
 
 
 def hint(column: str, known: Sequence[str]) -> str:

@@ -7,11 +7,10 @@ from typing import ClassVar, Literal
 
 import pyarrow as pa
 
-from engine.data import cells
 from engine.data.compute import pc
 from engine.knobs import knob
 from engine.preparation._words import words
-from engine.preparation.base import Change, Setting, Step, StepCard, StepValue, counted
+from engine.preparation.base import Change, Setting, Step, StepCard, counted
 
 
 class Shorten(Step):
@@ -35,11 +34,7 @@ class Shorten(Step):
 
     def change(self, table: pa.Table, setting: Setting) -> Change:
         """Return the table with its long texts cut."""
-        self.after(table.column_names)
-        column = table.column(self.column)
-        if not cells.is_text(column):
-            raise StepValue(f"step {self.name}", step=self.card.title, problem=f"'{self.column}' holds no texts")
-        texts = cells.strings(column)
+        texts = self.texts(table, self.column)
         # A text of so many words has at least as many characters, and the blanks between them.
         least = self.limit if self.unit == "characters" else 2 * self.limit - 1
         long = pc.fill_null(pc.greater(pc.utf8_length(texts), least), False)

@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 from pydantic import model_validator
 
-from engine.data import cells
 from engine.data.compute import pc
 from engine.knobs import knob
 from engine.preparation._words import words
@@ -48,11 +47,7 @@ class Windows(Step):
 
     def change(self, table: pa.Table, setting: Setting) -> Change:
         """Return the table with a row for each window."""
-        self.after(table.column_names)
-        column = table.column(self.column)
-        if not cells.is_text(column):
-            raise StepValue(f"step {self.name}", step=self.card.title, problem=f"'{self.column}' holds no texts")
-        texts = cells.strings(column)
+        texts = self.texts(table, self.column)
         least = self.size if self.unit == "characters" else 2 * self.size - 1
         long = np.flatnonzero(pc.fill_null(pc.greater(pc.utf8_length(texts), least), False))
         pieces = {int(row): self.cut(texts[int(row)].as_py()) for row in long}

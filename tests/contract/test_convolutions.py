@@ -13,6 +13,7 @@ import pytest
 import torch
 import toys
 from safetensors.torch import load_file
+from test_vision import FRESH
 
 from engine import augment, breakdown, merge, methods, models, tasks, tiny
 from engine import events as happened
@@ -113,24 +114,6 @@ def test_more_images_take_more_memory_and_a_head_takes_little(shared: Path) -> N
 
 
 # -- runs --------------------------------------------------------------------------------------------------------------
-
-FRESH = """
-import json, sys, torch
-import engine.tuners
-from peft import PeftModel
-from transformers import AutoModelForImageClassification as Auto
-found = {}
-torch.manual_seed(1)
-pixels = torch.randn(2, 3, 32, 32)
-for name, base, folder in json.loads(sys.argv[1]):
-    whole = folder.endswith("model")
-    model = Auto.from_pretrained(folder if whole else base, dtype=torch.float32, **({} if whole else {"num_labels": 2}))
-    model = model if whole else PeftModel.from_pretrained(model, folder)
-    with torch.no_grad():
-        found[name] = model.eval()(pixel_values=pixels).logits.flatten().tolist()
-print(json.dumps(found))
-"""
-
 
 @pytest.fixture(scope="module")
 def done(place: Path) -> dict[tuple[str, str], tuple[Path, dict[str, Any]]]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from byhand import Hand
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
@@ -14,6 +15,7 @@ from db.session import database
 from db.settings import settings
 from studio import api, downloads
 from studio.guard import Guard
+from worker import client as rings
 
 
 @pytest.fixture
@@ -37,3 +39,11 @@ def client(fresh: None) -> Iterator[TestClient]:
     app.add_middleware(Guard, secret=settings().secret_key, host="127.0.0.1")
     with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as made:
         yield made
+
+
+@pytest.fixture
+def hand(fresh: None, monkeypatch: pytest.MonkeyPatch) -> Hand:
+    """The same studio, where what workers would be rung for is done by hand."""
+    made = Hand()
+    monkeypatch.setattr(rings, "_ring", made.ring)
+    return made

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from byhand import COLUMNS, LABELS, Hand, add, at, by_hand, tickets
-from fastapi import FastAPI
+from byhand import COLUMNS, LABELS, Hand, add, at, tickets
 from fastapi.testclient import TestClient
 from PIL import Image
 from sqlalchemy import update
@@ -19,26 +17,10 @@ from db.settings import settings
 from db.tables import Run
 from engine import spec as specs
 from engine.evaluation import report
-from studio import api, data_problems, data_rows, data_tokens, service
-from studio.guard import Guard
+from studio import data_problems, data_rows, data_tokens, service
 from worker.jobs.look import Look
 
-
-@pytest.fixture
-def hand(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hand]:
-    """An empty studio with its tables, where work is done by hand."""
-    with by_hand(monkeypatch) as made:
-        yield made
-
-
-@pytest.fixture
-def client(hand: Hand) -> Iterator[TestClient]:
-    """A client of a studio without accounts."""
-    app = FastAPI()
-    api.install(app)
-    app.add_middleware(Guard, secret=settings().secret_key, host="127.0.0.1")
-    with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as made:
-        yield made
+pytestmark = pytest.mark.usefixtures("hand")
 
 
 def test_what_a_worker_looks_for_is_asked_once_and_kept(client: TestClient, hand: Hand) -> None:

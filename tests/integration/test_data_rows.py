@@ -3,40 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from byhand import COLUMNS, Hand, add, at, by_hand, tickets
-from fastapi import FastAPI
+from byhand import COLUMNS, Hand, add, at, tickets
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
 from db import datasets, looks, users, versions
 from db.blobs import Blobs
-from db.settings import settings
-from studio import api, data_problems, data_rows, data_samples, data_versions, service
+from studio import data_problems, data_rows, data_samples, data_versions, service
 from studio.cli import app as cli
-from studio.guard import Guard
 
-
-@pytest.fixture
-def hand(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hand]:
-    """An empty studio with its tables, where work is done by hand."""
-    with by_hand(monkeypatch) as made:
-        yield made
-
-
-@pytest.fixture
-def client(hand: Hand) -> Iterator[TestClient]:
-    """A client of a studio without accounts."""
-    app = FastAPI()
-    api.install(app)
-    app.add_middleware(Guard, secret=settings().secret_key, host="127.0.0.1")
-    with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as made:
-        yield made
+pytestmark = pytest.mark.usefixtures("hand")
 
 
 def test_pages_are_searched_sorted_and_bounded(client: TestClient, hand: Hand) -> None:

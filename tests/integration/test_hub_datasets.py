@@ -15,15 +15,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from byhand import Hand, by_hand
-from fastapi import FastAPI
+from byhand import Hand
 from fastapi.testclient import TestClient
 from hub_server import COMMIT, Hub, serving
 
 from db import datasets, users
-from db.settings import settings
-from studio import api, data_hub, data_view, service, session
-from studio.guard import Guard
+from studio import data_hub, data_view, service, session
+
+pytestmark = pytest.mark.usefixtures("hand")
 
 CARD = b"---\nlicense: mit\nconfigs:\n- config_name: plain\n  data_files:\n  - split: train\n    path: p/train-*\n" \
        b"  - split: test\n    path: p/test.parquet\n- config_name: other\n  data_files: other.csv\n---\n# Tickets\n"
@@ -51,23 +50,6 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
         monkeypatch.setenv("HF_ENDPOINT", made.url)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        yield made
-
-
-@pytest.fixture
-def hand(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hand]:
-    """An empty studio with its tables, where work is done by hand."""
-    with by_hand(monkeypatch) as made:
-        yield made
-
-
-@pytest.fixture
-def client(hand: Hand) -> Iterator[TestClient]:
-    """A client of a studio without accounts."""
-    app = FastAPI()
-    api.install(app)
-    app.add_middleware(Guard, secret=settings().secret_key, host="127.0.0.1")
-    with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as made:
         yield made
 
 
