@@ -34,7 +34,7 @@ SOON, LATER = 1, 10
 
 def build() -> None:
     """Draw the list and the page of one dataset; the URL decides which of them is seen."""
-    with shell.frame(PAGE, title="Data", lead="Files of texts to learn from. They stay on this machine."):
+    with shell.frame(PAGE, title="Data", lead="Texts, tables and images to learn from. They stay on this machine."):
         problem, lost = shell.html(elem_id="data-error"), shell.html(elem_id="data-lost")
         go = shell.address("data-address")
         with gr.Column(elem_id="data-listing", visible=False) as listing:
