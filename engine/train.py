@@ -150,6 +150,11 @@ def run(spec: RunSpec, out: Path, *, sources: Sources | None = None, resume: boo
             raise refused from error
         return failed
     finally:
+        if attempt.loop is not None:
+            # Whoever calls a model next in this process may do so without a task.
+            from engine.attention import set_layout
+
+            set_layout(None)
         journal.close()
         Control.end()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -59,3 +61,17 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv("STUDIO_DATA_DIR", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_layout() -> Generator[None, None, None]:
+    """Forget where the sequences of the last batch lay: tests also call models without a task."""
+    _forget_layout()
+    yield
+    _forget_layout()
+
+
+def _forget_layout() -> None:
+    attention = sys.modules.get("engine.attention")
+    if attention is not None:
+        attention.set_layout(None)
