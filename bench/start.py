@@ -150,4 +150,5 @@ def _cold_plain(model: Path) -> float:
 
 
 def _offline() -> dict[str, str]:
-    return os.environ | {"HF_HUB_OFFLINE": "1"}
+    """Return the environment of both; ours may not reuse the tokens of an earlier round."""
+    return os.environ | {"HF_HUB_OFFLINE": "1", "STUDIO_TOKEN_CACHE_BYTES": "0"}

@@ -145,14 +145,16 @@ def _directory(path: Path, model_id: str, source: Origin) -> Located:
     return Located(path, model_id, None, source, "", weights.fingerprint(path))
 
 
-def inspect(path: Path, *, only: Sequence[str] | None = None) -> ModelShape:
+def inspect(path: Path, *, only: Sequence[str] | None = None, words: bool = True) -> ModelShape:
     """Return the shape of the model in a directory, from its configuration and the headers of its weights.
 
-    With `only`, just these tasks are tried, which takes less time. Raises NoModelFolder, NoConfig, NoWeights,
-    PickleWeights, BrokenWeights, UnknownArchitecture, RemoteCode or IncompleteWeights.
+    With `only`, just these tasks are tried, and without `words` it is not looked whether there is a head that predicts
+    words; both take less time. Raises NoModelFolder, NoConfig, NoWeights, PickleWeights, BrokenWeights,
+    UnknownArchitecture, RemoteCode or IncompleteWeights.
     """
     stored = weights.tensors(path)
-    return skeleton.shape_of(skeleton.config(path), stored, chat_template=weights.chat_template(path), only=only)
+    return skeleton.shape_of(skeleton.config(path), stored, chat_template=weights.chat_template(path), only=only,
+                             words=words)
 
 
 def load(path: Path, task: Task, labels: Sequence[str], *, dtype: str | torch.dtype = "fp32",

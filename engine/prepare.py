@@ -68,7 +68,7 @@ def loop(attempt: Attempt) -> Loop:
     """Return the loop of the run, at the step it goes on from; writes environment.json and RunPrepared."""
     spec, task, rows = attempt.spec, attempt.spec.make_task(), attempt.rows
     with attempt.stage("load", "Loading the base model"):
-        shape = models.inspect(attempt.located.path, only=[task.name])
+        shape = models.inspect(attempt.located.path, only=[task.name], words=bool(spec.data.forgetting))
         _refuse_the_impossible(attempt, shape, task, len(rows.labels))
         torch.manual_seed(spec.training.seed)
         formats = _formats(attempt, shape)

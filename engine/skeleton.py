@@ -133,8 +133,10 @@ def _outside_base(model: PreTrainedModel) -> set[str]:
 
 
 def shape_of(configuration: PreTrainedConfig, stored: Mapping[str, Tensor] | None = None, *,
-             chat_template: bool = False, only: Sequence[str] | None = None) -> ModelShape:
+             chat_template: bool = False, only: Sequence[str] | None = None, words: bool = True) -> ModelShape:
     """Return the shape of a model from its configuration and the headers of its weights; `only` these tasks are tried.
+
+    Without `words`, it is left open whether the checkpoint holds a head that predicts words.
 
     Raises UnknownArchitecture when transformers has no base class for it, IncompleteWeights when weights of the base
     are missing.
@@ -165,7 +167,7 @@ def shape_of(configuration: PreTrainedConfig, stored: Mapping[str, Tensor] | Non
     return ModelShape(
         architecture=(configuration.architectures or [type(base.model).__name__])[0],
         model_type=configuration.model_type, family=family, modules=modules, task_heads=heads,
-        tried=list(tasks.every()), words=_says_words(configuration, family, base, stored),
+        tried=list(tasks.every()), words=_says_words(configuration, family, base, stored) if words else None,
         task_kept={name: found for name, found in kept.items() if found},
         task_dropped={name: found for name, found in dropped.items() if found},
         total=sum(module.parameters for module in modules), chat_template=chat_template,
@@ -239,7 +241,8 @@ def _task(task: Any, configuration: PreTrainedConfig,
     two = build(auto, configured(task, configuration, 2), stored)
     if two is None:
         return None
-    three = build(auto, configured(task, configuration, 3), stored) if task.config(["0", "1"]) else two
+    # Only its sizes are asked for: the weights need not be matched again.
+    three = build(auto, configured(task, configuration, 3), None) if task.config(["0", "1"]) else two
     if three is None:
         return None
     sizes = two.sizes(), three.sizes()
