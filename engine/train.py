@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from engine import result
 from engine import spec as specs
@@ -206,7 +206,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-resume", action="store_true", help="start anew even where a checkpoint lies in --out")
     options = parser.parse_args(arguments)
     try:
-        ended = run(specs.read(options.spec), options.out, resume=not options.no_resume, on_event=show)
+        spec = specs.read(options.spec)
+        if arguments is None and spec.model.quantization is None:
+            # In a process of its own, as if not installed: peft would import it, a second of work, for nothing.
+            sys.modules.setdefault("bitsandbytes", cast(Any, None))
+        ended = run(spec, options.out, resume=not options.no_resume, on_event=show)
     except StudioError as error:
         sys.stderr.write(json.dumps(error.as_dict(), ensure_ascii=False) + "\n")
         return error.exit_code

@@ -97,6 +97,16 @@ def test_what_can_be_seen_without_torch_is_refused_without_importing_it(
     assert set(json.loads(done.stderr.splitlines()[-1])) == {"kind", "what", "where", "try_this"}
 
 
+def test_a_process_for_one_run_leaves_out_what_only_quantized_weights_need(
+        document: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "spec.json").write_text(json.dumps(document), encoding="utf-8")
+    code = ("import sys; from engine.train import main; "
+            "print(main(), sorted({'bitsandbytes.nn', 'peft'} & set(sys.modules)))")
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "spec.json"), "--out", str(tmp_path / "out")],
+                          cwd=toys.ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1:] == ["0 ['peft']"], done.stderr
+
+
 def test_a_run_refused_for_its_data_says_so_in_its_journal_and_result(document: dict[str, Any], tmp_path: Path) -> None:
     document["data"]["columns"] = {"text": "text", "label": "labels"}
     assert start(tmp_path, document) == 2
