@@ -17,7 +17,7 @@ from db.blobs import Blobs
 from db.looks import Look
 from db.tables import Dataset
 from db.users import User
-from engine.data import cells, edits, image
+from engine.data import cells, edits, image, look
 from engine.data.errors import ImageTooLarge
 from engine.data.paging import Rows
 from engine.errors import DataError
@@ -63,13 +63,17 @@ def page(user: User, id: str, offset: int = 0, limit: int = 50, *, search: str =
          descending: bool = False, patient: bool = False) -> Shown:
     """Return a page of a dataset's rows; `patient` ones let a worker go through a large file first.
 
-    Raises NotFound, DatasetNotReady, ColumnUnknown.
+    For the others a process of its own does, never this one. Raises NotFound, DatasetNotReady, ColumnUnknown.
     """
     row = datasets.get(user, id)
     found = rows_of(row)
     columns = kinds(found.path)
     limit = max(0, min(limit, MOST))
-    if patient and not found.ready(search, sort, descending) and found.path.stat().st_size > AT_ONCE:
+    first = not found.ready(search, sort, descending) and found.path.stat().st_size > AT_ONCE
+    if first and not patient:
+        if sort is None or sort in found.columns:
+            look.through(found.path, search, sort, descending)
+    elif first:
         waits = looks.view(user, row, search, sort, descending)
         if waits.state != "ready":
             return Shown(columns, [], [], [], 0, found.total, offset, waits)

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from db import datasets, looks, users, versions
 from db.blobs import Blobs
+from engine.data.paging import Rows
 from studio import data_problems, data_rows, data_samples, data_versions, service
 from studio.cli import app as cli
 
@@ -34,6 +35,18 @@ def test_pages_are_searched_sorted_and_bounded(client: TestClient, hand: Hand) -
     for wrong, status in ({"sort": "gone"}, 422), ({"limit": 9999}, 422), ({"offset": -1}, 422), ({"page": 2}, 422):
         assert client.get(address, params=wrong).status_code == status
     assert client.get("/api/v1/datasets/ds_none/rows").status_code == 404
+
+
+def test_a_large_file_is_gone_through_by_another_process(client: TestClient, hand: Hand,
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    row = add(hand, tickets() | {"score": list(map(float, range(20)))})
+    monkeypatch.setattr(service.rows, "AT_ONCE", 0)
+    monkeypatch.setattr(Rows, "_search", None)
+    monkeypatch.setattr(Rows, "_sort", None)
+    address = f"/api/v1/datasets/{row.id}/rows"
+    found = client.get(address, params={"search": "NUMBER 1", "sort": "-score", "limit": 4}).json()
+    assert found["total"] == 11 and [item["row"] for item in found["items"]] == [19, 18, 17, 16]
+    assert client.get(address, params={"sort": "gone"}).status_code == 422
 
 
 def test_changes_wait_on_the_row_until_they_are_saved_as_a_version(client: TestClient, hand: Hand) -> None:
