@@ -94,7 +94,9 @@ def _facts(parents: Sequence[Parent], weights: list[float], recipe: Recipe) -> d
     bases = {parent.trained.quantization for parent in parents}
     lengths = [parent.trained.max_length for parent in parents if parent.trained.max_length]
     known = trained.model_dump(mode="json", exclude={"folder", "kind"})
+    alike = all(parent.trained.steps == trained.steps for parent in parents)
     return known | {"artifact": "adapter", "quantization": trained.quantization if len(bases) == 1 else None,
+                    "steps": trained.steps if alike else [],
                     "max_length": max(lengths, default=None),
                     "composed": {"recipe": recipe.model_dump(mode="json"), "weights": weights,
                                  "parents": [parent.name for parent in parents]}}

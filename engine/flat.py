@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from engine import attention
 from engine.roles import blocks
@@ -23,9 +24,12 @@ TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.06}
 class Unflatten:
     """Turns what the last block gives out, (1, tokens, hidden), into (batch, width, hidden) while a layout is set."""
 
-    def __init__(self, first_only: bool = False) -> None:
-        """`first_only` hands out each row's first token alone, which is all that many heads look at."""
-        self.first_only = first_only
+    def __init__(self, first_only: bool = False, cut: bool = False) -> None:
+        """`first_only` hands out each row's first token alone, which is all that many heads look at.
+
+        With `cut`, the last block went on with those alone since its attention: it gives out (1, batch, hidden).
+        """
+        self.first_only, self.cut = first_only, cut
 
     def __call__(self, module: nn.Module, inputs: Any, output: Any) -> Any:
         """Be the forward hook of the last block."""
@@ -33,9 +37,18 @@ class Unflatten:
         if layout is None:
             return output
         hidden = output[0] if isinstance(output, tuple) else output
+        if self.cut:
+            rows = hidden[0].unsqueeze(1)
+            return (rows, *output[1:]) if isinstance(output, tuple) else rows
         index = torch.as_tensor(layout.index[:, :1] if self.first_only else layout.index, device=hidden.device)
         rows = nn.functional.embedding(index, hidden[0])
         return (rows, *output[1:]) if isinstance(output, tuple) else rows
+
+
+def only_first_tokens(module: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
+    """Be the forward hook behind which a block needs each row's first token alone: (1, tokens, n) to (1, batch, n)."""
+    layout = attention.layout()
+    return output if layout is None else output[:, torch.as_tensor(layout.index[:, 0], device=output.device)]
 
 
 @dataclass(frozen=True)
@@ -63,20 +76,34 @@ def make_flat(model: nn.Module, inner: Any, task: Task, rows: Sequence[dict[str,
     stack: Any = inner.get_submodule(lists[0].name)
     compare = _comparison(model, task, rows, pad_id)
     attention.register()
-    for first_only in (True, False) if task.rows_for_the_head else (None,):
-        hook = stack[-1].register_forward_hook(Unflatten(first_only)) if first_only is not None else None
+    for first_only, cut in _ways(stack[-1]) if task.rows_for_the_head else [(False, None)]:
+        hooks = _hooks(stack[-1], first_only, cut) if task.rows_for_the_head else []
         try:
             inner.set_attn_implementation(attention.PACKED)
             if compare():
-                return Flat(inner, stack, bool(first_only))
+                return Flat(inner, stack, first_only)
         except Exception:  # noqa: S110  # any failure means the same: this model needs padded rows
             pass
         finally:
             attention.set_layout(None)
-        if hook is not None:
+        for hook in hooks:
             hook.remove()
         inner.set_attn_implementation(before)
     return None
+
+
+def _ways(block: nn.Module) -> list[tuple[bool, nn.Module | None]]:
+    """Return what to try, the fastest first: whether first tokens are enough, and after which part of the last block.
+
+    Where the norm of the attention's sum begins a block's second half, as in BERT, that half can do with them alone.
+    """
+    norms = [module for module in block.modules() if isinstance(module, nn.LayerNorm | nn.RMSNorm)]
+    return [*((True, norm) for norm in norms[:-1]), (True, None), (False, None)]
+
+
+def _hooks(block: nn.Module, first_only: bool, cut: nn.Module | None) -> list[RemovableHandle]:
+    made = [] if cut is None else [cut.register_forward_hook(only_first_tokens)]
+    return [*made, block.register_forward_hook(Unflatten(first_only, cut is not None))]
 
 
 def _comparison(model: nn.Module, task: Task, rows: Sequence[dict[str, Any]], pad_id: int) -> Callable[[], bool]:

@@ -232,7 +232,7 @@ def _describe(attempt: Attempt, formats: precision.Formats, task: Task, length: 
         (attempt.out / "environment.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     attempt.studio = {
         "task": task.name, "labels": attempt.rows.labels, "options": spec.data.options,
-        "columns": attempt.rows.columns,
+        "columns": attempt.rows.columns, "steps": [step.model_dump(mode="json") for step in spec.data.steps],
         "model_id": spec.model.id, "revision": located.revision, "quantization": spec.model.quantization,
         "dtype": str(formats.base).removeprefix("torch."), "max_length": length, "method": spec.method.name}
 

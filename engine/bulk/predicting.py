@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine import adapter, tasks
-from engine.bulk import roles
-from engine.bulk.table import NOTE, Format, Growing
+from engine.bulk import replay, roles
+from engine.bulk.replay import Replay
+from engine.bulk.table import BESIDE, NOTE, WINDOW, Format, Growing
 from engine.errors import DataError
 from engine.generate import PromptTooLong
 
@@ -30,12 +32,16 @@ NOTHING = "There is nothing to ask in this row."
 
 @dataclass
 class Made:
-    """What became of the rows: `rows` were written, `answered` of them with a prediction, `noted` with a note."""
+    """What became of the rows: `rows` were written, as lines, `answered` of these with a prediction, `noted` with a note.
+
+    A row has one line, or one for each window of a long text. `prepared` says how the rows were prepared, if they were.
+    """
 
     rows: int = 0
     total: int = 0
     answered: int = 0
     noted: int = 0
+    prepared: str = ""
     stopped: bool = False
     seconds: float = 0.0
     columns: dict[str, str] = field(default_factory=dict[str, str])
@@ -55,9 +61,9 @@ class Predicting:
     """One model and the rows it is asked about; `adapter_id` None asks the base model itself."""
 
     def __init__(self, player: Player, adapter_id: str | None, columns: Mapping[str, str],
-                 options: Mapping[str, Any] | None = None) -> None:
+                 options: Mapping[str, Any] | None = None, prepares: Replay | None = None) -> None:
         self.player, self.adapter_id, self.columns = player, adapter_id, dict(columns)
-        self.options = dict(options or {})
+        self.options, self.prepares = dict(options or {}), prepares or Replay()
         self.kind = tasks.get(player.task_name)
         self.task: Task = self.kind.model_validate({"name": player.task_name})
 
@@ -65,18 +71,18 @@ class Predicting:
               report: Report = lambda made: None, cancelled: Callable[[], bool] = lambda: False) -> Made:
         """Write the rows of `parquet` with predictions to `out`; `names` are the columns that stay, all for None.
 
-        A row that asks nothing, or cannot be read, has a note and no prediction. Stops early, at the end of a part and
+        They are asked as `prepares` makes them, and written as they came. A row that asks nothing, or cannot be read, has a note and no prediction. Stops early, at the end of a part and
         with a whole file of those rows, when `cancelled()`. Raises what asking raises, and OSError.
         """
         file = pq.ParquetFile(parquet)
-        made = Made(total=file.metadata.num_rows, columns=self.columns)
+        made = Made(total=file.metadata.num_rows, columns=self.columns, prepared=self.prepares.said)
         kept = list(names if names is not None else file.schema_arrow.names)
         began = time.monotonic()
         with file, Growing(out, format, kept) as growing:
             for part in _parts(file, self._ask, cancelled):
                 growing.add(part.rows, part.filled)
-                made.rows += part.rows.num_rows
-                made.answered += sum(1 for one in part.filled if set(one) - {NOTE})
+                made.rows += part.count
+                made.answered += sum(1 for one in part.filled if set(one) - BESIDE)
                 made.noted += sum(1 for one in part.filled if one[NOTE])
                 made.seconds = time.monotonic() - began
                 made.added = list(growing.filled.values())
@@ -86,9 +92,10 @@ class Predicting:
         made.added = list(growing.filled.values())
         return made
 
-    def _ask(self, batch: pa.RecordBatch, cancelled: Callable[[], bool]) -> list[dict[str, Any]] | None:
-        """Return what is filled in for each row; None when it was stopped in between."""
-        asked = list(roles.rows(batch, self.kind, self.columns))
+    def _ask(self, batch: pa.RecordBatch, cancelled: Callable[[], bool]) -> _Part | None:
+        """Return the rows with what is filled in for each; None when it was stopped in between."""
+        table, origin = self.prepares.prepare(pa.Table.from_batches([batch]))
+        asked = list(roles.rows(table, self.kind, self.columns))
         # Rows of like length are asked together, so that little is padded.
         order = sorted((i for i, row in enumerate(asked) if row is not None),
                        key=lambda i: sum(len(value) for value in (asked[i] or {}).values()))
@@ -98,7 +105,11 @@ class Predicting:
         found: list[dict[str, Any]] = [{NOTE: NOTHING} for _ in asked]
         for i, reply in zip(order, replies, strict=True):
             found[i] = reply
-        return found
+        if any(step.repeats for step in self.prepares.taken):
+            batch, count = batch.take(pa.array(origin)), batch.num_rows
+            found = [{WINDOW: number} | one for number, one in zip(_numbered(origin), found, strict=True)]
+            return _Part(batch, found, count)
+        return _Part(batch, found, batch.num_rows)
 
     def _replies(self, rows: Sequence[Mapping[str, Any]], cancelled: Callable[[], bool]) -> list[dict[str, Any]] | None:
         if not rows:
@@ -121,22 +132,32 @@ class Predicting:
         return self.task.filled(reply) | {NOTE: reply["note"] or None}
 
 
-def columns_for(task_name: str, table: pa.Table, folder: Path | None, chosen: Mapping[str, str]) -> dict[str, str]:
-    """Return the column of each role of a file, for the model in `folder` (None: a base model itself).
+def planned(task_name: str, table: pa.Table, folder: Path | None, chosen: Mapping[str, str],
+            steps: Sequence[Mapping[str, Any]] = ()) -> tuple[Replay, dict[str, str]]:
+    """Return how rows are prepared by `steps` for the model in `folder` (None: a base model itself), and their roles.
 
-    Raises the errors of engine.bulk.roles.
+    Raises the errors of engine.bulk.replay and engine.bulk.roles.
     """
     trained = adapter.read(folder).columns if folder is not None else {}
-    return roles.matched(tasks.get(task_name), table, trained, chosen)
+    return replay.planned(steps, table, tasks.get(task_name), trained, chosen)
 
 
 @dataclass
 class _Part:
+    """Lines with what is filled in; they were made of so many rows."""
+
     rows: pa.RecordBatch
     filled: list[dict[str, Any]]
+    count: int
 
 
-def _parts(file: pq.ParquetFile, ask: Callable[[pa.RecordBatch, Callable[[], bool]], list[dict[str, Any]] | None],
+def _numbered(origin: np.ndarray) -> list[int]:
+    """Return for each line the how manieth of its row it is, from 1; lines of a row follow each other."""
+    begins = np.flatnonzero(np.diff(origin, prepend=-1))
+    return (np.arange(len(origin)) - np.repeat(begins, np.diff(begins, append=len(origin))) + 1).tolist()
+
+
+def _parts(file: pq.ParquetFile, ask: Callable[[pa.RecordBatch, Callable[[], bool]], _Part | None],
            cancelled: Callable[[], bool]) -> Iterator[_Part]:
     """Yield the rows with what is filled in, in parts that grow while they are quick; one row group is held at once."""
     size = FIRST
@@ -147,10 +168,10 @@ def _parts(file: pq.ParquetFile, ask: Callable[[pa.RecordBatch, Callable[[], boo
                 if cancelled():
                     return
                 rows, began = whole.slice(start, size), time.monotonic()
-                filled = ask(rows, cancelled)
-                if filled is None:
+                part = ask(rows, cancelled)
+                if part is None:
                     return
-                yield _Part(rows, filled)
+                yield part
                 start += rows.num_rows
                 took = time.monotonic() - began
                 size = max(1, min(LARGEST, size * 2 if took < SECONDS / 2 else size // 2 if took > 2 * SECONDS

@@ -17,6 +17,10 @@ from engine.data import cells
 Format = Literal["csv", "parquet"]
 #: What a person should know of a row: why it has no prediction, or that it was cut short.
 NOTE = "note"
+#: Which window of its row a line is about, from 1; only where long texts were cut into windows.
+WINDOW = "window"
+#: What is said of a line without any reply.
+BESIDE = frozenset({NOTE, WINDOW})
 
 
 def named(wanted: Sequence[str], taken: Sequence[str]) -> dict[str, str]:
@@ -60,7 +64,7 @@ class Growing:
     def add(self, batch: pa.RecordBatch, filled: Sequence[Mapping[str, Any]]) -> None:
         """Take rows and what is filled in for each: values by name, and a `note`; a row without a reply has no more."""
         self._held.append((batch, [dict(one) for one in filled]))
-        if self._sink is not None or any(set(one) - {NOTE} for one in filled):
+        if self._sink is not None or any(set(one) - BESIDE for one in filled):
             self._flush()
 
     def close(self) -> None:

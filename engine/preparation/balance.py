@@ -28,6 +28,7 @@ class Balance(Step):
     card: ClassVar[StepCard] = StepCard("Balance labels", "Repeat rows of rare labels, or drop some of frequent ones. "
                                         "Rows to evaluate on are set aside before and stay as they are.", order=110)
     evaluation: ClassVar[bool] = False
+    picks: ClassVar[bool] = True
     repeats: ClassVar[bool] = True
 
     def after(self, before: Sequence[str]) -> list[str]:

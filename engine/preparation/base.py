@@ -46,11 +46,13 @@ class Setting:
 
     `draw` is seeded by the run's seed and the step's place. `beside` are the rows to evaluate on while those to learn
     from are changed, where they are set aside already. `learned` is what the step found in the rows to learn from, so
-    that the rows to evaluate on are changed alike; `evaluation` tells which of both it is given now.
+    that the rows to evaluate on are changed alike; `evaluation` tells which of both it is given now. `asking` tells
+    that these are rows to be predicted: none is left out, and columns that nothing is asked with may be missing.
     """
 
     draw: np.random.Generator
     evaluation: bool = False
+    asking: bool = False
     beside: pa.Table | None = None
     learned: dict[str, Any] = field(default_factory=dict)
 
@@ -94,6 +96,8 @@ class Step(BaseModel):
     evaluation: ClassVar[bool] = True
     #: Whether a row may come out more than once, so that the rows to evaluate on must be set aside before.
     repeats: ClassVar[bool] = False
+    #: Whether the step picks rows and leaves them as they are: rows to be predicted, which all stay, do without it.
+    picks: ClassVar[bool] = False
     #: Whether the step sets the rows to evaluate on aside, with `aside`.
     splits: ClassVar[bool] = False
 

@@ -36,6 +36,7 @@ class Deduplicate(Step):
     card: ClassVar[StepCard] = StepCard("Remove duplicates", "Keep the first of rows that are the same, or nearly so.",
                                         order=40)
     evaluation: ClassVar[bool] = False
+    picks: ClassVar[bool] = True
 
     def after(self, before: Sequence[str]) -> list[str]:
         """Return the columns, which stay."""

@@ -30,6 +30,7 @@ class Filter(Step):
 
     card: ClassVar[StepCard] = StepCard("Filter rows", "Keep the rows for which a condition over the columns holds.",
                                         order=30)
+    picks: ClassVar[bool] = True
 
     @field_validator("where")
     @classmethod

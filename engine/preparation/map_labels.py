@@ -36,8 +36,10 @@ class MapLabels(Step):
     def change(self, table: pa.Table, setting: Setting) -> Change:
         """Return the table with the labels replaced, without the rows whose label is left out."""
         self.after(table.column_names)
-        made, seen = replaced(table.column(self.column), self.labels, self.card.title)
-        kept = _kept(made, table.column(self.column), self.labels if self.others == "drop" else None)
+        labels = {old: new for old, new in self.labels.items() if new} if setting.asking else self.labels
+        made, seen = replaced(table.column(self.column), labels, self.card.title)
+        kept = np.ones(len(made), dtype=bool) if setting.asking else _kept(
+            made, table.column(self.column), self.labels if self.others == "drop" else None)
         new = table.set_column(table.column_names.index(self.column), self.column, made)
         rows = np.flatnonzero(kept)
         unknown = [label for label in self.labels if label not in seen]

@@ -43,7 +43,8 @@ class MergeLabels(Step):
         column = table.column(self.column)
         if not setting.evaluation:
             setting.learned["merged"] = self._chosen(column)
-        merged: list[str] = setting.learned["merged"]
+        # How rare a label was is not known of rows that are only asked about.
+        merged: list[str] = setting.learned.get("merged", self.labels)
         made, seen = replaced(column, dict.fromkeys(merged, self.into), self.card.title)
         there = [label for label in merged if label in seen]
         note = f"{listed(there)} became '{self.into}'." if there else "No label was merged."

@@ -55,6 +55,8 @@ class Rename(Step):
         """Return the table with its columns renamed; rows to evaluate on may have the new names already."""
         before = table.column_names
         if setting.evaluation and not set(self.names) <= set(before):
+            if setting.asking and not set(self.names) & set(before):
+                self.need(before, *self.names)
             return Change(table.rename_columns([name if self.renamed(name) in before else self.renamed(name)
                                                 for name in before]))
         return Change(table.rename_columns(self.after(before)))

@@ -22,6 +22,7 @@ class Sample(Step):
     card: ClassVar[StepCard] = StepCard("Keep some rows", "Keep a number of rows, drawn at random or the first.",
                                         order=35)
     evaluation: ClassVar[bool] = False
+    picks: ClassVar[bool] = True
 
     def change(self, table: pa.Table, setting: Setting) -> Change:
         """Return so many rows, in the order of the table."""

@@ -35,6 +35,7 @@ class Split(Step):
 
     card: ClassVar[StepCard] = StepCard("Split", "Set rows aside to evaluate on: at random, by label, by group or by "
                                         "time. A file to evaluate on takes the place of this.", order=100)
+    picks: ClassVar[bool] = True
     splits: ClassVar[bool] = True
 
     @model_validator(mode="after")

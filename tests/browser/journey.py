@@ -6,6 +6,7 @@ import csv
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from playwright.sync_api import Locator, Page, expect
 
@@ -67,14 +68,20 @@ def upload(page: Page, path: Path) -> str:
 
 def choose_run(page: Page, *, epochs: int, max_length: int) -> None:
     """Choose LoRA on MiniLM with these settings on the Train page, and wait until the run may start."""
-    page.locator("#train-model").get_by_role("combobox", name="Base model").select_option("starter/minilm-l6")
-    expect(page).to_have_url(re.compile("minilm"), timeout=60_000)
-    page.locator("#train-method").get_by_role("radio", name=re.compile(r"^LoRA\b")).check()
-    expect(page).to_have_url(re.compile("method=lora"))
+    choose(page, "starter/minilm-l6", "LoRA")
     for label, value in (("Epochs", epochs), ("Max length", max_length)):
         page.locator("#train-settings").get_by_label(label, exact=True).fill(str(value))
     expect(page).to_have_url(re.compile(rf"max_length%22%3A{max_length}"), timeout=60_000)
     expect(start_button(page)).to_be_enabled(timeout=LONG)
+
+
+def choose(page: Page, model: str, method: str) -> None:
+    """Choose a base model by its id and a method by its title on the Train page."""
+    page.locator("#train-model").get_by_role("combobox", name="Base model").select_option(model)
+    expect(page).to_have_url(re.compile(f"model={quote(model, safe='')}"), timeout=60_000)
+    option = page.locator("#train-method").get_by_role("radio", name=re.compile(rf"^{re.escape(method)}\b"))
+    option.check()
+    expect(page).to_have_url(re.compile(f"method={option.get_attribute('value')}"))
 
 
 def start(page: Page) -> str:
@@ -92,3 +99,14 @@ def start_button(page: Page) -> Locator:
 def badge(page: Page) -> Locator:
     """Return the state of the run, dataset or model whose page is open."""
     return page.locator(".ps-run-head h2 .ps-badge:visible")
+
+
+def add_folder(page: Page, folder: Path) -> str:
+    """Add a folder of this machine as a base model on the Models page and return its id, once it is measured."""
+    open_page(page, "/models")
+    page.get_by_role("tab", name="A folder on this machine").click()
+    page.get_by_label("Path of the folder").fill(str(folder))
+    page.get_by_role("button", name="Add the folder").click()
+    page.wait_for_url("**/models?model=*", timeout=60_000)
+    expect(badge(page)).to_have_text("Ready", timeout=LONG)
+    return f"local/{folder.name}"

@@ -106,6 +106,21 @@ def test_packed_texts_get_the_logits_and_gradients_of_padded_ones(
     assert torch.allclose(gradient(model), expected, atol=1e-5)
 
 
+def test_behind_the_last_attention_only_first_tokens_are_computed(classifier: tuple[torch.nn.Module, Any]) -> None:
+    model, inner = classifier
+    task, rows, seen = TextClassification(), texts(), []
+    made = flat.make_flat(model, inner, task, rows[:3], 0)
+    assert made is not None and made.first_only
+    for block in made.blocks:
+        block.output.dense.register_forward_hook(lambda module, inputs, output: seen.append(output.shape[1]))
+    batch = task.collate(rows, 0, packed=True)
+    task.logits(model, batch)
+    assert seen == [batch["layout"].tokens] * (len(made.blocks) - 1) + [len(rows)]
+    attention.set_layout(None)
+    task.logits(model, task.collate(rows, 0))
+    assert len(set(seen[len(made.blocks):])) == 1
+
+
 def test_plain_products_attend_as_sdpa_does() -> None:
     query, key, value = torch.randn(2, 4, 9, 8), torch.randn(2, 2, 9, 8), torch.randn(2, 2, 9, 8)
     ours = attention._eager(query, key, value, attention._triangle(9, query), None, 0.0)
