@@ -32,6 +32,7 @@ BENCHES = {
     "classification": "Classification beside plain Trainer + peft",
     "causal_lm": "Causal language models beside plain Trainer + peft",
     "methods": "What each method costs",
+    "once": "What is computed once",
     "start": "Starting",
     "slots": "Two runs at once",
     "web": "Web process",
@@ -41,7 +42,8 @@ BENCHES = {
     "database": "A full database",
 }
 #: Where a bench is not `measure` of the module that bears its name.
-ELSEWHERE = {"classification": ("training", "classification"), "causal_lm": ("training", "causal_lm")}
+ELSEWHERE = {"classification": ("training", "classification"), "causal_lm": ("training", "causal_lm"),
+             "once": ("methods", "once")}
 #: No bench may take longer, in seconds.
 PATIENCE = 2400.0
 PAGE = ROOT / "docs" / "benchmarks.md"

@@ -48,7 +48,7 @@ class Subject:
 
 
 def measure(quick: bool) -> list[Row]:
-    """Return the rows: step time and memory of every method on MiniLM and a 30M Llama, caching, merged latency."""
+    """Return the rows: step time and memory of every method on MiniLM and a 30M Llama."""
     torch.set_num_threads(THREADS)
     rounds, steps = (2, 2) if quick else (7, 3)
     rows: list[Row] = []
@@ -57,8 +57,14 @@ def measure(quick: bool) -> list[Row]:
                                   ("Llama 30M", _llama(Path(folder) / "llama"), "causal_lm")):
             rows += _costs(title, path, task, rounds, steps)
             gc.collect()
-        rows += _caching(Path(folder), quick)
-    return [*rows, _merged(20 if quick else 200)]
+    return rows
+
+
+def once(quick: bool) -> list[Row]:
+    """Return the rows of what is computed only once: hidden states of frozen blocks, and merging."""
+    torch.set_num_threads(THREADS)
+    with tempfile.TemporaryDirectory() as folder:
+        return [*_caching(Path(folder), quick), _merged(20 if quick else 200)]
 
 
 # -- steps -------------------------------------------------------------------------------------------------------------
