@@ -312,8 +312,9 @@ class Batch(Owned, Base):
 
     A model without an adapter is asked where `adapter_name` is empty. The rows are those of a dataset, or of an
     uploaded file, `original_key`; `filename` is what they are called, `columns` maps roles to columns ({} leaves that
-    to be found). What comes of predicting is a file, `result_key`, in `format` csv or parquet; `result` tells of it,
-    or holds the report of an evaluation. Names and hashes are those of then: adapter and dataset may be deleted since.
+    to be found), `steps` are those of the adapter's preparation that its rows go through before they are asked, and
+    `quantization` is how the base is held (None: in full precision). What comes of predicting is a file, `result_key`,
+    in `format` csv or parquet; `result` tells of it, or holds the report of an evaluation. Names and hashes are those of then: adapter and dataset may be deleted since.
     """
 
     __tablename__ = "batches"
@@ -339,6 +340,8 @@ class Batch(Owned, Base):
     updated_at: Mapped[Created]
     columns: Mapped[JsonObject] = mapped_column(default=dict)
     options: Mapped[JsonObject] = mapped_column(default=dict)
+    steps: Mapped[JsonList] = mapped_column(default=list, server_default="[]")
+    quantization: Mapped[str | None]
     result: Mapped[JsonObject | None]
     error: Mapped[JsonObject | None]
 

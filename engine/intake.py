@@ -104,7 +104,8 @@ def _rows(attempt: Attempt, task: Task) -> Rows:
     data, seed = attempt.spec.data, attempt.spec.training.seed
     train = read.read(attempt.sources.train or Path(data.train))
     held = _held(attempt)
-    columns = dict(data.columns) or dict(roles.guess(_head(train, data.steps, seed)).columns)
+    guessed = {} if data.columns else dict(roles.guess(_head(train, data.steps, seed)).columns)
+    columns = dict(data.columns) or task.carried(guessed) or guessed
 
     def divide(table: pa.Table, later: Sequence[preparation.Step]) -> tuple[pa.Table, pa.Table]:
         label = task.stratify_by(columns)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json as json_text
 import shutil
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
 from engine.errors import Refused
 from studio import cli_print as out
 from studio.cli_print import Json
+from studio.service.batches import Holding
 
 
 class NotAPlace(Refused):
@@ -26,6 +27,13 @@ class UnknownEnding(Refused):
 
     kind = "format_unknown"
     try_this = "Let it end in .csv or .parquet, or say --format csv or --format parquet."
+
+
+class UnknownHolding(Refused):
+    """A base model cannot be held as '{given}'."""
+
+    kind = "quantization_unknown"
+    try_this = "Use one of: auto, none, int8, nf4."
 
 
 class NotJson(Refused):
@@ -51,6 +59,10 @@ def predict_file(
         column: Annotated[list[str] | None, typer.Option(
             help="Column of a role, as role=column. Repeatable; found when left out.")] = None,
         options: Annotated[str, typer.Option(help="JSON: what the task lets one choose when asking.")] = "{}",
+        as_is: Annotated[bool, typer.Option(
+            "--as-is", help="Take the rows as they are, without the steps the adapter's rows went through.")] = False,
+        quantization: Annotated[str, typer.Option(
+            help="How the base model is held: none, int8, nf4, or auto, as the adapter learned on it.")] = "auto",
         json: Json = False) -> None:
     """Predict every row of a file, and write it again with the predictions beside its columns."""
     from db import batches
@@ -62,7 +74,8 @@ def predict_file(
     rows: dict[str, Any] = {"dataset_id": file} if file.startswith("ds_") and not Path(file).exists() else {
         "path": Path(file), "filename": Path(file).name}
     row = service.predict_file(user, adapter_id=adapter, model=model, task=task, columns=cli_flags.roles(column or []),
-                               options=_options(options), format=chosen, **rows)
+                               options=_options(options), format=chosen, prepare=not as_is,
+                               quantization=_holding(quantization), **rows)
     cli_stack.require()
     row = wait(lambda: batches.get(user, row.id), batches.ENDED, "Predicting")
     if row.state != "ready":
@@ -77,7 +90,10 @@ def predict_file(
         return
     result = shown["result"]
     out.facts([("Rows", result["rows"]), ("With a prediction", result["answered"]), ("With a note", result["noted"]),
-               ("Added columns", ", ".join(result["added"])), ("Seconds", f"{result['seconds']:.1f}"), ("Out", place)])
+               ("Added columns", ", ".join(result["added"])), ("Base model held as", result["held"] or "it is"),
+               ("Seconds", f"{result['seconds']:.1f}"), ("Out", place)])
+    if result["prepared"]:
+        out.say(result["prepared"])
     for finding in result["findings"]:
         out.finding(finding)
 
@@ -115,6 +131,12 @@ def _format(place: Path, given: str | None) -> Any:
     if not place.resolve().parent.is_dir():
         raise NotAPlace("--out", path=place, reason="its folder is not there")
     return wanted
+
+
+def _holding(text: str) -> Any:
+    if text not in get_args(Holding):
+        raise UnknownHolding("--quantization", given=text)
+    return text
 
 
 def _options(text: str) -> dict[str, Any]:

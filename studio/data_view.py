@@ -200,6 +200,7 @@ def columns(found: Preview | None, task: str, chosen: Mapping[str, str], fixed: 
         return {}
     roles = [{"value": role.name, "title": role.title, "help": role.help} for role in tasks.get(task).roles]
     known = {role["value"] for role in roles}
+    chosen = tasks.get(task).carried(chosen) or chosen
     return {"columns": found.columns, "rows": [[cell(row.get(name)) for name in found.columns] for row in found.rows],
             "roles": roles, "chosen": {column: role for role, column in chosen.items() if role in known},
             "fixed": fixed, "label": "First rows"}

@@ -33,6 +33,8 @@ def reply(said: Mapping[str, Any], tones: Mapping[str, int] | None = None) -> st
     words, best = str(said.get("label") or ""), said.get("scores") or {}
     told = _worth_saying(picture, words)
     head = f'<p class="ps-verdict">{esc(words)}</p>' if told else ""
+    if isinstance(picture, Marked) and not told and not _apart(picture):
+        drawn += '<p class="ps-muted">Nothing is marked.</p>'
     more = told and not isinstance(picture, Bars) and len(best) > 1
     return head + drawn + (f'<h4 class="ps-best">Likeliest answers</h4>{_bars(best)}' if more else "")
 
@@ -97,7 +99,7 @@ def _legend(spans: Sequence[Span], tones: Mapping[str, int]) -> str:
     for span in spans:
         counts[span.label] = counts.get(span.label, 0) + 1
     if len(spans) < 2 or not any(counts):
-        return "" if spans else '<p class="ps-muted">Nothing is marked.</p>'
+        return ""
     items = "".join(
         f'<li><i style="--tone:var(--ps-series-{tones.get(label, 1)})" aria-hidden="true"></i>{esc(label)} '
         f'<span class="ps-muted">{number}</span></li>' for label, number in sorted(counts.items()))

@@ -75,12 +75,17 @@ def view(task: type[Task] | None, options: list[dict[str, Any]], usual: dict[str
     chooses = bool(task is not None and task.asking.model_fields)
     picks = shell.choices(options, None, label=EXAMPLES, titled=True, columns=1)
     needed = task.lacks(()) if task is not None else []
-    boxes = [gr.Textbox(label=role.title + ("" if role.name in needed else " (may stay empty)"), placeholder=role.help,
+    boxes = [gr.Textbox(label=role.title + ("" if role.name in needed else " (may stay empty)"), placeholder=_hint(role),
                         visible=True) for role in roles]
     boxes += [gr.Textbox(visible=False) for _ in range(count - 4 - len(roles))]
     return [gr.File(label=images[0].title if images else "Image", visible=bool(images)),
             form.state(groups, {"options": usual}, elem_id=SETTINGS), gr.Accordion(visible=chooses),
             gr.HTML(picks, visible=bool(options)), *boxes]
+
+
+def _hint(role: ColumnRole) -> str:
+    """Return what a person is told in an empty box: a list of words is written as a sentence."""
+    return "A sentence as it is written." if role.kind == "words" else role.help
 
 
 def _fill(base: Any, picked: Any, request: gr.Request) -> tuple[Any, ...]:

@@ -69,7 +69,8 @@ def composition(row: Composition) -> dict[str, Any]:
 def batch(row: Batch, *, full: bool = True) -> dict[str, Any]:
     """Return a batch; in lists without what came of it, which of an evaluation is its report."""
     values = _pick(row, "id", "kind", "state", "progress", "adapter_id", "adapter_name", "adapter_sha256", "model",
-                   "task", "dataset_id", "dataset_sha256", "filename", "format", "rows", "columns", "options", "error")
+                   "task", "dataset_id", "dataset_sha256", "filename", "format", "rows", "columns", "options", "steps",
+                   "quantization", "error")
     values |= _times(row, "created_at", "updated_at")
     done = row.result_key is not None and row.state in ("ready", "cancelled")
     values["download"] = f"/download/batches/{row.id}" if done else None

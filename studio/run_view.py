@@ -192,7 +192,7 @@ def _predictions(user: User, run: Run) -> str:
 
 def _examples(records: Sequence[Mapping[str, Any]], title: str, dataset_id: str | None) -> str:
     """Return records as a table, with links to their rows on the dataset's page where those are known."""
-    verdicts = {True: "right", False: "wrong", None: ""}
+    verdicts = {True: "right", False: "wrong", None: "–"}
     rows = [(data_looks.link(dataset_id, record["number"]) if dataset_id and record.get("number") else "–",
              *(_short(record.get(name)) for name in ("input", "expected", "predicted")), metric(record.get("loss")),
              verdicts[record.get("correct")]) for record in records[:10]]
@@ -202,7 +202,8 @@ def _examples(records: Sequence[Mapping[str, Any]], title: str, dataset_id: str 
 
 
 def _short(value: Any, length: int = 240) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    """Return a cell's text; where a model was not asked to write, nothing was predicted."""
+    text = value if isinstance(value, str) else "–" if value is None else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= length else text[:length - 1] + "…"
 
 

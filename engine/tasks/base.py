@@ -25,13 +25,15 @@ if TYPE_CHECKING:
 class ColumnRole:
     """A part a column can play in a task. `needs` on the task tells which roles are needed together.
 
-    `kind` tells how a person fills it when asking: a text, a list of words (a text does too), or an image.
+    `kind` tells how a person fills it when asking: a text, a list of words (a text does too), or an image. `alike` names
+    roles of other tasks: a column that plays one of them can play this one.
     """
 
     name: str
     title: str
     help: str
     kind: Literal["text", "words", "image"] = "text"
+    alike: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,12 @@ class Task(BaseModel):
         super().__pydantic_init_subclass__(**kwargs)
         if "asks" not in cls.__dict__ and hasattr(cls, "roles"):
             cls.asks = tuple(role for role in cls.roles if role.name not in cls.answers)
+
+    @classmethod
+    def carried(cls, columns: Mapping[str, str]) -> dict[str, str]:
+        """Return which column plays which part here, by its part in any task; nothing where one plays none here."""
+        parts = {name: role.name for role in cls.roles for name in (role.name, *role.alike)}
+        return {parts[name]: column for name, column in columns.items()} if set(columns) <= set(parts) else {}
 
     @property
     def metric(self) -> str:

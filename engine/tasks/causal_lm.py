@@ -31,8 +31,8 @@ class CausalLM(Task):
         summary="Teach a language model to answer, follow a format or write in a style, from conversations or text.")
     roles: ClassVar[tuple[ColumnRole, ...]] = (
         ColumnRole("messages", "Conversation", "A list of messages, each with a role and its content."),
-        ColumnRole("prompt", "Prompt", "What the model is given."),
-        ColumnRole("completion", "Completion", "What the model should answer."),
+        ColumnRole("prompt", "Prompt", "What the model is given.", alike=("source",)),
+        ColumnRole("completion", "Completion", "What the model should answer.", alike=("target",)),
         ColumnRole("text", "Text", "Plain text to learn as it is."),
         ColumnRole("system", "System message", "Instructions placed before the conversation or prompt."))
     needs: ClassVar[tuple[frozenset[str], ...]] = (

@@ -29,8 +29,8 @@ class Seq2Seq(Task):
         title="Text to text", order=50,
         summary="Write one text from another with a T5 or BART model: summaries, translations, sentences from facts.")
     roles: ClassVar[tuple[ColumnRole, ...]] = (
-        ColumnRole("source", "Source", "The text that is given."),
-        ColumnRole("target", "Target", "The text that the model should write."))
+        ColumnRole("source", "Source", "The text that is given.", alike=("prompt",)),
+        ColumnRole("target", "Target", "The text that the model should write.", alike=("completion",)))
     needs: ClassVar[tuple[frozenset[str], ...]] = (frozenset({"source", "target"}),)
     families: ClassVar[tuple[str, ...]] = ("encoder-decoder",)
     answers: ClassVar[frozenset[str]] = frozenset({"target"})

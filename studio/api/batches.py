@@ -34,6 +34,10 @@ class Wanted(BaseModel):
         "Column of each role, such as {\"text\": \"sentence\"}; found when left out."))
     options: dict[str, Any] = Field(default_factory=dict, description="What the task lets a person choose when asking.")
     format: Literal["csv", "parquet"] = Field("csv", description="Format of the file that comes back.")
+    prepare: bool = Field(True, description=(
+        "Whether rows go through the steps that the adapter's rows went through; those that pick rows are left out."))
+    quantization: Literal["auto", "none", "int8", "nf4"] = Field("auto", description=(
+        "How the base model is held; auto is as the adapter learned on it, where a worker can."))
 
 
 class On(BaseModel):
@@ -141,4 +145,5 @@ def _start(user: User, wanted: Wanted, part: upload.Part | None = None) -> dict[
     sent: dict[str, Any] = {"path": part.path, "filename": part.filename or "", "move": True} if part else {}
     return records.batch(service.predict_file(
         user, adapter_id=wanted.adapter, model=wanted.model, task=wanted.task, dataset_id=wanted.dataset,
-        columns=wanted.columns, options=wanted.options, format=wanted.format, **sent))
+        columns=wanted.columns, options=wanted.options, format=wanted.format, prepare=wanted.prepare,
+        quantization=wanted.quantization, **sent))

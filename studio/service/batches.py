@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from db import adapters, batches, datasets
+from db import adapters, batches, datasets, runs
 from db.base import new_id
 from db.blobs import Blobs
-from db.errors import Conflict
+from db.errors import Conflict, NotFound
 from db.tables import Adapter, Batch, Dataset
 from db.users import User
 from engine import adapter as trained
 from engine import tasks
-from engine.bulk import roles
+from engine.bulk import holding, replay, roles
 from engine.bulk.judging import fitting
+from engine.bulk.replay import Replay
 from engine.errors import Refused
 from studio.service import bundles
 from studio.service.compositions import DatasetNotReady
 from studio.service.datasets import NoSuchFile
+from studio.service.fleet import quantization_obstacle, quantizer_there
 from studio.service.predictions import NobodyAsked, NotPlayable, added, chosen_options
 from worker import client
 
 if TYPE_CHECKING:
     from engine.data.source import Preview
+    from engine.findings import Finding
 
 Format = Literal["csv", "parquet"]
+#: How the base model is held: auto is as the adapter learned on it.
+Holding = Literal["auto", "none", "int8", "nf4"]
 #: Rows that columns are recognised by.
 LOOKED_AT = 200
 
@@ -62,12 +68,14 @@ class BatchWorking(Conflict):
 def predict_file(user: User, *, adapter_id: str | None = None, model: str = "", task: str = "",
                  path: Path | None = None, filename: str = "", dataset_id: str | None = None,
                  columns: Mapping[str, str] | None = None, options: Mapping[str, Any] | None = None,
-                 format: Format = "csv", move: bool = False) -> Batch:
+                 format: Format = "csv", prepare: bool = True, quantization: Holding = "auto",
+                 move: bool = False) -> Batch:
     """Have every row of a file or folder, or of a dataset, predicted by an adapter, or by a base model for a task.
 
-    `columns` maps roles to columns, and is found where it is left out; `move` takes the file away from where it is.
-    Raises NotFound, NobodyAsked, NotPlayable, RowsOnce, NoSuchFile, SpecError, the errors of engine.bulk.roles, and
-    DataError for a file that cannot be read.
+    `columns` maps roles to columns, and is found where it is left out; `prepare` has the steps that the adapter's rows
+    went through repeated; `move` takes the file away from where it is. Raises NotFound, NobodyAsked, NotPlayable,
+    RowsOnce, NoSuchFile, NoQuantizer, SpecError, the errors of engine.bulk.roles and engine.bulk.replay, and DataError
+    for a file that cannot be read.
     """
     if (path is None) == (dataset_id is None):
         raise RowsOnce("file", given="both" if path is not None else "neither")
@@ -81,16 +89,19 @@ def predict_file(user: User, *, adapter_id: str | None = None, model: str = "", 
     if chosen is None:
         added(user, model, None)
     picked = {key: value for key, value in chosen_options(kind, dict(options or {})).items() if value is not None}
-    values: dict[str, Any] = {"format": format, "options": picked, "columns": dict(columns or {})}
+    values: dict[str, Any] = {"format": format, "options": picked, "columns": dict(columns or {}),
+                              "quantization": _holding(user, chosen, quantization)}
     if dataset_id is not None:
         row = _ready(user, dataset_id)
+        values["steps"] = steps_for(user, chosen, row) if prepare else []
         # Those of a dataset were confirmed by a person; a column for the answer is not needed to ask.
-        if not columns and row.task == name:
+        if not columns and row.task == name and not values["steps"]:
             values["columns"] = {role.name: row.columns[role.name] for role in kind.asks if role.name in row.columns}
         made = batches.create(user, "predict", adapter_id=adapter_id, dataset_id=row.id, model=model, task=name,
                               **values)
     else:
         assert path is not None
+        values["steps"] = steps_for(user, chosen) if prepare else []
         made = _with_file(user, chosen, model, name, path, filename, move, values)
     client.batch(made.id)
     return made
@@ -101,7 +112,7 @@ def _with_file(user: User, chosen: Adapter | None, model: str, task: str, path: 
     """Store the file, once its columns are known to fit, and queue it."""
     if not path.exists():
         raise NoSuchFile(str(path), path=path)
-    guessed(chosen, task, head(path), values["columns"])
+    planned(chosen, task, head(path), values["columns"], values["steps"])
     id = new_id(Batch.prefix)
     with bundles.files(path, path, "") as found:
         name = filename or found.name
@@ -117,10 +128,51 @@ def head(path: Path) -> Preview:
     return read.preview(path, LOOKED_AT)
 
 
-def guessed(chosen: Adapter | None, task: str, rows: Preview, columns: Mapping[str, str]) -> dict[str, str]:
-    """Return the column of each role an adapter is asked with, as a worker will; raises those of engine.bulk.roles."""
+def planned(chosen: Adapter | None, task: str, rows: Preview, columns: Mapping[str, str],
+            steps: Sequence[Mapping[str, Any]] = ()) -> tuple[Replay, dict[str, str], Preview]:
+    """Return how rows are prepared, the column of each role an adapter is asked with then, and the rows prepared so.
+
+    That is what a worker will do. Raises the errors of engine.bulk.roles and engine.bulk.replay.
+    """
+    import pyarrow as pa
+
+    from engine.data import read
+
     facts = trained.read(Blobs().local(chosen.key)).columns if chosen is not None else {}
-    return roles.matched(tasks.get(task), rows, facts, columns)
+    if not steps:
+        return Replay(), roles.matched(tasks.get(task), rows, facts, columns), rows
+    table = pa.table({name: [row.get(name) for row in rows.rows] for name in rows.columns})
+    # A column without any value among the first rows is one of texts until there is one.
+    table = table.cast(pa.schema([pa.field(one.name, pa.string() if pa.types.is_null(one.type) else one.type)
+                                  for one in table.schema]))
+    made, found = replay.planned(steps, table, tasks.get(task), facts, columns)
+    after = made.prepare(table)[0]
+    return made, found, rows.model_copy(update={"columns": after.column_names, "rows": read.shown(after)})
+
+
+def steps_for(user: User, chosen: Adapter | None, dataset: Dataset | None = None) -> list[dict[str, Any]]:
+    """Return the steps an adapter's rows went through, to be repeated; none on a dataset that has its own."""
+    if chosen is None or (dataset is not None and dataset.steps):
+        return []
+    known = trained.read(Blobs().local(chosen.key)).steps
+    if known is None and chosen.run_id:
+        with suppress(NotFound):
+            known = (runs.get(user, chosen.run_id).spec.get("data") or {}).get("steps")
+    return list(known or [])
+
+
+def held(user: User, chosen: Adapter | None) -> tuple[str | None, list[Finding]]:
+    """Return how the base model will be held to predict with an adapter, and what is to be said of that."""
+    return holding.held(_holding(user, chosen, "auto"), possible=quantizer_there(user))
+
+
+def _holding(user: User, chosen: Adapter | None, wanted: Holding) -> str | None:
+    """Return how the base is to be held; raises NoQuantizer for what a person asks for and no worker can do."""
+    if wanted == "auto":
+        return trained.read(Blobs().local(chosen.key)).quantization if chosen is not None else None
+    if missing := quantization_obstacle(user, wanted if wanted != "none" else None):
+        raise missing
+    return wanted if wanted != "none" else None
 
 
 def evaluate(user: User, adapter_id: str, dataset_id: str) -> Batch:
@@ -134,7 +186,8 @@ def evaluate(user: User, adapter_id: str, dataset_id: str) -> Batch:
                         ours=chosen.task.replace("_", " "))
     facts = trained.read(Blobs().local(chosen.key)).columns
     columns = fitting(tasks.get(chosen.task), row.columns, facts)
-    made = batches.create(user, "evaluate", adapter_id=adapter_id, dataset_id=dataset_id, columns=columns)
+    made = batches.create(user, "evaluate", adapter_id=adapter_id, dataset_id=dataset_id, columns=columns,
+                          quantization=_holding(user, chosen, "auto"))
     client.batch(made.id)
     return made
 

@@ -14,7 +14,7 @@ from db.blobs import Blobs
 from db.errors import Conflict, NotFound
 from db.tables import Dataset, Model, Run
 from db.users import User
-from engine import breakdown, compatibility
+from engine import breakdown, compatibility, tasks
 from engine import spec as specs
 from engine.breakdown import Breakdown
 from engine.errors import DataError, ModelError, NotEnough, Refused, StudioError
@@ -203,8 +203,9 @@ def _data(user: User, spec: RunSpec, obstacles: list[StudioError]) -> tuple[Data
     elif "eval" not in spec.data.model_fields_set:
         other = next(iter(datasets.find(user, eval_of_id=dataset.id, limit=1)), None)
     columns = dict(spec.data.columns)
-    if not columns and dataset.task in (None, spec.task):
-        columns = dict(dataset.columns)
+    if not columns:
+        same = dataset.task in (None, spec.task)
+        columns = dict(dataset.columns) if same else tasks.get(spec.task).carried(dataset.columns)
     options = dict(spec.data.options) if "options" in spec.data.model_fields_set or dataset.task != spec.task \
         else dict(dataset.options)
     steps = list(spec.data.steps) if "steps" in spec.data.model_fields_set else steps_of(user, dataset)

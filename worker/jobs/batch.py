@@ -34,6 +34,7 @@ class RunBatch(Errand):
         return {"kind": "batch", "what": row.kind, "name": row.filename, "columns": row.columns,
                 "options": row.options, "format": row.format, "model": row.model, "task": row.task,
                 "revision": adapter.model_revision if adapter is not None else None,
+                "prepare": row.steps, "quantization": row.quantization,
                 "adapter": str(self.blobs.local(adapter.key)) if adapter is not None else None,
                 "data_dir": str(settings().data_dir), **self._rows(), **out}
 

@@ -32,15 +32,18 @@ def carry_out(order: dict[str, Any], line: Line) -> dict[str, Any]:
     """Return what came of it: what became of the rows, or the report of an evaluation.
 
     `order`: what (predict, evaluate), name of the rows, original (path) or parquet (path) with its own `names` and
-    steps of preparation, columns, adapter (folder, null for the base itself), model, revision, task, data_dir; to
-    predict also options, format and out (path). Raises DataError, ModelError, Cancelled.
+    steps of preparation, columns, adapter (folder, null for the base itself), model, revision, quantization, task,
+    data_dir; to predict also options, format, out (path) and what is to be repeated on the rows, `prepare`. Raises DataError, ModelError, Cancelled.
     """
-    findings: list[dict[str, Any]] = []
+    from engine.bulk.holding import held
+
+    quantization, noticed = held(order.get("quantization"))
+    order = order | {"quantization": quantization}
+    findings = [finding.model_dump(mode="json") for finding in noticed]
     with _rows(order, line, findings) as (parquet, names):
-        if order["what"] == "evaluate":
-            return _judged(order, line, parquet)
-        made = _predicted(order, line, parquet, names)
-    return made | {"findings": findings, "bytes": Path(order["out"]).stat().st_size}
+        made = _judged(order, line, parquet) if order["what"] == "evaluate" else \
+            _predicted(order, line, parquet, names) | {"bytes": Path(order["out"]).stat().st_size}
+    return made | {"findings": findings + made.get("findings", []), "held": quantization}
 
 
 @contextmanager
@@ -62,7 +65,7 @@ def _rows(order: dict[str, Any], line: Line, findings: list[dict[str, Any]]) -> 
 
 
 def _predicted(order: dict[str, Any], line: Line, parquet: Path, names: list[str] | None) -> dict[str, Any]:
-    from engine.bulk.predicting import Made, Predicting, columns_for
+    from engine.bulk.predicting import Made, Predicting, planned
     from engine.data.paging import Rows
 
     rows = Rows(parquet)
@@ -70,14 +73,14 @@ def _predicted(order: dict[str, Any], line: Line, parquet: Path, names: list[str
         raise NoRows(order["name"], name=order["name"])
     folder = Path(order["adapter"]) if order["adapter"] else None
     head = rows.take(range(1, min(LOOKED_AT, rows.total) + 1))
-    columns = columns_for(order["task"], head, folder, order["columns"])
+    prepares, columns = planned(order["task"], head, folder, order["columns"], order.get("prepare") or [])
     player = _player(order, line)
 
     def tell(made: Made) -> None:
         line.progress(LOADING + (1 - LOADING) * made.rows / made.total, "Predicting", **made.as_dict())
 
     kept = names if names and set(names) <= set(head.column_names) else None
-    made = Predicting(player, IT if folder else None, columns, order["options"]).write(
+    made = Predicting(player, IT if folder else None, columns, order["options"], prepares).write(
         parquet, Path(order["out"]), order["format"], names=kept, report=tell, cancelled=line.cancelled)
     return made.as_dict()
 
@@ -106,7 +109,7 @@ def _player(order: dict[str, Any], line: Line) -> Any:
     located = models.locate(order["model"], revision=order.get("revision"), data_dir=Path(order["data_dir"]),
                             cancelled=line.cancelled, progress=lambda part: line.progress(READING, "Fetching"))
     line.progress(READING, "Loading the model")
-    player = Player(located.path, order["task"])
+    player = Player(located.path, order["task"], quantization=order["quantization"])
     if order["adapter"]:
         player.attach(IT, Path(order["adapter"]))
     return player
