@@ -65,9 +65,11 @@ def _numbers(row: Batch, result: dict[str, Any]) -> str:
         ("With a note", count(result["noted"]), "cut short, or not asked"),
         ("Time", duration(seconds), speed)])
     took = [f"{role}: {column}" for role, column in result["columns"].items()]
-    facts = cards.facts([("Taken from", ", ".join(took)), ("Added columns", ", ".join(result["added"])),
+    held = [("Base model held as", result["held"])] if result.get("held") else []
+    facts = cards.facts([("Taken from", ", ".join(took)), ("Added columns", ", ".join(result["added"])), *held,
                          ("File", f"{row.format}, {size(result.get('bytes') or 0)}")])
-    return cards.card("", figures, facts, actions=[(f"Download the {row.format}", f"/download/batches/{row.id}")])
+    prepared = f'<p class="ps-muted">{esc(result["prepared"])}</p>' if result.get("prepared") else ""
+    return cards.card("", figures, facts, prepared, actions=[(f"Download the {row.format}", f"/download/batches/{row.id}")])
 
 
 def rows(row: Batch) -> str:

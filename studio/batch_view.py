@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from db import adapters, datasets
-from db.tables import Adapter
+from db.tables import Adapter, Dataset
 from db.users import User
 from engine import tasks
 from engine.bulk.roles import RoleUnfilled
@@ -27,11 +27,15 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Draft:
-    """What is chosen: an adapter's id, or the key of a base model with a task; a dataset's id, or an uploaded file."""
+    """What is chosen: an adapter's id, or the key of a base model with a task; a dataset's id, or an uploaded file.
+
+    `prepare` tells whether the steps that the adapter's rows went through are repeated.
+    """
 
     who: str = ""
     dataset: str = ""
     file: str = ""
+    prepare: bool = True
 
     def url(self) -> str:
         """Return the address that opens the page with these choices; a file is not among them."""
@@ -99,13 +103,21 @@ def preview(user: User, draft: Draft) -> Preview | None:
     return None
 
 
+def steps(user: User, draft: Draft, who: Asked | None) -> list[dict[str, Any]]:
+    """Return the steps of preparation that may be repeated on what is chosen."""
+    dataset = _dataset(user, draft)
+    return asking.steps_for(user, who.adapter if who is not None else None, dataset)
+
+
 def columns(user: User, draft: Draft, who: Asked | None) -> tuple[dict[str, Any], str]:
-    """Return the first rows with the parts their columns play, and what is to be said of them."""
+    """Return the first rows, as they are asked, with the parts their columns play, and what is to be said of them."""
     if who is None or (found := preview(user, draft)) is None:
         return {}, ""
-    said = ""
+    repeated = steps(user, draft, who) if draft.prepare else []
     try:
-        chosen = asking.guessed(who.adapter, who.task, found, _confirmed(user, draft, who))
+        made, chosen, found = asking.planned(who.adapter, who.task, found,
+                                             {} if repeated else _confirmed(user, draft, who), repeated)
+        said = cards.note(made.said, "muted") if made.said else ""
     except RoleUnfilled as problem:
         chosen, said = {}, cards.note("Choose it in the header of the rows below.", "warn", problem.what)
     except StudioError as problem:
@@ -117,12 +129,23 @@ def columns(user: User, draft: Draft, who: Asked | None) -> tuple[dict[str, Any]
     return value, said
 
 
+def _dataset(user: User, draft: Draft) -> Dataset | None:
+    return parts.found(lambda: datasets.get(user, draft.dataset)) if draft.dataset and not draft.file else None
+
+
 def _confirmed(user: User, draft: Draft, who: Asked) -> dict[str, str]:
-    row = parts.found(lambda: datasets.get(user, draft.dataset)) if draft.dataset and not draft.file else None
+    row = _dataset(user, draft)
     if row is None or row.task != who.task:
         return {}
     known = {role.name: row.columns[role.name] for role in who.kind.asks if role.name in row.columns}
     return known if not who.kind.lacks(known) else {}
+
+
+def holding(user: User, who: Asked | None) -> str:
+    """Return what is said of the base model, where the adapter learned on one in few bits."""
+    held, noticed = asking.held(user, who.adapter if who is not None else None)
+    return cards.findings(noticed) if noticed else cards.note(
+        f"The base model is held as {held}, as while the adapter learned.", "muted") if held else ""
 
 
 def settings(user: User, who: Asked | None) -> tuple[dict[str, Any], bool]:

@@ -65,7 +65,7 @@ ENCODERS = Comparison(
         "random rows": {"name": "bitfit", "control": "random_rows"},
         "lora": {"name": "lora"}, "adapter": {"name": "adapter"}, "p_tuning_v2": {"name": "p_tuning_v2"},
         "prompt_tuning": {"name": "prompt_tuning"}},
-    effort=Effort(train=2000, tune=1000, test=2000, epochs=5, batch=16),
+    effort=Effort(train=1200, tune=500, test=1000, epochs=5, batch=16),
     claims=(
         Claim("bitfit b_q", "head", "BitFit, table 3"), Claim("bitfit", "bitfit b_q", "BitFit, table 3"),
         Claim("bitfit", "random uniform", "BitFit, table 3"), Claim("bitfit", "random rows", "BitFit, table 3"),

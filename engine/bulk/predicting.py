@@ -32,7 +32,7 @@ NOTHING = "There is nothing to ask in this row."
 
 @dataclass
 class Made:
-    """What became of the rows: `rows` were written, as lines, `answered` of these with a prediction, `noted` with a note.
+    """What became of the rows: `rows` were written; of their lines `answered` have a prediction, `noted` a note.
 
     A row has one line, or one for each window of a long text. `prepared` says how the rows were prepared, if they were.
     """
@@ -71,8 +71,8 @@ class Predicting:
               report: Report = lambda made: None, cancelled: Callable[[], bool] = lambda: False) -> Made:
         """Write the rows of `parquet` with predictions to `out`; `names` are the columns that stay, all for None.
 
-        They are asked as `prepares` makes them, and written as they came. A row that asks nothing, or cannot be read, has a note and no prediction. Stops early, at the end of a part and
-        with a whole file of those rows, when `cancelled()`. Raises what asking raises, and OSError.
+        They are asked as `prepares` makes them, and written as they came. A row that asks nothing, or cannot be read,
+        has a note and no prediction. Stops early, at the end of a part and with a whole file of those rows, when `cancelled()`. Raises what asking raises, and OSError.
         """
         file = pq.ParquetFile(parquet)
         made = Made(total=file.metadata.num_rows, columns=self.columns, prepared=self.prepares.said)

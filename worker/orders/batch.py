@@ -33,7 +33,8 @@ def carry_out(order: dict[str, Any], line: Line) -> dict[str, Any]:
 
     `order`: what (predict, evaluate), name of the rows, original (path) or parquet (path) with its own `names` and
     steps of preparation, columns, adapter (folder, null for the base itself), model, revision, quantization, task,
-    data_dir; to predict also options, format, out (path) and what is to be repeated on the rows, `prepare`. Raises DataError, ModelError, Cancelled.
+    data_dir; to predict also options, format, out (path) and what is to be repeated on the rows, `prepare`. Raises
+    DataError, ModelError, Cancelled.
     """
     from engine.bulk.holding import held
 
