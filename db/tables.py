@@ -314,7 +314,8 @@ class Batch(Owned, Base):
     uploaded file, `original_key`; `filename` is what they are called, `columns` maps roles to columns ({} leaves that
     to be found), `steps` are those of the adapter's preparation that its rows go through before they are asked, and
     `quantization` is how the base is held (None: in full precision). What comes of predicting is a file, `result_key`,
-    in `format` csv or parquet; `result` tells of it, or holds the report of an evaluation. Names and hashes are those of then: adapter and dataset may be deleted since.
+    in `format` csv or parquet; `result` tells of it, or holds the report of an evaluation. Names and
+    hashes are those of then: adapter and dataset may be deleted since.
     """
 
     __tablename__ = "batches"

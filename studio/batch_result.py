@@ -69,7 +69,8 @@ def _numbers(row: Batch, result: dict[str, Any]) -> str:
     facts = cards.facts([("Taken from", ", ".join(took)), ("Added columns", ", ".join(result["added"])), *held,
                          ("File", f"{row.format}, {size(result.get('bytes') or 0)}")])
     prepared = f'<p class="ps-muted">{esc(result["prepared"])}</p>' if result.get("prepared") else ""
-    return cards.card("", figures, facts, prepared, actions=[(f"Download the {row.format}", f"/download/batches/{row.id}")])
+    return cards.card("", figures, facts, prepared,
+                      actions=[(f"Download the {row.format}", f"/download/batches/{row.id}")])
 
 
 def rows(row: Batch) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +12,12 @@ from db import adapters, datasets
 from db.tables import Adapter, Dataset
 from db.users import User
 from engine import tasks
+from engine.bulk.replay import NotPrepared
 from engine.bulk.roles import RoleUnfilled
 from engine.errors import StudioError
 from engine.tasks import Task
 from studio import cards, data_view, form, parts, play_who, service, shell
+from studio.batch_snippets import Wanted
 from studio.service import batches as asking
 
 if TYPE_CHECKING:
@@ -109,17 +112,24 @@ def steps(user: User, draft: Draft, who: Asked | None) -> list[dict[str, Any]]:
     return asking.steps_for(user, who.adapter if who is not None else None, dataset)
 
 
-def columns(user: User, draft: Draft, who: Asked | None) -> tuple[dict[str, Any], str]:
-    """Return the first rows, as they are asked, with the parts their columns play, and what is to be said of them."""
+def columns(user: User, draft: Draft, who: Asked | None,
+            named: Mapping[str, str] | None = None) -> tuple[dict[str, Any], str]:
+    """Return the first rows, as they are asked, with the parts their columns play, and what is to be said of them.
+
+    `named` are the columns of roles as a person chose them.
+    """
     if who is None or (found := preview(user, draft)) is None:
         return {}, ""
     repeated = steps(user, draft, who) if draft.prepare else []
     try:
-        made, chosen, found = asking.planned(who.adapter, who.task, found,
-                                             {} if repeated else _confirmed(user, draft, who), repeated)
+        known = {} if repeated else _confirmed(user, draft, who)
+        made, chosen, found = asking.planned(who.adapter, who.task, found, named or known, repeated)
         said = cards.note(made.said, "muted") if made.said else ""
     except RoleUnfilled as problem:
         chosen, said = {}, cards.note("Choose it in the header of the rows below.", "warn", problem.what)
+    except NotPrepared as problem:
+        chosen, said = {}, cards.note("Add that column, or choose in the header of the rows below what the model is "
+                                      "asked with.", "warn", problem.what)
     except StudioError as problem:
         return {}, cards.error(problem)
     shown = found.model_copy(update={"rows": found.rows[:SHOWN]})
@@ -127,6 +137,15 @@ def columns(user: User, draft: Draft, who: Asked | None) -> tuple[dict[str, Any]
     asks = {role.name for role in who.kind.asks}
     value["roles"] = [role for role in value["roles"] if role["value"] in asks]
     return value, said
+
+
+def wanted(user: User, draft: Draft, who: Asked, columns: Mapping[str, str], options: Mapping[str, Any],
+           format: str) -> Wanted:
+    """Return what is chosen as something to run from elsewhere."""
+    dataset, repeated = _dataset(user, draft), steps(user, draft, who)
+    return Wanted(who.adapter.id if who.adapter else None, who.model, who.task, file=Path(draft.file).name,
+                  dataset=draft.dataset, title=dataset.name if dataset else "", columns=columns, options=options,
+                  format=format, prepare=draft.prepare or not repeated)
 
 
 def _dataset(user: User, draft: Draft) -> Dataset | None:

@@ -112,11 +112,15 @@ def stop(asking: str, request: gr.Request) -> Any:
 
 
 def script(asked: snippets.Question, who: Players, request: gr.Request) -> str:
-    """Return the part that does the same from a script, with the address by which this page was reached."""
+    """Return the part that does the same from a script."""
+    return snippets.shown(asked, address(request), who.first, signed=login.enabled())
+
+
+def address(request: gr.Request) -> str:
+    """Return the address by which this page was reached, without its path."""
     page = urlsplit(request.headers.get("referer", ""))
     here: Any = request.request
-    url = f"{page.scheme}://{page.netloc}" if page.netloc else str(here.base_url).rstrip("/")
-    return snippets.shown(asked, url, who.first, signed=login.enabled())
+    return f"{page.scheme}://{page.netloc}" if page.netloc else str(here.base_url).rstrip("/")
 
 
 def usual(user: User, task: type[Task], chosen: list[Adapter]) -> dict[str, Any]:

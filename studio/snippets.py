@@ -66,7 +66,7 @@ def curl(question: Question, url: str, *, signed: bool = False) -> str:
         text = json.dumps(document, ensure_ascii=False)
         if question.files:
             # A name in quotes of its own: curl reads ; and , in it as its own marks otherwise.
-            files = "".join(f" \\\n  -F {shlex.quote(f'{role}=@{_curled(name)}')}"
+            files = "".join(f" \\\n  -F {shlex.quote(f'{role}=@{curled(name)}')}"
                             for role, name in question.files.items())
             lines.append(f"curl -sS {shlex.quote(f'{url}/api/v1/predictions/files')}{token} \\\n"
                          f"  --form-string {shlex.quote(f'question={text}')}{files}")
@@ -76,7 +76,8 @@ def curl(question: Question, url: str, *, signed: bool = False) -> str:
     return "\n\n".join(lines)
 
 
-def _curled(name: str) -> str:
+def curled(name: str) -> str:
+    """Return the name of a file as curl takes it: in quotes of its own."""
     return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 

@@ -72,7 +72,8 @@ class Predicting:
         """Write the rows of `parquet` with predictions to `out`; `names` are the columns that stay, all for None.
 
         They are asked as `prepares` makes them, and written as they came. A row that asks nothing, or cannot be read,
-        has a note and no prediction. Stops early, at the end of a part and with a whole file of those rows, when `cancelled()`. Raises what asking raises, and OSError.
+        has a note and no prediction. Stops early, at the end of a part and with a whole file of those rows, when
+        `cancelled()`. Raises what asking raises, and OSError.
         """
         file = pq.ParquetFile(parquet)
         made = Made(total=file.metadata.num_rows, columns=self.columns, prepared=self.prepares.said)

@@ -11,7 +11,20 @@ from db import adapters, batches
 from db.tables import Batch
 from db.users import User
 from engine.errors import Refused
-from studio import batch_result, batch_view, cards, data_view, form, parts, service, session, shell
+from studio import (
+    batch_result,
+    batch_snippets,
+    batch_view,
+    cards,
+    data_view,
+    form,
+    login,
+    parts,
+    play_who,
+    service,
+    session,
+    shell,
+)
 from studio.batch_view import SETTINGS, Draft
 from studio.data_detail import ours
 from studio.pages import Page
@@ -66,27 +79,36 @@ def _form_part(problem: gr.HTML) -> None:
                            "answer's column is not needed.", elem_id="predict-rows"):
             file = gr.File(label="File with rows", elem_id="predict-file", type="filepath", height=140)
             dataset = shell.picker(label="Or a dataset", elem_id="predict-dataset")
+            prepare = gr.Checkbox(True, label="Prepare these rows as the adapter's rows were", visible=False,
+                                  elem_id="predict-prepare")
             said = shell.html(elem_id="predict-said")
             columns = parts.columns("predict-columns", "First rows")
         with shell.section("How", elem_id="predict-how"):
             settings = form.settings([], elem_id=SETTINGS)
             format = gr.Radio([("csv", "csv"), ("parquet", "parquet")], value="csv", label="Format of the file",
                               elem_id="predict-format")
+            holding = shell.html(elem_id="predict-holding")
             start = gr.Button("Predict every row", variant="primary", elem_id="predict-start")
+            script = parts.kept("predict-script")
     earlier = parts.kept("predict-earlier", ["ps-stack"])
     where = shell.address("predict-address")
-    view = [who, dataset, columns, said, settings]
-    shell.load(_open, None, [choosing, empty, earlier, *view], card=problem)
-    shell.on([who.input, dataset.input, file.upload, file.clear], _changed, [who, dataset, file], [where, *view],
-             card=problem, busy="minimal", trigger_mode="always_last")
-    shell.on([start.click], _start, [who, dataset, file, columns, settings, format], [where], card=problem,
-             busy="minimal")
+    view = [who, dataset, columns, said, settings, prepare, holding]
+    rows = [who, dataset, file, prepare]
+    wanted = [*rows, columns, settings, format]
+    opened = shell.load(_open, None, [choosing, empty, earlier, *view], card=problem)
+    changed = shell.on([who.input, dataset.input, file.upload, file.clear, prepare.input], _changed, rows,
+                       [where, *view], card=problem, busy="minimal", trigger_mode="always_last")
+    named = shell.on([columns.input], _named, [*rows, columns], [said], card=problem, trigger_mode="always_last")
+    for event in (opened, changed, named):
+        event.then(_script, wanted, [script], show_progress="hidden", api_visibility="private")
+    shell.on([settings.input, format.input], _script, wanted, [script], trigger_mode="always_last")
+    shell.on([start.click], _start, wanted, [where], card=problem, busy="minimal")
 
 
 def _open(request: gr.Request) -> tuple[Any, ...]:
     user, query = session.user(request), shell.queries(request)
     if query.get("batch"):
-        return (gr.skip(),) * 8
+        return (gr.skip(),) * 10
     options = [one["value"] for one in batch_view.players(user)]
     wanted = query.get("adapter") or query.get("base") or ""
     draft = Draft(wanted if wanted in options else next(iter(options), ""), query.get("dataset", ""))
@@ -97,20 +119,48 @@ def _open(request: gr.Request) -> tuple[Any, ...]:
     return gr.Column(visible=bool(options)), nothing, earlier, *_view(user, draft)
 
 
-def _changed(who: Any, dataset: Any, file: str | None, request: gr.Request) -> tuple[Any, ...]:
-    draft = Draft(shell.chosen(who) or "", shell.chosen(dataset) or "", file or "")
+def _draft(who: Any, dataset: Any, file: str | None, prepare: bool) -> Draft:
+    return Draft(shell.chosen(who) or "", shell.chosen(dataset) or "", file or "", prepare)
+
+
+def _changed(who: Any, dataset: Any, file: str | None, prepare: bool, request: gr.Request) -> tuple[Any, ...]:
+    draft = _draft(who, dataset, file, prepare)
     return draft.url(), *_view(session.user(request), draft)
 
 
 def _view(user: User, draft: Draft) -> tuple[Any, ...]:
-    """Return values for model, dataset, columns, what is said of them, and settings."""
+    """Return values for model, dataset, columns, what is said of them, settings, preparing, and holding."""
     who = batch_view.asked(user, draft.who)
     rows, said = batch_view.columns(user, draft, who)
     state, some = batch_view.settings(user, who)
-    return *batch_view.picks(user, draft, who), rows, said, gr.HTML(state, visible=some)
+    prepares = bool(rows or said) and bool(batch_view.steps(user, draft, who))
+    return (*batch_view.picks(user, draft, who), rows, said, gr.HTML(state, visible=some),
+            gr.Checkbox(visible=prepares), batch_view.holding(user, who))
 
 
-def _start(who: Any, dataset: Any, file: str | None, columns: Any, settings: Any, format: str,
+def _named(who: Any, dataset: Any, file: str | None, prepare: bool, columns: Any, request: gr.Request) -> str:
+    """Return what is said of the rows with the columns that a person has chosen."""
+    user, draft = session.user(request), _draft(who, dataset, file, prepare)
+    asked = batch_view.asked(user, draft.who)
+    return batch_view.columns(user, draft, asked, data_view.chosen_columns(columns))[1]
+
+
+def _script(who: Any, dataset: Any, file: str | None, prepare: bool, columns: Any, settings: Any, format: str,
+            request: gr.Request) -> str:
+    """Return the commands that do what the button does, nothing while something is missing."""
+    user, draft = session.user(request), _draft(who, dataset, file, prepare)
+    asked, named = batch_view.asked(user, draft.who), data_view.chosen_columns(columns)
+    if asked is None or not (draft.file or draft.dataset) or asked.kind.lacks(named):
+        return ""
+    wanted = batch_view.wanted(user, draft, asked, named, _options(asked, settings), format)
+    return batch_snippets.shown(wanted, play_who.address(request), signed=login.enabled())
+
+
+def _options(asked: batch_view.Asked, settings: Any) -> dict[str, Any]:
+    return form.values(settings).get("options", {}) if asked.kind.asking.model_fields else {}
+
+
+def _start(who: Any, dataset: Any, file: str | None, prepare: bool, columns: Any, settings: Any, format: str,
            request: gr.Request) -> str:
     user = session.user(request)
     asked = batch_view.asked(user, shell.chosen(who) or "")
@@ -119,11 +169,11 @@ def _start(who: Any, dataset: Any, file: str | None, columns: Any, settings: Any
     chosen, path = shell.chosen(dataset), Path(file) if file else None
     if path is None and not chosen:
         raise NoRows("file")
-    options = form.values(settings).get("options", {}) if asked.kind.asking.model_fields else {}
     rows: dict[str, Any] = {"dataset_id": chosen} if path is None else {
         "path": path, "filename": path.name, "move": ours(path)}
     made = service.predict_file(user, adapter_id=asked.adapter.id if asked.adapter else None, model=asked.model,
-                                task=asked.task, columns=data_view.chosen_columns(columns), options=options,
+                                task=asked.task, columns=data_view.chosen_columns(columns),
+                                options=_options(asked, settings), prepare=prepare,
                                 format="parquet" if format == "parquet" else "csv", **rows)
     return f"/predict?batch={made.id}"
 
