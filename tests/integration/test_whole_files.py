@@ -42,7 +42,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[Rig]
 
 @pytest.fixture(scope="module")
 def trained(rig: Rig) -> dict[str, str]:
-    """The ids of an adapter that classifies and of one that tags."""
+    """The ids of adapters that classify, classify prepared rows on a base in 4 bits, and tag."""
     tagged = rig.store("tagged", TAGS)
     datasets.update(rig.user, tagged, columns={"tokens": "tokens", "tags": "tags"}, task="token_classification")
     row = runs.create(rig.user, specs.parse({
@@ -51,7 +51,15 @@ def trained(rig: Rig) -> dict[str, str]:
         "training": {"epochs": 1, "batch_size": 8, "max_length": 32, "precision": "fp32"}}), name="tags",
         dataset_id=tagged)
     client.submit(row.id)
-    waiting = {"classes": rig.train(name="classes"), "tags": row.id}
+    prepared = runs.create(rig.user, specs.parse({
+        "task": "text_classification", "model": {"id": "local/bert-tiny", "quantization": "nf4"},
+        "data": {"train": rig.dataset, "columns": {"text": "question", "label": "label"}, "steps": [
+            {"name": "rename", "names": {"text": "question"}}, {"name": "filter", "where": "length(question) > 4"},
+            {"name": "shorten", "column": "question", "limit": 3}]}, "method": {"name": "lora", "r": 4},
+        "training": {"epochs": 1, "batch_size": 16, "max_length": 16, "precision": "fp32"}}), name="prepared",
+        dataset_id=rig.dataset)
+    client.submit(prepared.id)
+    waiting = {"classes": rig.train(name="classes"), "tags": row.id, "prepared": prepared.id}
     made = {"tagged": tagged}
     for name, id in waiting.items():
         over = rig.ended(id)
@@ -160,6 +168,33 @@ def test_an_adapter_is_evaluated_on_datasets_and_unknown_labels_are_named(rig: R
     assert [one.adapter_id for one in service.evaluated_on(rig.user, row)] == [trained["classes"]]
     tags = ended(rig, service.evaluate(rig.user, trained["tags"], trained["tagged"]).id)
     assert tags.state == "ready" and "f1" in tags.result["evaluation"]["metrics"], tags.error
+
+
+def test_rows_are_prepared_as_the_adapters_were_on_a_base_held_alike(rig: Rig, trained: dict[str, str],
+                                                                     tmp_path: Path) -> None:
+    file, asked = tmp_path / "long.csv", ["What is a city by the sea ?", "Who ?", "Where do all the birds go ?"]
+    file.write_text("id,text\n" + "".join(f"{i},{text}\n" for i, text in enumerate(asked)))
+    adapter = trained["prepared"]
+    row = ended(rig, service.predict_file(rig.user, adapter_id=adapter, path=file).id)
+    assert row.state == "ready", row.error
+    assert row.quantization == row.result["held"] == "nf4" and row.result["columns"] == {"text": "question"}
+    assert row.result["prepared"] == (
+        "Prepared as the adapter's rows were: rename 'text → question'; cut 'question' to 3 words. Not repeated, as "
+        "every row is predicted: keep rows where length(question) > 4.")
+    found = written(service.batch_file(rig.user, row.id))
+    assert [one["text"] for one in found] == asked
+    # The same adapter is asked with rows that were cut by hand.
+    short = tmp_path / "short.csv"
+    short.write_text("question\n" + "".join(" ".join(text.split()[:3]) + "\n" for text in asked))
+    other = ended(rig, service.predict_file(rig.user, adapter_id=adapter, path=short, prepare=False).id)
+    assert other.state == "ready" and other.result["prepared"] == "" and other.steps == []
+    by_hand = written(service.batch_file(rig.user, other.id))
+    assert [one["score"] for one in found] == [one["score"] for one in by_hand]
+    full = ended(rig, service.predict_file(rig.user, adapter_id=adapter, path=file, quantization="none").id)
+    assert full.result["held"] is None
+    assert [one["score"] for one in written(service.batch_file(rig.user, full.id))] != [one["score"] for one in found]
+    judged = ended(rig, service.evaluate(rig.user, trained["classes"], rig.dataset).id)
+    assert judged.result["held"] is None
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_queued(rig: Rig, trained: dict[str, str],
