@@ -75,8 +75,8 @@ def view(task: type[Task] | None, options: list[dict[str, Any]], usual: dict[str
     chooses = bool(task is not None and task.asking.model_fields)
     picks = shell.choices(options, None, label=EXAMPLES, titled=True, columns=1)
     needed = task.lacks(()) if task is not None else []
-    boxes = [gr.Textbox(label=role.title + ("" if role.name in needed else " (may stay empty)"), placeholder=_hint(role),
-                        visible=True) for role in roles]
+    boxes = [gr.Textbox(label=role.title + ("" if role.name in needed else " (may stay empty)"), visible=True,
+                        placeholder=_hint(role)) for role in roles]
     boxes += [gr.Textbox(visible=False) for _ in range(count - 4 - len(roles))]
     return [gr.File(label=images[0].title if images else "Image", visible=bool(images)),
             form.state(groups, {"options": usual}, elem_id=SETTINGS), gr.Accordion(visible=chooses),

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class ColumnRole:
     """A part a column can play in a task. `needs` on the task tells which roles are needed together.
 
-    `kind` tells how a person fills it when asking: a text, a list of words (a text does too), or an image. `alike` names
-    roles of other tasks: a column that plays one of them can play this one.
+    `kind` tells how a person fills it when asking: a text, a list of words (a text does too), or an image. `alike`
+    names roles of other tasks: a column that plays one of them can play this one.
     """
 
     name: str

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from db import adapters, migrate, users
+from db import adapters, datasets, migrate, users
 from db.session import database
 from db.settings import settings
 from engine import tasks
@@ -57,6 +57,20 @@ def test_files_of_these_tasks_are_recognised_counted_and_without_errors(
     found = json.loads(json.dumps(inspect_dataset.carry_out(order, Quiet())))  # pyright: ignore[reportArgumentType]
     assert (found["rows"], found["task"], found["columns"]) == (rows, task, roles)
     assert found["stats"]["characters"] and not [item for item in found["findings"] if item["level"] == "error"]
+
+
+@pytest.mark.parametrize(("task", "columns", "learned"), [
+    ("seq2seq", {"prompt": "mr", "completion": "ref"}, {"source": "mr", "target": "ref"}),
+    ("seq2seq", {"prompt": "mr", "completion": "ref", "system": "told"}, {}),
+    ("causal_lm", {"text": "mr", "label": "ref"}, {})])
+def test_another_task_takes_the_columns_where_each_of_them_has_a_part_in_it(
+        user: users.User, task: str, columns: dict[str, str], learned: dict[str, str]) -> None:
+    data = datasets.create(user, name="pubs", state="ready", columns=columns, rows=40, task=(
+        "causal_lm" if "prompt" in columns else "text_classification"), source={"columns": ["mr", "ref", "told"]})
+    found = service.check(user, {"task": task, "model": {"id": "tiny/t5"}, "data": {"train": data.id},
+                                 "method": {"name": "lora"}})
+    assert found.spec.data.columns == learned
+    assert ("role_missing" in {one.kind for one in found.obstacles}) == (not learned)
 
 
 def published(user: users.User, task: str) -> Any:
