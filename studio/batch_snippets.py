@@ -14,7 +14,7 @@ from studio import cards
 from studio.snippets import curled
 
 #: What sed takes the id from, and how the answer begins when nothing more happens.
-ID = r's/^{"id":"\([^"]*\)".*/\1/'
+ID = r's/^{"id":"\([^"]*\)".*/\1/p'
 ENDED = r'^{"id":"[^"]*","kind":"predict","state":"\(ready\|failed\|cancelled\)"'
 
 _CALL = """def call(path, data=None, kind="application/json"):
@@ -94,8 +94,10 @@ def curl(wanted: Wanted, url: str, *, signed: bool = False) -> str:
         words = f" \\\n  -H 'Content-Type: application/json' \\\n  --data-raw {shlex.quote(text)}"
     here = shlex.quote(f"{url}/api/v1/batches")
     return "\n".join([
-        f"batch=$(curl -sS {here}{token}{words} \\\n  | sed {shlex.quote(ID)})",
-        f"until curl -sS {here}/$batch{token} | grep -q {shlex.quote(ENDED)}; do sleep 1; done",
+        f"batch=$(curl -sS {here}{token}{words} \\\n  | sed -n {shlex.quote(ID)})",
+        # What was refused has no id, and is not waited for.
+        f"while [ -n \"$batch\" ] && ! curl -sS {here}/$batch{token} \\\n  | grep -q {shlex.quote(ENDED)}; "
+        "do sleep 1; done",
         f"curl -sSf {shlex.quote(f'{url}/download/batches')}/$batch{token} -o {shlex.quote(wanted.out)}"])
 
 
