@@ -106,7 +106,8 @@ def save(name: str, place: Path, seed: int = 0) -> None:
     import torch
     from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-    from engine.skeleton import family_of, quiet
+    from engine.dimensions import family_of
+    from engine.skeleton import quiet
 
     config = configuration(name)
     auto = {"decoder": AutoModelForCausalLM, "encoder-decoder": AutoModelForSeq2SeqLM}.get(

@@ -20,11 +20,13 @@ class Faults:
     _counts: dict[str, int] = field(default_factory=dict)
     _texts: dict[str, Finding] = field(default_factory=dict)
     _taken: dict[str, Finding] = field(default_factory=dict)
+    _always: set[str] = field(default_factory=set)
 
     def add(self, kind: str, row: int, what: str, try_this: str, *, where: str = "", always: bool = False) -> None:
-        """Note one row; `what` of the first is kept. `always` marks faults that stay warnings."""
+        """Note one row; `what` of the first is kept. `always` marks faults that stay warnings, in rows that stay."""
         if kind not in self._texts:
             level = "warning" if self.skip or always else "error"
+            self._always |= {kind} if always else set()
             self._texts[kind] = Finding(kind=kind, level=level, what=what, try_this=try_this,
                                         where=where or f"row {row}")
         self._counts[kind] = self._counts.get(kind, 0) + 1
@@ -58,6 +60,6 @@ class Faults:
         if count is None:
             return item
         what = item.what if count == 1 else f"{item.what} {count - 1:,} more like it."
-        if self.skip and item.level == "warning":
+        if self.skip and item.level == "warning" and kind not in self._always:
             what = f"{what} Left out."
         return item.model_copy(update={"what": what, "rows": sorted(self._rows[kind]), "count": count})

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from engine.data.doubles import Decoder
 from engine.data.errors import BadJson, DataError, JsonTooDeep, LineTooLong
 from engine.data.source import Source
 from engine.data.stream import Hooks, clean, size_text
@@ -23,7 +24,7 @@ class JsonText:
         self.path = path
         self.hooks = hooks
         self.chunks = clean(path, source, hooks.endless())
-        self.decoder = json.JSONDecoder()
+        self.decoder = Decoder()
         self.undecoded = b""
         self.text = ""
         self.at = 0

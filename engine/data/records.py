@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from engine.data import chat, kinds, names, nested, squad, yaml_text
+from engine.data.doubles import Decoder
 from engine.data.errors import (
     BadJson,
     ColumnarTooLarge,
@@ -109,7 +110,7 @@ def batch(rows: list[dict[str, Any]], layout: Layout, first: int, faults: Faults
 
 def _lines(path: Path, source: Source, faults: Faults, hooks: Hooks) -> Iterator[tuple[int, dict[str, Any], int]]:
     """Yield (row, object, size) for each line; broken lines are noted and left out."""
-    number = 0
+    number, decoder = 0, Decoder()
     foreign = source.encoding not in BOMS
     for line in lines(path, source, hooks):
         if not line.strip():
@@ -118,7 +119,7 @@ def _lines(path: Path, source: Source, faults: Faults, hooks: Hooks) -> Iterator
         if foreign and not line.isascii():
             _not_utf8(number, source, faults)
         try:
-            value = json.loads(line)
+            value = decoder.decode(line.decode("utf-8-sig", "surrogatepass"))
         except ValueError as error:
             faults.add("broken_rows", number, f"Row {number} is not valid JSON ({_reason(error)}).", _FIX)
             continue
@@ -131,6 +132,7 @@ def _lines(path: Path, source: Source, faults: Faults, hooks: Hooks) -> Iterator
             # MRQA's files begin with a line about themselves.
             number = 0
             continue
+        decoder.note(number, faults)
         several = nested.rows(value)
         if several is None:
             yield number, value, len(line)
@@ -155,11 +157,13 @@ def _document(path: Path, source: Source, faults: Faults, hooks: Hooks) -> Itera
     text = JsonText(path, source, hooks)
     opening = text.peek()
     if opening == "{":
-        array = _find_array(text)
-        if not array:
-            yield from _columns(path, source, hooks)
+        names = _find_array(text)
+        text.decoder.note_document(faults)
+        if not names:
+            yield from _columns(path, source, faults, hooks)
             return
     else:
+        names: list[str] = []
         text.take()
     number = 0
     while (mark := text.peek()) != "]":
@@ -167,6 +171,7 @@ def _document(path: Path, source: Source, faults: Faults, hooks: Hooks) -> Itera
             raise text.broken("the file ends inside the list of examples")
         value, length = text.value()
         number += 1
+        text.decoder.note(number, faults)
         if source.encoding not in BOMS and not text.text[text.at - length:text.at].isascii():
             _not_utf8(number, source, faults)
         several = nested.rows(value)
@@ -187,29 +192,42 @@ def _document(path: Path, source: Source, faults: Faults, hooks: Hooks) -> Itera
     text.take()
     if opening == "[" and text.peek():
         raise text.broken("something follows the closing bracket")
+    if names and text.peek() == ",":
+        # A second list of that name would be passed over.
+        text.take()
+        if text.peek() == '"':
+            text.decoder.see([*names, str(text.value()[0])])
+            text.decoder.note_document(faults, "first")
 
 
-def _find_array(text: JsonText) -> bool:
-    """Step into the first list of objects of a document; False when the document stores whole columns."""
+def _find_array(text: JsonText) -> list[str]:
+    """Step into the first list of objects of a document, and return the names up to that, its own as the last.
+
+    None are returned when the document stores whole columns.
+    """
     text.take()
+    names: list[str] = []
     while text.peek() == '"':
-        text.value()
+        names.append(str(text.value()[0]))
         if text.peek() != ":":
             raise text.broken("a colon is missing after a name")
         text.take()
         mark = text.peek()
         if mark == "[":
             text.take()
-            return text.peek() == "{"
+            if text.peek() != "{":
+                return []
+            text.decoder.see(names)
+            return names
         if mark == "{":
-            return False
+            return []
         text.value()
         if text.peek() == ",":
             text.take()
-    return False
+    return []
 
 
-def _columns(path: Path, source: Source, hooks: Hooks) -> Iterator[tuple[int, dict[str, Any], int]]:
+def _columns(path: Path, source: Source, faults: Faults, hooks: Hooks) -> Iterator[tuple[int, dict[str, Any], int]]:
     """Yield the rows of {"column": [values]} or {"column": {"row": value}}, or of a single object."""
     data = bytearray()
     for chunk in clean(path, source, hooks):
@@ -217,11 +235,13 @@ def _columns(path: Path, source: Source, hooks: Hooks) -> Iterator[tuple[int, di
         if len(data) > COLUMNAR:
             raise ColumnarTooLarge(path.name, limit=size_text(COLUMNAR))
     try:
-        value = json.loads(data)
+        decoder = Decoder()
+        value = decoder.decode(data.decode("utf-8-sig", "surrogatepass"))
     except ValueError as error:
         raise _bad(path, error) from None
     except RecursionError:
         raise JsonTooDeep(path.name, row=1, limit=sys.getrecursionlimit()) from None
+    decoder.note_document(faults)
     records = value.get("data") if isinstance(value.get("data"), list) else None
     if records and isinstance(value.get("columns"), list) and all(isinstance(row, list) for row in records):
         value = {str(name): [row[place] if place < len(row) else None for row in records]

@@ -39,10 +39,10 @@ def inner(model: Any) -> Any:
 
 def room(model: Any) -> int:
     """Return how many tokens of text a model reads beside a soft prompt of its own; 0: no limit."""
-    from engine import skeleton
+    from engine import dimensions
 
     base = inner(model)
-    limit = skeleton.positions(base.config.get_text_config(), base)
+    limit = dimensions.positions(base.config.get_text_config(), base)
     config = getattr(model, "active_peft_config", None)
     virtual = getattr(config, "num_virtual_tokens", 0) if getattr(config, "is_prompt_learning", False) else 0
     return max(1, limit - int(virtual or getattr(config, "places", 0))) if limit else 0
