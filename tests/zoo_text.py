@@ -99,6 +99,16 @@ BEASTS = [
     Beast("nan.json", data("NaN"), "not_rows"),
     Beast("single_quotes.jsonl", lines(*RECORDS, "{'text': 'a', 'label': 'cat'}"),
           "broken_rows", "error", rows=(61,)),
+    Beast("key_twice.jsonl", lines(*RECORDS, '{"text": "a thing", "label": "cat", "text": "another"}'), "key_twice",
+          "warning"),
+    Beast("key_twice.json", data('[{"text": "a", "label": "x"}, {"text": "b", "label": "y", "label" : "z"}]'),
+          "key_twice", "warning"),
+    Beast("key_twice_inside.jsonl", lines(*({"text": f"row {i}", "label": i % 2} for i in range(9)), '{"text": "a", '
+          '"label": 1, "extra": {"id": 1, "id": 2}}'), "key_twice", "warning"),
+    Beast("column_twice.json", data('{"text": ["a", "b"], "label": ["x", "y"], "label": ["y", "x"]}'), "key_twice",
+          "warning"),
+    Beast("list_twice.json", data('{"data": [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}], "data": '
+          '[{"text": "c", "label": "x"}]}'), "key_twice", "warning"),
     Beast("comments.json", data('[{"text": "a"}, // first\n{"text": "b"}]'), "bad_json"),
     Beast("trailing_comma.json", data('[{"text": "a"},{"text": "b"},]'), "bad_json"),
     Beast("number_too_long.json", data('[{"text": "a", "label": ' + "9" * 10_000 + "}]"), "bad_json"),

@@ -119,7 +119,7 @@ def _lines(path: Path, source: Source, faults: Faults, hooks: Hooks) -> Iterator
         if foreign and not line.isascii():
             _not_utf8(number, source, faults)
         try:
-            value = decoder.decode(line.decode("utf-8-sig", "surrogatepass"))
+            value = decoder.decode(line)
         except ValueError as error:
             faults.add("broken_rows", number, f"Row {number} is not valid JSON ({_reason(error)}).", _FIX)
             continue
@@ -236,7 +236,7 @@ def _columns(path: Path, source: Source, faults: Faults, hooks: Hooks) -> Iterat
             raise ColumnarTooLarge(path.name, limit=size_text(COLUMNAR))
     try:
         decoder = Decoder()
-        value = decoder.decode(data.decode("utf-8-sig", "surrogatepass"))
+        value = decoder.decode(data.decode("utf-8"))
     except ValueError as error:
         raise _bad(path, error) from None
     except RecursionError:
