@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,15 +68,24 @@ def build(base: gr.HTML, chosen: gr.Dropdown, beside: gr.Checkbox, problem: gr.H
     return [upload, settings, how, examples, *boxes]
 
 
-def view(task: type[Task] | None, options: list[dict[str, Any]], usual: dict[str, Any], count: int) -> list[Any]:
-    """Return the updates of what `build` returned, for a task; `count` is how many components that were."""
+def view(task: type[Task] | None, options: list[dict[str, Any]], usual: dict[str, Any], count: int,
+         trained: Sequence[Collection[str]] = ()) -> list[Any]:
+    """Return the updates of what `build` returned, for a task; `count` is how many components that were.
+
+    `trained` are the roles that each of the adapters asked was trained with: others are not asked for, and what all of
+    them were trained with is not called optional. None of them leaves that open.
+    """
     roles, images = (written(task), seen(task)) if task is not None else ([], [])
     groups = [form.Group("options", "Settings", task.asking)] if task is not None else []
     chooses = bool(task is not None and task.asking.model_fields)
     picks = shell.choices(options, None, label=EXAMPLES, titled=True, columns=1)
     needed = task.lacks(()) if task is not None else []
-    boxes = [gr.Textbox(label=role.title + ("" if role.name in needed else " (may stay empty)"), visible=True,
-                        placeholder=_hint(role)) for role in roles]
+    known = {*needed, *(name for names in trained for name in names)}
+    expected = {*needed, *(name for name in known if trained and all(name in names for names in trained))}
+    # A box that is hidden forgets its text: it would be asked with.
+    boxes = [gr.Textbox(label=role.title + ("" if role.name in expected else " (may stay empty)"), visible=True,
+                        placeholder=_hint(role)) if not trained or role.name in known else
+             gr.Textbox(value="", visible=False) for role in roles]
     boxes += [gr.Textbox(visible=False) for _ in range(count - 4 - len(roles))]
     return [gr.File(label=images[0].title if images else "Image", visible=bool(images)),
             form.state(groups, {"options": usual}, elem_id=SETTINGS), gr.Accordion(visible=chooses),

@@ -9,10 +9,12 @@ from urllib.parse import urlsplit
 import gradio as gr
 
 from db import adapters, models, runs
+from db.blobs import Blobs
 from db.tables import Adapter
 from db.users import User
+from engine import adapter as adapters_on_disk
 from engine import tasks
-from engine.errors import Refused
+from engine.errors import Refused, StudioError
 from engine.tasks import Task
 from studio import cards, login, service, session, snippets
 
@@ -78,6 +80,17 @@ def adapters_of(user: User, base: str | None) -> list[Adapter]:
     """Return the adapters of a chosen base model and task, newest first."""
     model, _, task = (base or "").partition(" · ")
     return adapters.find(user, models=[model], tasks=[task], limit=200) if task else []
+
+
+def trained(chosen: list[Adapter]) -> list[set[str]]:
+    """Return the roles that each adapter was trained with, nothing where that is not known of all of them."""
+    made: list[set[str]] = []
+    for row in chosen:
+        try:
+            made.append(set(adapters_on_disk.read(Blobs().local(row.key)).columns))
+        except (StudioError, OSError, ValueError):
+            return []
+    return made if all(made) else []
 
 
 def nobody(base: str | None) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from db import adapters, datasets, migrate, users
+from db.blobs import Blobs
 from db.session import database
 from db.settings import settings
 from engine import tasks
@@ -103,6 +104,27 @@ def test_the_playground_asks_for_what_a_task_reads(user: users.User, task: str) 
         assert image.visible == any(role.kind == "image" for role in kind.asks)
         assert how.visible == bool(kind.asking.model_fields)
         assert {f["name"] for g in settings["groups"] for f in g["fields"]} == set(kind.asking.model_fields)
+
+
+@pytest.mark.parametrize(("trained", "labels"), [
+    ([], ["Text", "Second text (may stay empty)"]), ([["text", "label"]], ["Text"]),
+    ([["text", "text_pair", "label"]], ["Text", "Second text"]),
+    ([["text", "label"], ["text", "text_pair"]], ["Text", "Second text (may stay empty)"]),
+    ([[], ["text"]], ["Text", "Second text (may stay empty)"])])
+def test_the_playground_asks_for_what_the_adapters_were_trained_with(user: users.User, trained: list[list[str]],
+                                                                    labels: list[str]) -> None:
+    ids: list[str] = []
+    for number, roles in enumerate(trained):
+        folder = Blobs().place(f"adapters/{number}")
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+        (folder / "studio.json").write_text(json.dumps({"columns": {role: role for role in roles}}))
+        ids.append(adapters.publish(user, name=f"a{number}", model="tiny/bert", task="text_classification",
+                                    method="lora", key=f"adapters/{number}").id)
+    *_, text, pair = playground.view(user, "tiny/bert · text_classification", ids, 6)[:10]
+    assert [box.label for box in (text, pair) if box.visible] == labels
+    # What stood in a box that is hidden is not asked.
+    assert pair.visible or pair.value == ""
 
 
 def test_adapters_that_can_be_asked_lead_to_the_playground(user: users.User) -> None:
