@@ -62,8 +62,8 @@ IMAGES = {"task": "image_classification", "model": "dinov2-small", "train": "ant
           "metric": "accuracy"}
 TRIALS = {one.name: one for one in (
     Trial("trec6 lora", "text_classification", MINILM, "trec6/train.txt", "trec6/test.txt", "accuracy"),
-    Trial("rte lora", "text_classification", MINILM, "rte/train.tsv", "rte/dev.tsv", "accuracy", columns=RTE,
-          training={"epochs": 6, "max_length": 160}),
+    Trial("rte lora", "text_classification", DISTILBERT, "rte/train.tsv", "rte/dev.tsv", "accuracy", columns=RTE,
+          method={"name": "lora", "r": 16}, training={"epochs": 6, "max_length": 160}),
     Trial("ner lora", **NER, method={"name": "lora", "r": 16}, training={"epochs": 25}),
     Trial("ner p_tuning_v2", **NER, method={"name": "p_tuning_v2", "length": 32}, training={"epochs": 40}),
     Trial("ner full", **NER, method={"name": "full"}, training={"epochs": 15}),

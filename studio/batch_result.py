@@ -7,6 +7,7 @@ from typing import Any
 
 from db import batches
 from db.tables import Adapter, Batch
+from engine import tasks
 from engine.evaluation.report import Evaluation, Measured
 from studio import cards, evaluation_view
 from studio.measures import measured, title
@@ -64,9 +65,10 @@ def _numbers(row: Batch, result: dict[str, Any]) -> str:
         ("With a prediction", count(result["answered"]), "the others say why in their note"),
         ("With a note", count(result["noted"]), "cut short, or not asked"),
         ("Time", duration(seconds), speed)])
-    took = [f"{role}: {column}" for role, column in result["columns"].items()]
+    titles = {role.name: role.title for role in tasks.get(row.task).roles}
+    took = [f"{column} as {titles.get(role, role)}" for role, column in result["columns"].items()]
     held = [("Base model held as", result["held"])] if result.get("held") else []
-    facts = cards.facts([("Taken from", ", ".join(took)), ("Added columns", ", ".join(result["added"])), *held,
+    facts = cards.facts([("Columns read", ", ".join(took)), ("Added columns", ", ".join(result["added"])), *held,
                          ("File", f"{row.format}, {size(result.get('bytes') or 0)}")])
     prepared = f'<p class="ps-muted">{esc(result["prepared"])}</p>' if result.get("prepared") else ""
     return cards.card("", figures, facts, prepared,
@@ -78,18 +80,29 @@ def rows(row: Batch) -> str:
     found = (row.result or {}).get("head") or []
     if not found:
         return ""
+    result = row.result or {}
     names = list(dict.fromkeys(name for one in found for name in one))
-    added = set((row.result or {}).get("added") or [])
-    # What was predicted stands first: a file may have many columns.
-    names.sort(key=lambda name: name not in added)
-    numeric = [i for i, name in enumerate(names) if all(isinstance(one.get(name), int | float) for one in found)]
+    # What was predicted stands first, beside what it was predicted from: a file may have many columns. Notes come last
+    # of what is added.
+    added = list(result.get("added") or [])
+    first = [*added[:-1], *result.get("columns", {}).values(), *added[-1:]]
+    names.sort(key=lambda name: first.index(name) if name in first else len(first))
+    numeric = [i for i, name in enumerate(names) if _numbers_only([one.get(name) for one in found])]
     body = [[_cell(one.get(name)) for name in names] for one in found]
-    return cards.card("First rows", cards.table(names, body, "First rows with their predictions", numeric=numeric))
+    return cards.card("First rows", cards.table(names, body, "First rows with their predictions", numeric=numeric,
+                                                html_columns=range(len(names))))
+
+
+def _numbers_only(values: Sequence[Any]) -> bool:
+    given = [value for value in values if value is not None]
+    return bool(given) and all(isinstance(value, int | float) for value in given)
 
 
 def _cell(value: Any) -> str:
-    text = f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
-    return text if len(text) <= LETTERS else text[:LETTERS - 1] + "…"
+    if isinstance(value, float):
+        return f"{value:.3f}" if 0.001 <= abs(value) < 1 else f"{value:.4g}"
+    text = "" if value is None else str(value)
+    return f'<div class="ps-told">{esc(text if len(text) <= LETTERS else text[:LETTERS - 1] + "…")}</div>'
 
 
 def report(row: Batch) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from journey import LONG, add_folder, badge, choose, start, start_button, upload, value_of
 from playwright.sync_api import Locator, Page, expect
-from watching import DESKTOP, Watched, watch
+from watching import DESKTOP, PHONE, Watched, watch
 
 SECONDS = re.compile(r"\d+ ms\.|\d+(\.\d)? s\.")
 
@@ -206,6 +206,11 @@ def test_a_file_comes_back_with_a_prediction_for_every_row(desktop: Watched, sor
     page.wait_for_url("**/predict?batch=*", timeout=LONG)
     with page.expect_download(timeout=LONG) as saving:
         page.get_by_role("link", name="Download the csv").click(timeout=LONG)
+    shown = page.get_by_role("region", name="First rows with their predictions")
+    expect(shown.get_by_role("columnheader")).to_have_text(["prediction", "score", "text", "note", "number"])
+    desktop.no_serious_violations()
+    page.set_viewport_size(PHONE)
+    desktop.fits()
     with Path(saving.value.path()).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["text"] for row in rows] == asked
