@@ -14,6 +14,8 @@ from engine.data.stats import key_of
 
 #: Groups and leaks listed, rows listed of one group, characters shown of a row.
 LISTED, MEMBERS, SHOWN = 200, 20, 240
+#: Characters of a text that are looked at, and pairs of texts compared at most: the likeliest.
+READ, COMPARED = 1_000, 60_000
 
 
 class Group(BaseModel):
@@ -139,7 +141,8 @@ def _near(found: Problems, keys: pa.Array, others: pa.Array | None, names: pa.Ar
     joined = keys if others is None else pa.concat_arrays([keys, others])
     _, first = np.unique(_codes(joined), return_index=True)
     first = np.sort(first)
-    pairs = near.pairs(joined.take(pa.array(first)), progress=progress, cancelled=cancelled)
+    pairs = near.pairs(joined.take(pa.array(first)), letters=READ, most=COMPARED, progress=progress,
+                       cancelled=cancelled)
     border = len(keys)
     own: list[near.Pair] = []
     leaked: dict[int, tuple[int, float]] = {}
@@ -162,22 +165,13 @@ def _near(found: Problems, keys: pa.Array, others: pa.Array | None, names: pa.Ar
 
 def _clusters(pairs: Sequence[near.Pair]) -> list[tuple[list[int], float]]:
     """Return the places that hang together, in order, with the least alike of each group's pairs."""
-    root: dict[int, int] = {}
-
-    def of(place: int) -> int:
-        while root.setdefault(place, place) != place:
-            root[place] = root[root[place]]
-            place = root[place]
-        return place
-
-    for pair in pairs:
-        one, two = of(pair.first), of(pair.second)
-        root[max(one, two)] = min(one, two)
+    grouped = near.groups(pairs)
     members: dict[int, list[int]] = {}
-    for place in sorted(root):
-        members.setdefault(of(place), []).append(place)
+    for place in sorted({place for pair in pairs for place in (pair.first, pair.second)}):
+        members.setdefault(grouped.get(place, place), []).append(place)
     least: dict[int, float] = {}
     for pair in pairs:
-        least[of(pair.first)] = min(pair.alike, least.get(of(pair.first), 1.0))
+        group = grouped[pair.second]
+        least[group] = min(pair.alike, least.get(group, 1.0))
     return [(members[key], least[key]) for key in sorted(members)]
 

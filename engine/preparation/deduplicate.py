@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pyarrow as pa
 
+from engine.data import near
 from engine.data.compute import pc
 from engine.knobs import knob
-from engine.preparation import _near, _texts
+from engine.preparation import _texts
 from engine.preparation.base import Change, Setting, Step, StepCard, counted, listed
 
 #: Pairs that are named in the report.
@@ -71,12 +72,12 @@ class Deduplicate(Step):
 
     def _near(self, keys: pa.Array, given: int) -> dict[int, tuple[int, float]]:
         """Return for each row that is nearly repeated the first of its group, and how alike the closest pair is."""
-        found = _near.pairs(keys, self.threshold)
+        found = near.pairs(keys, self.threshold)
         closest: dict[int, float] = {}
-        for later, _, alike in found:
-            closest[later] = max(alike, closest.get(later, 0.0))
+        for pair in found:
+            closest[pair.second] = max(pair.alike, closest.get(pair.second, 0.0))
         return {row - given: (first - given, round(closest.get(row, self.threshold), 3))
-                for row, first in _near.groups(found).items() if row >= given}
+                for row, first in near.groups(found).items() if row >= given}
 
     def _note(self, first: dict[int, tuple[int, float]], given: int) -> str:
         if not first:

@@ -100,3 +100,33 @@ def test_kinds_of_entities_and_several_labels_count_as_labels() -> None:
     plain = samples.of(pa.table({"text": ["a"] * 40}), tasks.get("causal_lm")(), {"text": "text"})
     assert not plain.labelled and len(plain.labels[0].rows) == samples.PLAIN
     assert list(plain.labels[0].rows) == sorted(np.unique(plain.labels[0].rows))
+
+
+@pytest.mark.parametrize(("words", "threshold"), [(3, 0.6), (5, 0.6), (12, 0.8), (40, 0.6), (200, 0.9)])
+def test_hardly_a_pair_is_missed_whatever_the_lengths_and_the_threshold(words: int, threshold: float) -> None:
+    rng = random.Random(words)
+    texts = [" ".join(rng.choice(WORDS) + str(rng.randrange(100)) for _ in range(words)) for _ in range(80)]
+    for text in texts[:60]:
+        at = rng.randrange(len(text))
+        texts.append(f"{text[:at]}q{text[at + 1:]}")
+    clean = near.plain(pa.array(texts)).to_pylist()
+    pieces = [{text[i:i + near.PIECE] for i in range(len(text) - near.PIECE + 1)} for text in clean]
+    wanted = {(i, j) for (i, one), (j, two) in itertools.combinations(enumerate(pieces), 2)
+              if clean[i] != clean[j] and len(one & two) >= threshold * len(one | two)}
+    found = {(pair.first, pair.second) for pair in near.pairs(pa.array(texts), threshold)}
+    assert len(wanted) > 40 and not {pair for pair in found - wanted if clean[pair[0]] != clean[pair[1]]}
+    assert len(found & wanted) >= 0.98 * len(wanted)
+
+
+def test_of_many_texts_alike_no_more_pairs_are_compared_than_allowed() -> None:
+    texts = pa.array([f"The order number {i} has been shipped to the usual address today" for i in range(3000)])
+    heard: list[float] = []
+    found = near.pairs(texts, most=500, progress=heard.append)
+    assert len(found) == 500 and heard == sorted(heard) and heard[-1] == 1.0
+    assert len(near.pairs(texts)) > 2999 and set(near.groups(near.pairs(texts)).values()) == {0}
+
+
+def test_only_the_beginnings_are_compared_where_that_is_asked() -> None:
+    start = "a beginning that both of them have in common, word by word. "
+    texts = pa.array([start + "one goes on so " * 9, start + "the other ends in quite another way " * 9])
+    assert near.pairs(texts) == [] and near.pairs(texts, letters=60) == [near.Pair(0, 1, 1.0)]
