@@ -32,7 +32,7 @@ Results:
     export_file(user, export_id) -> Path / cancel_export(user, id) / delete_adapter(user, id)
     compose(user, adapter_ids, recipe, *, name, dataset_id) -> Composition    becomes an adapter
     cancel_composition(user, id)
-    predict_file(user, adapter_id=, path= or dataset_id=, columns=, options=, format=) -> Batch    a file of predictions
+    predict_file(user, adapter_id=, path= or dataset_id=, columns=, options=, format=, prepare=, quantization=) -> Batch
     evaluate(user, adapter_id, dataset_id) -> Batch / evaluations(user, adapter_id) / evaluated_on(user, batch)
     batch_file(user, id) -> Path / cancel_batch(user, id) / delete_batch(user, id)
     learned(user, adapter_id, again=False) -> Learned          sections of figures and tables; worked out if need be
