@@ -28,8 +28,9 @@
       added.has(index) && word.trim() ? make("mark", {}, word) : word));
   };
   /* what may be too long for its place scrolls there, by keyboard too */
-  const LONG = 400;
-  const scrolled = (text, name) => text.length > LONG ? { tabindex: "0", role: "group", "aria-label": name } : {};
+  const LONGEST = 6, LETTERS = 30; /* lines that surely fit, and letters of one */
+  const lines = (text) => text.split("\n").reduce((sum, line) => sum + Math.ceil((line.length || 1) / LETTERS), 0);
+  const scrolled = (text, name) => lines(text) > LONGEST ? { tabindex: "0", role: "group", "aria-label": name } : {};
   const prompt = (one, at) => make("article", { class: "ps-samples-prompt" },
     make("p", { class: "ps-samples-asked", ...scrolled(one.input, "Prompt") }, one.input),
     written(one.written[at], at ? one.written[at - 1] : undefined),
