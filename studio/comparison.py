@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -66,7 +67,7 @@ def curves(runs: Sequence[Run], found: Sequence[Curve], name: str, axis: str, sm
         colours[label] = places[curve.run_id]
         if smoothing > 0:
             behind.append({"type": "scatter", "mode": "lines", "x": x, "y": list(curve.mean), "showlegend": False,
-                           "hoverinfo": "skip", "name": f"{label}, measured",
+                           "hoverinfo": "skip", "name": plots.plain(f"{label}, measured"),
                            "line": {"color": f"{plots.colour(places[curve.run_id])}/0.3", "width": 1}})
     below = {"step": "update", "epoch": "epoch", "time": "seconds since the start"}[axis]
     drawn = plots.lines(series, label=f"Curves: {title(name)}", x_title=below, y_title=title(name), colours=colours,
@@ -162,10 +163,16 @@ def scatter(runs: Sequence[Run]) -> plots.Figure:
     drawn = plots.points(points, label="Quality against trained parameters", x_title="trained parameters",
                          y_title=name.replace("_", " "), log_x=bool(sizes) and max(sizes) >= 10 * min(sizes))
     if drawn["data"]:
-        drawn["layout"]["xaxis"] |= {"tickformat": ".3~s"}
+        drawn["layout"]["xaxis"] |= {"tickformat": f".{digits(sizes)}~s"}
         if sizes and min(sizes) == max(sizes):
             drawn["layout"]["xaxis"]["range"] = [sizes[0] / 2, sizes[0] * 3 / 2]
     return drawn
+
+
+def digits(numbers: Sequence[float]) -> int:
+    """Return how many digits tell marks between the smallest and the largest number apart, at least 3."""
+    spread = max(numbers, default=0) - min(numbers, default=0)
+    return max(3, math.ceil(math.log10(max(numbers) / spread)) + 2) if spread > 0 else 3
 
 
 def differences(runs: Sequence[Run], names: Mapping[str, str]) -> str:

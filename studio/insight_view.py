@@ -122,7 +122,7 @@ def _spoken(one: Heat) -> list[dict[str, Any]]:
     """Return the words of each cell as annotations, in letters that can be read on its colour."""
     most = max((value for line in one.values for value in line if value is not None), default=0) or 1
     # By number: a category called "2" would be taken for the third one.
-    return [{"x": column, "y": row, "text": text, "showarrow": False, "font": {
+    return [{"x": column, "y": row, "text": plots.plain(text), "showarrow": False, "font": {
                 "size": 11, "color": "var(--ps-panel)" if (value or 0) / most > STRONG else "var(--ps-ink)"}}
             for row, (line, texts) in enumerate(zip(one.values, one.texts, strict=True))
             for column, (value, text) in enumerate(zip(line, texts, strict=True)) if value is not None]

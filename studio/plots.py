@@ -2,10 +2,13 @@
 
 A figure is a value for a `figure()` component: {"data", "layout", …}. Colours are written `var(--ps-…)`, optionally
 with an opacity (`var(--ps-accent)/0.2`); studio.js resolves them. The browser keeps zoom and pan between updates.
+Plotly reads markup in names, ticks and hover texts: what a figure is made of is escaped here, where it is put together.
 """
 
 from __future__ import annotations
 
+import html
+import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -22,6 +25,10 @@ Figure = dict[str, Any]
 
 _TOKEN = re.compile(r"var\(--ps-([\w-]+)\)(?:/([\d.]+))?")
 _DASHES = ("solid", "dash", "dot", "dashdot")
+#: The parts of a trace that plotly shows as text.
+_SHOWN = ("name", "text", "x", "y", "customdata")
+#: Letters of a point's name that stand beside it; hovering shows all of them.
+_BESIDE = 28
 
 
 def figure(value: Figure | None = None, *, elem_id: str, label: str = "Chart") -> gr.HTML:
@@ -92,13 +99,25 @@ def histogram(edges: Sequence[float], counts: Sequence[int], *, label: str, x_ti
 def points(rows: Sequence[tuple[str, Number, Number]], *, label: str, x_title: str, y_title: str, log_x: bool = False,
            height: int = 320) -> Figure:
     """Return a named point for each (name, x, y): quality against trained parameters, for example."""
-    data = [{"type": "scatter", "mode": "markers+text", "name": name, "x": [x], "y": [y], "text": [name],
-             "textposition": "top center", "cliponaxis": False, "marker": {"size": 12, "color": colour(index)},
+    places = _places([x for _, x, y in rows if y is not None], log_x)
+    data = [{"type": "scatter", "mode": "markers+text", "name": name, "x": [x], "y": [y],
+             "text": [name if len(name) <= _BESIDE else name[:_BESIDE - 1] + "…"],
+             "textposition": f"top {places[x]}", "cliponaxis": False, "marker": {"size": 12, "color": colour(index)},
              "hovertemplate": f"{x_title} %{{x:,}}<br>{y_title} %{{y:.4g}}<extra>%{{fullData.name}}</extra>"}
             for index, (name, x, y) in enumerate(rows) if x is not None and y is not None]
     shape = layout(x_title, y_title, height)
     shape["xaxis"] |= {"type": "log" if log_x else "linear"}
     return _made(data, shape, label, "; ".join(f"{name}: {y}" for name, _, y in rows))
+
+
+def _places(values: Sequence[Number], log: bool) -> dict[Number, str]:
+    """Return on which side of each value its name stays within the plot: right, center or left."""
+    known = [value for value in values if value is not None and (value > 0 or not log)]
+    scaled = {value: math.log(value) if log else float(value) for value in known}
+    low, high = min(scaled.values(), default=0), max(scaled.values(), default=0)
+    shares = {value: (at - low) / (high - low) if high > low else 0.5 for value, at in scaled.items()}
+    return dict.fromkeys(values, "center") | {
+        value: "right" if share < 1 / 3 else "left" if share > 2 / 3 else "center" for value, share in shares.items()}
 
 
 def heat(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[Number]], *, label: str,
@@ -158,7 +177,16 @@ def resolved(value: Any, mode: Mode) -> Any:
     return value
 
 
+def plain(value: Any) -> Any:
+    """Return text, or every text in a list, such that plotly shows it letter by letter instead of reading markup."""
+    if isinstance(value, str):
+        return html.escape(value, quote=False)
+    return [plain(item) for item in value] if isinstance(value, list) else value
+
+
 def _made(data: list[dict[str, Any]], shape: dict[str, Any], label: str, summary: str) -> Figure:
+    for part in [*data, *shape.get("annotations", []), shape["xaxis"]["title"], shape["yaxis"]["title"]]:
+        part |= {key: plain(part[key]) for key in _SHOWN if key in part}
     return {"data": data, "layout": shape, "label": label, "summary": summary[:600], "plotly": _library()}
 
 

@@ -31,3 +31,8 @@ def test_what_differs_from_a_default_left_out_is_shown_with_it() -> None:
 
 def test_a_document_that_is_no_longer_valid_is_compared_as_it_stands() -> None:
     assert "method › gone" in differing(SHORT, SHORT | {"method": {"name": "lora", "gone": 1}})
+
+
+def test_marks_of_sizes_close_together_get_the_digits_that_tell_them_apart() -> None:
+    assert comparison.digits([332_800, 334_100]) >= 5
+    assert comparison.digits([1_000, 1_000_000]) == comparison.digits([7_000]) == comparison.digits([]) == 3

@@ -47,6 +47,27 @@ def test_a_series_keeps_its_colour_when_others_come_and_go() -> None:
     assert made["data"][0]["line"]["color"] == plots.colour(4)
 
 
+MARKUP = "<b>R&D</b>"
+
+
+def test_names_that_look_like_markup_are_shown_letter_by_letter_in_every_figure() -> None:
+    made = [plots.lines({MARKUP: ([1], [1])}, label="a", x_title=MARKUP, y_title=MARKUP),
+            plots.bars({MARKUP: 1}, label="a", title=MARKUP),
+            plots.histogram([0, 1], [1], label="a", x_title=MARKUP, mark=1, mark_text=MARKUP),
+            plots.points([(MARKUP, 1, 1)], label="a", x_title="x", y_title="y"),
+            plots.heat([MARKUP], [MARKUP], [[1]], label="a", texts=[[MARKUP]], x_title=MARKUP)]
+    for one in made:
+        text = json.dumps([one["data"], one["layout"]])
+        assert MARKUP not in text and "&lt;b&gt;R&amp;D&lt;/b&gt;" in text
+
+
+def test_names_of_points_stand_within_the_plot() -> None:
+    rows: list[tuple[str, plots.Number, plots.Number]] = [("a", 1e3, 1), ("b", 1e6, 1), ("c" * 90, 1e9, 1)]
+    made = plots.points(rows, label="a", x_title="x", y_title="y", log_x=True)["data"]
+    assert [one["textposition"] for one in made] == ["top right", "top center", "top left"]
+    assert len(made[2]["text"][0]) == 28 and made[2]["name"] == "c" * 90
+
+
 def test_the_heat_map_has_a_row_for_each_kind_and_a_column_for_each_layer() -> None:
     memory = Memory(weights=1, trained=1, gradients=1, optimizer=1, activations=1, logits=1, overhead=1, total=7,
                     available=100, verdict="fits")
