@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from db.users import User
 from engine.errors import StudioError
 from engine.tasks import Task
 from studio import form, parts, play_view, play_who, service, session, shell, snippets
@@ -16,6 +17,9 @@ from studio.service.predictions import told
 WAITING = "Each model answers in a conversation of its own."
 EXAMPLES = "Evaluation rows to try"
 SETTINGS = "playground-chat-settings"
+
+#: A conversation: each turn has role and content, and where an answer was cut off says so in "stopped".
+Turns = list[dict[str, str]]
 
 
 def build(base: gr.HTML, chosen: gr.Dropdown, beside: gr.Checkbox, problem: gr.HTML) -> list[Any]:
@@ -65,12 +69,13 @@ def _chat(base: Any, chosen: list[str] | None, beside: bool, text: str, history:
     who = play_who.players(user, shell.chosen(base), chosen, beside)
     if not (text or "").strip():
         raise NothingToAsk("message")
-    turns = [list(said) for said in history] if len(history) == len(who.ids) else [[] for _ in who.ids]
+    turns = [answered(said) for said in history] if len(history) == len(who.ids) else [[] for _ in who.ids]
     options = form.values(settings).get("options", {})
     made: list[str] = []
     for said, one in zip(turns, who.ids, strict=True):
         said.append({"role": "user", "content": text.strip()})
-        made.append(service.ask(user, who.question() | {"adapters": [one], "messages": said, "options": options}).id)
+        asked = {"adapters": [one], "messages": messages(said), "options": options}
+        made.append(service.ask(user, who.question() | asked).id)
     notes, going = ["Waiting"] * len(made), [False] * len(made)
     for said in turns:
         said.append({"role": "assistant", "content": ""})
@@ -83,17 +88,38 @@ def _chat(base: Any, chosen: list[str] | None, beside: bool, text: str, history:
     for place, one in enumerate(made):
         for message in service.stream(user, one):
             if message["event"] == "done" and message["state"] == "failed":
+                _end(made, turns, user)
                 yield state(False, text)
                 raise told(message.get("error"))
-            _hear(message, place, turns, notes, going)
+            hear(message, place, turns, notes, going)
             if message["event"] in ("text", "state", "answer"):
                 yield state(True)
     yield state(False)
 
 
-def _hear(message: dict[str, Any], place: int, turns: list[list[dict[str, str]]], notes: list[str],
-          going: list[bool]) -> None:
-    """Put what a model said into its conversation."""
+def _end(made: list[str], turns: list[Turns], user: User) -> None:
+    """Stop every answer under way, and take out of the conversations what was not said."""
+    for one in reversed(made):
+        service.stop_asking(user, one)
+    for said in turns:
+        if said and not said[-1]["content"]:
+            said.pop()
+
+
+def answered(said: Turns) -> Turns:
+    """Return a conversation up to its last answer: what a model was stopped before answering is asked no more."""
+    return said[:-1] if said and said[-1]["role"] == "user" else list(said)
+
+
+def messages(said: Turns) -> Turns:
+    """Return the turns as they are sent: who speaks and what, without what is only shown."""
+    return [{"role": turn["role"], "content": turn["content"]} for turn in said]
+
+
+def hear(message: dict[str, Any], place: int, turns: list[Turns], notes: list[str], going: list[bool]) -> None:
+    """Put what a model said into its conversation; of one that was stopped before it said anything no answer stays."""
+    if turns[place][-1]["role"] != "assistant":
+        return
     last = turns[place][-1]
     if message["event"] == "state":
         notes[place] = message.get("text") or message["state"].capitalize()
@@ -103,10 +129,15 @@ def _hear(message: dict[str, Any], place: int, turns: list[list[dict[str, str]]]
     elif message["event"] == "answer":
         last["content"] = message["answer"]["text"]
         notes[place], going[place] = play_view.footer(message["answer"]), False
+        if message["answer"].get("stopped") == "cancelled":
+            last["stopped"] = play_view.STOPPED
     elif message["event"] == "done":
         going[place] = False
         if message["state"] == "cancelled":
-            notes[place] = "Stopped."
+            last["stopped"] = notes[place] = play_view.STOPPED
+            if not last["content"]:
+                turns[place].pop()
+                notes[place] = play_view.NOT_BEGUN
 
 
 def _script(base: Any, chosen: list[str] | None, beside: bool, text: str, history: list[Any], settings: Any,
@@ -120,11 +151,11 @@ def _script(base: Any, chosen: list[str] | None, beside: bool, text: str, histor
         who = play_who.players(session.user(request), key, chosen, beside)
     except StudioError:
         return ""
-    turns = [list(said) for said in history] if len(history) == len(who.ids) else [[] for _ in who.ids]
+    turns = [messages(said) for said in history] if len(history) == len(who.ids) else [[] for _ in who.ids]
     if (text or "").strip():
-        turns = [[*said, {"role": "user", "content": text.strip()}] for said in turns]
+        turns = [[*answered(said), {"role": "user", "content": text.strip()}] for said in turns]
     elif turns and turns[0]:
-        turns = [said[:-1] for said in turns]
+        turns = [said[:-1] if said[-1]["role"] == "assistant" else said for said in turns]
     else:
         return ""
     options = form.values(settings).get("options", {})

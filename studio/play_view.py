@@ -20,6 +20,8 @@ from studio.text import duration, esc, plural
 MOST_EXAMPLES = 6
 #: Longer side of a small picture, in pixels, and the most pixels of an image that one is made of.
 THUMBNAIL, MOST_PIXELS = 320, 24_000_000
+#: What is said of an answer that was cut off, and of one that had not begun.
+STOPPED, NOT_BEGUN = "Stopped.", "Stopped before it began."
 #: How an evaluation record of a chat names who speaks.
 _TURN = re.compile(r"^(?:user|system): ", re.MULTILINE)
 
@@ -67,11 +69,15 @@ def talks(names: Sequence[str], turns: Sequence[Sequence[Mapping[str, str]]], wr
 
 
 def _talk(turns: Sequence[Mapping[str, str]], busy: bool) -> str:
-    who = {"user": "You", "assistant": "Model", "system": "System"}
-    body = "".join(
-        f'<li class="ps-said-{esc(turn["role"])}"><b>{who.get(turn["role"], "")}</b>{esc(turn["content"].strip())}'
-        f'{"▍" if busy and number == len(turns) - 1 else ""}</li>' for number, turn in enumerate(turns))
+    body = "".join(_turn(turn, busy and number == len(turns) - 1) for number, turn in enumerate(turns))
     return f'<ol class="ps-talk">{body}</ol>'
+
+
+def _turn(turn: Mapping[str, str], going: bool) -> str:
+    who = {"user": "You", "assistant": "Model", "system": "System"}
+    end = "▍" if going else f' <i class="ps-cut">… {esc(turn["stopped"])}</i>' if turn.get("stopped") else ""
+    return (f'<li class="ps-said-{esc(turn["role"])}"><b>{who.get(turn["role"], "")}</b>'
+            f'{esc(turn["content"].strip())}{end}</li>')
 
 
 def footer(answer: Mapping[str, Any]) -> str:

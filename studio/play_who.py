@@ -119,7 +119,8 @@ def players(user: User, base: str | None, chosen: list[str] | None, beside: bool
 def stop(asking: str, request: gr.Request) -> Any:
     """Stop the answers under way, by their ids."""
     user = session.user(request)
-    for one in asking.split():
+    # The last one first: it must not begin because the one before it has stopped.
+    for one in reversed(asking.split()):
         service.stop_asking(user, one)
     return gr.Button(interactive=False)
 

@@ -131,6 +131,10 @@ class Host:
         child = self._child
         if asked.over or child is None:
             return None
+        if not light.touch(asked.id):
+            # It was cancelled while others were answered: nothing of it is said.
+            asked.end("cancelled")
+            return None
         child.put("ask", **asked.message(self._blobs))
         asked.tell("state", state="answering", text="")
         touched, stopped = time.monotonic(), False

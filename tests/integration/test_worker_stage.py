@@ -86,6 +86,7 @@ def test_answer_stops_when_told_and_keeps_what_was_said(rig: Rig) -> None:
     assert {predictions.get(rig.user, id).state for id in ids} <= {"cancelled", "ready"}
     assert predictions.get(rig.user, ids[-1]).state == "cancelled"
     assert all(not heard or heard[-1]["event"] == "done" for heard in ends)
+    assert not any(one["event"] in ("text", "answer") for one in ends[-1]), "stopped before it began"
 
 
 def test_question_without_a_model_fails_by_name(rig: Rig) -> None:
