@@ -20,16 +20,23 @@ OUTSIDE = "other"
 
 
 def verdict(found: Check | None, problems: Sequence[StudioError], waiting: str = "") -> str:
-    """Return whether the run may start, or the list of reasons why not."""
-    warnings = [f for f in (found.findings if found else []) if f.get("level") == "warning"]
+    """Return whether the run may start, in a few words; `reasons` says the rest."""
     if waiting:
         return f'<div class="ps-ready" role="status">{cards.progress(None, waiting)}</div>'
+    state = cards.badge("not_ready", "warn") if problems else cards.badge("ready")
+    warnings = [f for f in (found.findings if found else []) if f.get("level") == "warning"]
+    note = f"{plural(len(problems), 'thing')} to do first" if problems else \
+        f"{plural(len(warnings), 'warning')} about the data" if warnings else ""
+    return (f'<div class="ps-ready" role="status">{state}'
+            + (f' <span class="ps-muted">{esc(note)}</span>' if note else "") + "</div>")
+
+
+def reasons(problems: Sequence[StudioError]) -> str:
+    """Return why the run may not start, and what to do about it."""
     if not problems:
-        note = f'<span class="ps-muted">{plural(len(warnings), "warning")} about the data</span>' if warnings else ""
-        return f'<div class="ps-ready" role="status">{cards.badge("ready")} {note}</div>'
-    reasons = "".join(f'<li><b>{esc(p.what)}</b> <span>{esc(p.try_this)}</span></li>' for p in problems)
-    return (f'<div class="ps-ready" role="status">{cards.badge("not_ready", "warn")}'
-            f'<ul class="ps-reasons">{reasons}</ul></div>')
+        return ""
+    listed = "".join(f'<li><b>{esc(p.what)}</b> <span>{esc(p.try_this)}</span></li>' for p in problems)
+    return f'<div role="status"><ul class="ps-reasons">{listed}</ul></div>'
 
 
 def numbers(found: Check | None) -> str:

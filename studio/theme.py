@@ -73,7 +73,7 @@ def css() -> str:
             f":root:has(body.dark),.dark{{{dark}color-scheme:dark}}\n"
             + (STATIC / "studio.css").read_text(encoding="utf-8")
             + "".join(f".gradio-container {{\n{(STATIC / name).read_text(encoding='utf-8')}}}\n"
-                      for name in ("pages.css", "data.css", "prepare.css")))
+                      for name in ("pages.css", "data.css", "prepare.css", "train.css")))
 
 
 def _family(names: list[str]) -> str:

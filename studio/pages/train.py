@@ -56,7 +56,7 @@ def build() -> None:
                 dataset, other, notes, task, model, method, settings, apply = _choices()
                 with shell.section("Learning rate", elem_id="train-rate"):
                     rate = rate_view.components()
-            with gr.Column(elem_classes=["ps-sticky"]):
+            with gr.Column(elem_classes=["ps-stay"]):
                 shown, name, start = _card()
         go = shell.address("train-address")
         timer = gr.Timer(1.0, active=False)
@@ -87,15 +87,19 @@ def _choices() -> tuple[Any, ...]:
 
 def _card() -> tuple[list[Any], gr.Textbox, gr.Button]:
     with shell.section("Preview", elem_id="train-preview"):
-        verdict = shell.html(elem_id="train-verdict")
         name = gr.Textbox(label="Name of the run", placeholder="Made from the dataset and method", elem_id="train-name",
                           max_length=200)
-        start = gr.Button("Start training", variant="primary", elem_id="train-start", interactive=False)
-        numbers = shell.html(elem_id="train-numbers")
-        shell.html('<h3 class="ps-small-title">Where the trained parameters sit</h3>')
-        figure = plots.figure(elem_id="train-chart", label="Where the trained parameters sit")
-        details = shell.html(elem_id="train-details")
-    return [verdict, numbers, figure, details], name, start
+        # On a phone this is a bar at the foot of the window.
+        with gr.Column(elem_classes=["ps-go"]):
+            verdict = shell.html(elem_id="train-verdict")
+            start = gr.Button("Start training", variant="primary", elem_id="train-start", interactive=False)
+        with gr.Column(elem_classes=["ps-rest"]):
+            reasons = shell.html(elem_id="train-reasons")
+            numbers = shell.html(elem_id="train-numbers")
+            shell.html('<h3 class="ps-small-title">Where the trained parameters sit</h3>')
+            figure = plots.figure(elem_id="train-chart", label="Where the trained parameters sit")
+            details = shell.html(elem_id="train-details")
+    return [verdict, reasons, numbers, figure, details], name, start
 
 
 def _wire(parts: Parts, name: gr.Textbox, start: gr.Button, go: gr.HTML, timer: gr.Timer, card: gr.HTML) -> None:
@@ -229,7 +233,8 @@ def _shown(user: User, draft: Draft, advice: Advice | None) -> list[Any]:
     waiting = choices.waiting_for(found.dataset, found.model) if found else ""
     if waiting:
         problems = [p for p in problems if p.kind not in ("dataset_not_ready", "model_not_ready")]
-    return [preview.verdict(found, problems, waiting if not problems else ""), preview.numbers(found),
+    return [preview.verdict(found, problems, waiting if not problems else ""), preview.reasons(problems),
+            preview.numbers(found),
             preview.chart(found), preview.details(draft, found), gr.Button(interactive=not problems and not waiting),
             advice_view.button(draft, advice), draft.url(), gr.Timer(active=bool(waiting))]
 

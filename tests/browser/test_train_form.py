@@ -38,3 +38,31 @@ def test_an_emptied_number_goes_back_to_the_word_it_stood_for(desktop):
     expect(own).to_have_count(0)
     expect(rate.locator("option:checked")).to_have_text("Auto")
     expect(page).not_to_have_url(re.compile("learning_rate"))
+
+
+#: Where the button to start stands in the window, and by how much the page is too wide.
+SEEN = """() => {
+  const box = document.querySelector("#train-start").getBoundingClientRect();
+  return { top: box.top, left: innerHeight - box.bottom, wide: document.documentElement.scrollWidth - innerWidth };
+}"""
+
+
+def test_the_verdict_and_start_stay_in_the_window_while_settings_scroll(desktop):
+    page = desktop.page
+    page.goto("/train")
+    expect(page).to_have_url(re.compile("method=lora"))
+    page.evaluate("scrollTo(0, 2500)")
+    seen = page.evaluate(SEEN)
+    assert seen["top"] >= 0 and seen["left"] >= 0 and seen["wide"] <= 0, seen
+    expect(page.locator("#train-verdict .ps-ready")).to_be_in_viewport()
+
+
+def test_on_a_phone_verdict_and_start_are_a_bar_at_the_foot(phone):
+    page = phone.page
+    page.goto("/train")
+    expect(page).to_have_url(re.compile("method=lora"))
+    page.evaluate("scrollTo(0, 2500)")
+    seen = page.evaluate(SEEN)
+    assert 0 <= seen["left"] < 30 and seen["wide"] <= 0, seen
+    expect(page.locator("#train-verdict .ps-ready")).to_be_in_viewport()
+    phone.no_serious_violations()
