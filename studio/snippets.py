@@ -132,9 +132,10 @@ def peft(question: Question, adapter: Adapter) -> str:
         folder = Blobs().local(adapter.key)
         facts = package.describe(adapters_on_disk.read(folder), {"name": adapter.name, "model_id": adapter.model,
                                                                  "method": adapter.method})
+        said = {role.name: question.files.get(role.name) or question.row.get(role.name, "")
+                for role in tasks.get(question.task).asks}
+        turns = question.conversations[-1] if question.conversations else ()
+        return "\n".join([*readme.load_lines(facts), *readme.ask_lines(facts, said, list(turns), question.options)])
     except (StudioError, OSError, ValueError):
+        # The adapter's files are not here, or a setting is half written.
         return ""
-    said = {role.name: question.files.get(role.name) or question.row.get(role.name, "")
-            for role in tasks.get(question.task).asks}
-    turns = question.conversations[-1] if question.conversations else ()
-    return "\n".join([*readme.load_lines(facts), *readme.ask_lines(facts, said, list(turns))])

@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.generate import Sampling
+from engine.generation.searching import Searching
+
 AUTO = {"text_classification": "AutoModelForSequenceClassification", "causal_lm": "AutoModelForCausalLM",
         "token_classification": "AutoModelForTokenClassification",
         "question_answering": "AutoModelForQuestionAnswering",
@@ -84,17 +87,22 @@ def load_lines(facts: Facts) -> list[str]:
             f"model = PeftModel.from_pretrained(base, {_q(facts.name)}).eval()"]
 
 
-def ask_lines(facts: Facts, said: Mapping[str, str] | None = None,
-              turns: Sequence[Mapping[str, str]] = ()) -> list[str]:
+def ask_lines(facts: Facts, said: Mapping[str, str] | None = None, turns: Sequence[Mapping[str, str]] = (),
+              options: Mapping[str, Any] | None = None) -> list[str]:
     """Return the lines of Python that ask the loaded `model` something, by task.
 
     `said` is what is asked, by role, and `turns` a conversation; without them a person is told what to write where.
+    `options` are fields of the task's `asking`, as they were chosen; those of writing become settings of `generate`.
     """
     given = {role: text for role, text in (said or {}).items() if text}
-    asking = {"causal_lm": _chat, "token_classification": _tagging, "question_answering": _answering,
-              "seq2seq": _writing, "image_classification": _seeing}.get(facts.task)
+    if facts.task == "causal_lm":
+        return _chat(facts, turns, options or {})
+    if facts.task == "seq2seq":
+        return _writing(facts, given, options or {})
+    asking = {"token_classification": _tagging, "question_answering": _answering,
+              "image_classification": _seeing}.get(facts.task)
     if asking is not None:
-        return asking(facts, given, turns)
+        return asking(facts, given)
     texts = _q(given.get("text", "Write your text here."))
     if "text_pair" in given or (not given and "text_pair" in facts.columns):
         texts += ", " + _q(given.get("text_pair", "And the second one here."))
@@ -107,7 +115,7 @@ def ask_lines(facts: Facts, said: Mapping[str, str] | None = None,
     return [*lines, "print(dict(zip(labels, logits.softmax(-1).tolist())))"]
 
 
-def _chat(facts: Facts, said: Said, turns: Turns) -> list[str]:
+def _chat(facts: Facts, turns: Turns, options: Mapping[str, Any]) -> list[str]:
     if facts.chat_template and "text" not in facts.columns:
         asked = [dict(turn) for turn in turns] or [{"role": "user", "content": "Write your message here."}]
         first = [f"messages = {json.dumps(asked, ensure_ascii=False)}",
@@ -116,11 +124,25 @@ def _chat(facts: Facts, said: Said, turns: Turns) -> list[str]:
     else:
         text = "\n\n".join(turn["content"] for turn in turns) or "Once upon a time"
         first = [f'inputs = tokenizer({_q(text)}, return_tensors="pt", return_token_type_ids=False)']
-    return [*first, "answer = model.generate(**inputs, max_new_tokens=100)[0][inputs[\"input_ids\"].shape[1]:]",
+    before, settings = _sampling(options)
+    return [*before, *first, f"answer = model.generate(**inputs, {settings})[0][inputs[\"input_ids\"].shape[1]:]",
             "print(tokenizer.decode(answer, skip_special_tokens=True))"]
 
 
-def _seeing(facts: Facts, said: Said, turns: Turns) -> list[str]:
+def _sampling(options: Mapping[str, Any]) -> tuple[list[str], str]:
+    """Return the lines before, and the settings of `generate`, that draw words as `generate.Sampling` says."""
+    if not options:
+        return [], "max_new_tokens=100"
+    chosen = Sampling.model_validate(options)
+    length = f"max_new_tokens={chosen.max_new_tokens}"
+    if not chosen.temperature:
+        return [], f"{length}, do_sample=False"
+    # transformers keeps to the 50 likeliest words unless it is told not to.
+    return (["import torch", f"torch.manual_seed({chosen.seed})  # transformers draws in an order of its own"],
+            f"{length}, do_sample=True, temperature={chosen.temperature:g}, top_p={chosen.top_p:g}, top_k=0")
+
+
+def _seeing(facts: Facts, said: Said) -> list[str]:
     labels = json.dumps(list(facts.labels), ensure_ascii=False)
     return ["from PIL import Image", f"labels = {labels}",
             f'picture = Image.open({_q(said.get("image", "your picture.jpg"))}).convert("RGB")',
@@ -128,7 +150,7 @@ def _seeing(facts: Facts, said: Said, turns: Turns) -> list[str]:
             "print(dict(zip(labels, logits.softmax(-1).tolist())))"]
 
 
-def _tagging(facts: Facts, said: Said, turns: Turns) -> list[str]:
+def _tagging(facts: Facts, said: Said) -> list[str]:
     labels = json.dumps(list(facts.labels), ensure_ascii=False)
     text = _q(said.get("tokens", "Write your text here."))
     return [f"labels = {labels}", f'inputs = tokenizer({text}, return_tensors="pt"{_cut(facts)})',
@@ -138,7 +160,7 @@ def _tagging(facts: Facts, said: Said, turns: Turns) -> list[str]:
             "print([(token, labels[i]) for token, i in zip(tokens, best)])"]
 
 
-def _answering(facts: Facts, said: Said, turns: Turns) -> list[str]:
+def _answering(facts: Facts, said: Said) -> list[str]:
     cut = f', truncation="only_second", max_length={facts.max_length}' if facts.max_length else ""
     asked, passage = said.get("question", "Write your question here?"), said.get("context", "And the passage here.")
     return [f'inputs = tokenizer({_q(asked)}, {_q(passage)}, return_tensors="pt"{cut})',
@@ -147,11 +169,22 @@ def _answering(facts: Facts, said: Said, turns: Turns) -> list[str]:
             'print(tokenizer.decode(inputs["input_ids"][0, first:last + 1], skip_special_tokens=True))']
 
 
-def _writing(facts: Facts, said: Said, turns: Turns) -> list[str]:
+def _writing(facts: Facts, said: Said, options: Mapping[str, Any]) -> list[str]:
     tensors = f'return_tensors="pt", return_token_type_ids=False{_cut(facts)}'
     return [f'inputs = tokenizer({_q(said.get("source", "Write your text here."))}, {tensors})',
-            "answer = model.generate(**inputs, max_new_tokens=128)[0]",
+            f"answer = model.generate(**inputs, {_searching(options)})[0]",
             "print(tokenizer.decode(answer, skip_special_tokens=True))"]
+
+
+def _searching(options: Mapping[str, Any]) -> str:
+    """Return the settings of `generate` that look for a text as `searching.Searching` says."""
+    if not options:
+        return "max_new_tokens=128"
+    chosen = Searching.model_validate(options)
+    settings = [f"max_new_tokens={chosen.max_new_tokens}", "do_sample=False", f"num_beams={chosen.num_beams}"]
+    settings += [f"length_penalty={chosen.length_penalty:g}"] if chosen.num_beams > 1 else []
+    settings += [f"no_repeat_ngram_size={chosen.no_repeat}"] if chosen.no_repeat else []
+    return ", ".join(settings)
 
 
 def _cut(facts: Facts) -> str:

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from engine.export import readme
+from engine.export.readme import Facts
 from studio import snippets
 from studio.snippets import Question
 
@@ -103,3 +105,24 @@ def test_our_tuners_are_those_that_peft_does_not_know() -> None:
     from engine import adapter, tuners
 
     assert not {kind.upper() for kind in tuners.registered()} & adapter._peft_types()
+
+
+def generating(task: str, options: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """Return the settings that plain peft is asked with, and the script."""
+    facts = Facts(name="a", kind="adapter", task=task, base="org/b", local=False)
+    script = "\n".join(readme.ask_lines(facts, {"source": EVIL}, [{"role": "user", "content": EVIL}], options))
+    call = next(node for node in ast.walk(ast.parse(script)) if isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute) and node.func.attr == "generate")
+    return {one.arg: ast.literal_eval(one.value) for one in call.keywords if one.arg}, script
+
+
+def test_plain_peft_writes_as_the_screen_says() -> None:
+    chosen, script = generating("causal_lm", {"temperature": 0.7, "top_p": 0.95, "max_new_tokens": 128, "seed": 7})
+    assert chosen == {"max_new_tokens": 128, "do_sample": True, "temperature": 0.7, "top_p": 0.95, "top_k": 0}
+    assert "torch.manual_seed(7)" in script
+    assert generating("causal_lm", {"temperature": 0, "max_new_tokens": 9})[0] == {"max_new_tokens": 9,
+                                                                                    "do_sample": False}
+    assert generating("seq2seq", {"num_beams": 3, "max_new_tokens": 9, "no_repeat": 2})[0] == {
+        "max_new_tokens": 9, "do_sample": False, "num_beams": 3, "length_penalty": 1.0, "no_repeat_ngram_size": 2}
+    assert [generating(task, {})[0] for task in ("causal_lm", "seq2seq")] == [{"max_new_tokens": 100},
+                                                                              {"max_new_tokens": 128}]
