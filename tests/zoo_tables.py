@@ -25,6 +25,7 @@ from beast import (
 )
 
 PARQUET, BOOK = parquet(COLUMNS), workbook([HEADER, *ROWS])
+QUOTED = b"text,label\n" + b"".join(f'"{text}",{label}\n'.encode() for text, label in ROWS)
 WIDE = [f"c{i}" for i in range(10_001)]
 
 
@@ -62,6 +63,17 @@ BEASTS = [
     Beast("pages.parquet", changed(PARQUET, scrambled(4, 40)), "parquet_broken"),
     Beast("tiny.parquet", data(b"PAR1PAR1"), "parquet_broken"),
     Beast("quote.csv", data(GOOD + b'"never closed,cat\nmore,dog\n'), "quote_not_closed"),
+    Beast("quote_at_the_end.csv", data(QUOTED + b'"never closed,cat'), "quote_not_closed"),
+    Beast("quote_between.csv", data(QUOTED + b'"never closed,cat\n' + QUOTED[11:]), "quote_not_closed", "error"),
+    Beast("quote_alone.csv", data(GOOD + b'"never closed,cat\n' + GOOD[11:]), "quote_not_closed"),
+    Beast("quote_at_the_end.tsv", data(QUOTED.replace(b",", b"\t") + b'"never closed\tcat\n'), "quote_not_closed"),
+    Beast("quote_of_a_column.csv", data(b'text\n' + b'"a text, of many words"\n' * 40 + b'"never closed\n'),
+          "quote_not_closed"),
+    Beast("quote_after_blanks.csv", data(QUOTED.replace(b",", b', ') + b'"never closed, "cat"\n'), "ragged_rows",
+          "error"),
+    Beast("quotes_inside.csv", data(QUOTED + b'"He said "no" to me",cat\n'), "quote_inside", "warning"),
+    Beast("inches.tsv", data(table(ROWS, delimiter="\t") + b'6" of it\tcat\n"5 inches\tdog\n'), "quote_lone",
+          "warning"),
     Beast("many_fields.csv", data(GOOD + b"too, many, fields,cat\n"), "ragged_rows", "error"),
     Beast("few_fields.csv", data(GOOD + b"too few\n"), "ragged_rows", "error"),
     Beast("few_fields.tsv", data(table(ROWS, delimiter="\t") + b"a\tb\tc\td\n"), "ragged_rows", "error"),

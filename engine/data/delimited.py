@@ -17,6 +17,7 @@ from engine.data.dialect import LONE
 from engine.data.errors import LineTooLong, QuoteNotClosed, TooManyColumns
 from engine.data.faults import Faults
 from engine.data.kinds import Widened
+from engine.data.quotes import Quotes, unquoted, watched
 from engine.data.source import Source
 from engine.data.stream import STRAY_CR, Hooks, clean, size_text
 
@@ -44,7 +45,8 @@ def _by_arrow(path: Path, source: Source, faults: Faults, hooks: Hooks, block: i
     names = [str(i) for i in range(len(source.columns))]
     strays: list[bool] = []
     chunks = clean(path, source, hooks.shorter(block), block, lambda: strays.append(True))
-    file = ChunkFile(_with_end(chunks, source))
+    quotes = Quotes(source.delimiter)
+    file = ChunkFile(_with_end(_followed(chunks, source, quotes, faults), source))
     offset = 2 if source.header else 1
     done = 0
 
@@ -74,19 +76,26 @@ def _by_arrow(path: Path, source: Source, faults: Faults, hooks: Hooks, block: i
     except (pa.ArrowInvalid, LineTooLong):
         if block < LARGE_BLOCK and (file.error is None or isinstance(file.error, LineTooLong)):
             raise Widened("block") from None
-        raise file.error or _explained(path, done, waiting, source) from None
+        raise file.error or _explained(path, done, waiting, source, quotes) from None
     whole = waiting is not None and waiting.num_rows and waiting.column(0)[-1].as_py() == _END
     if not whole:
-        raise QuoteNotClosed(path.name, row=done + (waiting.num_rows if waiting is not None else 0))
+        raise _explained(path, done, waiting, source, quotes)
     if waiting is not None and waiting.num_rows > 1:
         yield _named(waiting.slice(0, waiting.num_rows - 1), source, bool(strays))
 
 
-def _explained(path: Path, done: int, waiting: pa.RecordBatch | None,
-               source: Source) -> Exception:
+def _followed(chunks: Iterator[bytes], source: Source, quotes: Quotes, faults: Faults) -> Iterator[bytes]:
+    """Return the chunks, with their quotes followed where they mean anything: lines of plain text hold any."""
+    if source.quote:
+        return chunks if source.escape else watched(chunks, quotes, faults)
+    return unquoted(chunks, source.delimiter, faults) if source.delimiter else chunks
+
+
+def _explained(path: Path, done: int, waiting: pa.RecordBatch | None, source: Source, quotes: Quotes) -> Exception:
     row = done + (waiting.num_rows if waiting is not None else 0) + 1
     if source.quote:
-        return QuoteNotClosed(f"{path.name}, row {row}", row=row)
+        place = f"line {quotes.opened}" if quotes.inside else f"row {row}"
+        return QuoteNotClosed(f"{path.name}, {place}", place=place)
     return LineTooLong(f"{path.name}, row {row}", line=row, limit=size_text(LARGE_BLOCK))
 
 
@@ -143,7 +152,7 @@ def _by_python(path: Path, source: Source, faults: Faults, hooks: Hooks, size: i
             yield _strings(held, source)
             held = []
     else:
-        raise QuoteNotClosed(path.name, row=number)
+        raise QuoteNotClosed(f"{path.name}, row {number}", place=f"row {number}")
     if held:
         yield _strings(held, source)
 

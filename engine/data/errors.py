@@ -87,10 +87,10 @@ class GzipBroken(DataError):
 
 
 class QuoteNotClosed(DataError):
-    """A quote opened in row {row} is never closed, so the rows after it run together."""
+    """A quote opened in {place} is never closed, so the rows after it run together."""
 
     kind = "quote_not_closed"
-    try_this = "Close the quote in that row, or double a quote that belongs to the text."
+    try_this = "Close the quote there, or double a quote that belongs to the text."
 
 
 class BadJson(DataError):
