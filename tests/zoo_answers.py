@@ -66,6 +66,15 @@ BEASTS = [
           "answer_moved", "note", rows=(31,)),
     Beast("elsewhere.squad", squad(QUESTION | {"answers": [{"text": "Dresden", "answer_start": 3}]}),
           "answer_not_found", "warning", rows=(31,)),
+    Beast("a_third_elsewhere.squad", squad(*[QUESTION | {"id": f"x{i}", "answers": [
+        {"text": f"Dresden {i}", "answer_start": 3}]} for i in range(15)]), "answer_not_found", "warning",
+        rows=tuple(range(31, 46))),
+    Beast("all_elsewhere.squad", document({"data": [{"title": "Elbe", "paragraphs": [{"context": PASSAGE, "qas": [
+        QUESTION | {"id": f"x{i}", "answers": [{"text": f"Dresden {i}", "answer_start": 3}]} for i in range(20)]}]}]}),
+        "answers_missing", "error"),
+    Beast("all_elsewhere.mrqa", lines(*({"context": f"{i} {PASSAGE}", "qas": [
+        {"qid": str(i), "question": "Where?", "answers": ["Dresden"]}]} for i in range(20))), "answers_missing",
+        "error"),
     Beast("no_question.squad", squad({"id": "x", "answers": [{"text": "Elbe", "answer_start": 10}]}),
           "text_empty", "warning", rows=(31,)),
     Beast("no_passage.squad", squad(QUESTION | {"answers": [{"text": "Elbe", "answer_start": 10}]}, context=None),

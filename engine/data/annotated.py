@@ -34,7 +34,8 @@ def tagged(data: Preview | pa.Table) -> dict[str, str] | None:
 def answered(data: Preview | pa.Table) -> tuple[dict[str, str], bool] | None:
     """Return the columns of `question`, `context` and `answers`, and whether some questions have no answer.
 
-    Nearly all answers must stand in their passages; otherwise they are answers in free form.
+    Answers with their places are meant to stand in their passages: where they do not, checking says so by row. Of plain
+    answers, nearly all must stand there; otherwise they are answers in free form.
     """
     found = _columns(data)
     question, passage = _named(found, (names.QUESTION,)), _named(found, names.PASSAGES)
@@ -43,10 +44,14 @@ def answered(data: Preview | pa.Table) -> tuple[dict[str, str], bool] | None:
         return None
     rows = [(str(text or ""), squad.answers(value))
             for text, value in zip(found[passage], found[answers], strict=True)]
+    filled = [value for value in found[answers] if value is not None]
+    columns = {"question": question, "context": passage, "answers": answers}
+    if filled and sum(map(squad.is_placed, filled)) >= 0.9 * len(filled):
+        return columns, not all(known for _, known in rows)
     given = [any(squad.place(answer, text) for answer in known) for text, known in rows if known]
     if not given or sum(given) < 0.9 * len(given):
         return None
-    return {"question": question, "context": passage, "answers": answers}, len(given) < len(rows)
+    return columns, len(given) < len(rows)
 
 
 def _columns(data: Preview | pa.Table) -> dict[str, Sequence[Any]]:

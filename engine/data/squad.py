@@ -32,6 +32,18 @@ def is_answer(value: Any) -> bool:
     return isinstance(first, dict) and {"text", "answer_start"} <= set(first)
 
 
+def is_placed(value: Any) -> bool:
+    """Tell whether a cell holds answers with their places, be it none: SQuAD's object, or its JSON."""
+    if isinstance(value, str):
+        if '"answer_start"' not in value:
+            return False
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return False
+    return is_answer(value)
+
+
 def rows(article: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield a row for each question: `id`, `title`, `question`, `context`, and `answers` as SQuAD's JSON."""
     for paragraph in article["paragraphs"]:
