@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.types as pt
 
 from engine.data import cells, chat
 from engine.data.compute import pc
@@ -49,11 +50,14 @@ def _no_conversations(values: pa.ChunkedArray, column: str) -> Finding:
     rows, count = cells.rows_where(filled)
     if not rows:
         return error("not_messages", f"The column '{column}' is empty in every row.", column, chat.EXPECTED)
+    if pt.is_list(values.type) and not pc.sum(pc.list_value_length(values)).as_py():
+        return some("error", "conversation_empty", EMPTY, rows, count, f"Remove these rows. {chat.EXPECTED}", column)
     value = values[rows[0] - 1].as_py()
     text = value if isinstance(value, str) else ""
     with suppress(ValueError, RecursionError):
         value = json.loads(text) if text.lstrip()[:1] in ("[", "{") else value
-    wrong = chat.normalise(value)[1] or "the conversation is a text that spells JSON, not a list"
+    wrong = chat.normalise(value)[1] or ("the conversation is empty, a list without messages" if value == [] else
+                                         "the conversation is a text that spells JSON, not a list")
     hint = "Save the file as jsonl or parquet, where a cell can be a list." if text and isinstance(value, list) else ""
     return Finding(kind="not_messages", level="error", where=f"row {rows[0]}, column {column}", rows=rows, count=count,
                    what=f"Row {rows[0]}: {wrong} (column '{column}').",

@@ -19,6 +19,7 @@ from engine.data import (
     entries,
     image_folder,
     magic,
+    names,
     paragraphs,
     workbook,
     yaml_text,
@@ -268,6 +269,8 @@ def _single_row(line: str, whole: bool) -> bool:
     lists = [item for item in value.values() if isinstance(item, list)]
     if any(isinstance(item, dict) for item in value.values()):
         return False
+    if any(value.get(name) == [] for name in names.CONVERSATIONS):
+        return True
     if len(lists) == len(value) and lists:
         return any(isinstance(entry, dict) and ({"role", "from", "content"} & set(entry)) for entry in lists[0][:1])
     return not (len(lists) == 1 and lists[0] and isinstance(lists[0][0], dict)
