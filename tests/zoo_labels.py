@@ -36,6 +36,9 @@ def topics(*odd: object, good: int = 30) -> Write:
 
 
 BEASTS = [
+    Beast("nan_among_scores.csv", data(scored("nan", "NaN", 0.5)), "label_not_number", "error", rows=(31, 32)),
+    Beast("inf_among_scores.csv", data(scored(*["-inf"] * 5)), "label_not_number", "error",
+          rows=(31, 32, 33, 34, 35)),
     Beast("one_label.csv", data(table([(text, "cat") for text, _ in ROWS])), "one_label", "error"),
     Beast("nan_labels.csv", data(table([*ROWS, ("who knows", ""), ("and this", "NaN")])), "label_missing", "error"),
     Beast("null_labels.jsonl", lines(*({"text": f"row {i}", "label": None if i == 7 else i % 2} for i in range(40))),

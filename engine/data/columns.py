@@ -18,6 +18,8 @@ from engine.data.source import Preview
 #: Rows looked at: enough to tell labels from texts.
 LOOKED_AT = 2000
 _NUMBER = re.compile(r"^[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?$")
+#: What programs write for numbers that are none; checking names their rows.
+_NO_NUMBER = re.compile(r"^[-+]?(?:nan|inf(?:inity)?)$", re.IGNORECASE)
 
 
 class Guess(BaseModel):
@@ -35,7 +37,7 @@ class Guess(BaseModel):
 
 @dataclass(frozen=True)
 class Profile:
-    """What a column's values look like; shares are of the filled cells."""
+    """What a column's values look like; shares are of the filled cells, of numbers of those that are not NaN."""
 
     name: str
     plain: str
@@ -85,7 +87,7 @@ def guess(data: Preview | pa.Table) -> Guess:
 
 
 def _annotated(data: Preview | pa.Table) -> Guess | None:
-    """Find words with their tags, or questions whose answers stand in a passage."""
+    """Find words with their tags, or questions whose answers stand in a passage, or are meant to."""
     words = annotated.tagged(data)
     if words is not None:
         return Guess(task="token_classification", columns=words, confidence=0.95, why=[
@@ -95,7 +97,7 @@ def _annotated(data: Preview | pa.Table) -> Guess | None:
         return None
     columns, some_empty = questions
     return Guess(task="question_answering", columns=columns, options={"unanswerable": True} if some_empty else {},
-                 confidence=0.95, why=[f"The answers in '{columns['answers']}' stand in '{columns['context']}'."])
+                 confidence=0.95, why=[f"The answers in '{columns['answers']}' are parts of '{columns['context']}'."])
 
 
 def profiles(data: Preview | pa.Table) -> list[Profile]:
@@ -125,12 +127,13 @@ def _profile(name: str, values: Sequence[Any], kind: pa.DataType | None = None) 
     texts = [text for text in texts if text]
     numbers = [text for text in texts if _NUMBER.match(text)]
     count = max(1, len(texts))
+    strange = sum(1 for text in texts if _NO_NUMBER.match(text)) if numbers else 0
     lists = [str(item) for value in given if isinstance(value, list) and shape == "list" for item in value]
     return Profile(
         name=name, plain=names.plain(name), kind=shape if texts or shape in ("messages", "list") else "empty",
         filled=len(given) / max(1, len(values)), count=len(texts) or len(given), distinct=len(set(texts or lists)),
         words=sum(len(text.split()) for text in texts) / count, length=sum(map(len, texts)) / count,
-        longest=max(map(len, texts or lists), default=0), numeric=len(numbers) / count,
+        longest=max(map(len, texts or lists), default=0), numeric=len(numbers) / (count - strange),
         whole=sum(1 for text in numbers if float(text).is_integer()) / max(1, len(numbers)), values=tuple(texts[:500]))
 
 
@@ -243,7 +246,7 @@ def _label_score(item: Profile) -> float:
     if item.distinct == 1:
         return 0.1
     counting = item.numeric > 0.99 and item.whole > 0.99
-    small = counting and {int(float(value)) for value in item.values} <= set(range(10))
+    small = counting and {int(float(value)) for value in item.values if _NUMBER.match(value)} <= set(range(10))
     few = 1.0 - min(1.0, item.distinct / 200)
     return (3.5 if small else 0.5 if counting else 2.0) + few + item.filled
 
