@@ -22,7 +22,7 @@ def describe(task: Task, outputs: Outputs, encoded: Encoded, table: pa.Table, co
              step: int = 0, numbers: Sequence[int] = (), forgetting: Forgetting | None = None) -> Evaluation:
     """Return the report; `numbers` are the rows' numbers in the dataset's file, empty where they are not known."""
     records = outputs.examples
-    spread = resampling.intervals(task.gauge(records), len(records)) if records else {}
+    spread = resampling.intervals(task.gauge(records), len(records), shares=task.shares(records)) if records else {}
     lengths, unit = _lengths(task, encoded, table, columns)
     return Evaluation(
         task=task.name, step=step, rows=len(records), metric=task.metric, greater_is_better=task.greater_is_better,

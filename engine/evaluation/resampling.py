@@ -1,9 +1,14 @@
-"""How sure a metric is: what it comes to on other draws of the same rows (percentile bootstrap, Efron 1979)."""
+"""How sure a metric is: what it comes to on other draws of the same rows (percentile bootstrap, Efron 1979).
+
+Where every draw comes to the same, the draws know nothing of other rows: a share of rows then has the interval of
+Wilson (1927), and other metrics have none.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -19,8 +24,12 @@ SAMPLES, SEED, LEVEL = 1000, 0, 0.95
 LOOKED_AT, ONE_BY_ONE, FEWEST = 20_000_000, 2_000_000, 100
 
 
-def intervals(gauge: Gauge, rows: int, samples: int = SAMPLES) -> dict[str, Interval]:
-    """Return the interval of each metric that nearly every draw gives; nothing for fewer than two rows."""
+def intervals(gauge: Gauge, rows: int, samples: int = SAMPLES, *,
+              shares: Mapping[str, int] | None = None) -> dict[str, Interval]:
+    """Return the interval of each metric that nearly every draw gives; nothing for fewer than two rows.
+
+    `shares` names the metrics that are shares of rows, with how many rows each is a share of.
+    """
     if rows < 2:
         return {}
     affordable = getattr(gauge, "looked_at", LOOKED_AT) // rows
@@ -32,9 +41,27 @@ def intervals(gauge: Gauge, rows: int, samples: int = SAMPLES) -> dict[str, Inte
         for name, value in gauge(weights).items():
             if math.isfinite(value):
                 drawn.setdefault(name, []).append(value)
-    tails = [(1 - LEVEL) / 2 * 100, (1 + LEVEL) / 2 * 100]
-    return {name: tuple(np.percentile(values, tails).tolist()) for name, values in drawn.items()  # type: ignore[misc]
-            if len(values) >= LEVEL * samples}
+    known = {name: values for name, values in drawn.items() if len(values) >= LEVEL * samples}
+    found = {name: _interval(values, (shares or {}).get(name, 0)) for name, values in known.items()}
+    return {name: interval for name, interval in found.items() if interval is not None}
+
+
+def _interval(values: Sequence[float], rows: int) -> Interval | None:
+    """Return what nearly all draws lie in; where they are all alike, Wilson's for a share of `rows`, else None."""
+    low, high = np.percentile(values, [(1 - LEVEL) / 2 * 100, (1 + LEVEL) / 2 * 100]).tolist()
+    if not math.isclose(min(values), max(values), rel_tol=1e-9, abs_tol=1e-12):
+        return low, high
+    return wilson(min(1.0, max(0.0, low)), rows) if rows else None
+
+
+def wilson(share: float, rows: int) -> Interval:
+    """Return the interval of a share of `rows` at LEVEL (Wilson, 1927): never empty, also where all or none are right.
+    """
+    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
+    middle, wide = share + z * z / (2 * rows), z * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
+    low, high = ((middle + side * wide) / (1 + z * z / rows) for side in (-1, 1))
+    # Rounding would leave a hair between the end of the scale and an interval that reaches it.
+    return (low if share > 0 else 0.0), (high if share < 1 else 1.0)
 
 
 class Gauged:

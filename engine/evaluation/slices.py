@@ -57,7 +57,7 @@ def resampled(task: Task, records: Sequence[Record]) -> tuple[dict[str, float], 
     gauge = task.gauge(records)
     found = gauge(np.ones(len(records)))
     return {name: value for name, value in found.items() if math.isfinite(value)}, \
-        resampling.intervals(gauge, len(records), DRAWS)
+        resampling.intervals(gauge, len(records), DRAWS, shares=task.shares(records))
 
 
 def _by_label(records: Sequence[Record], labels: Sequence[str]) -> Iterator[Group]:

@@ -76,6 +76,12 @@ def summary(counts: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return metrics
 
 
+def shares(counts: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Return the metrics that are shares of texts, each right or wrong, with how many texts each is a share of."""
+    return {"exact_match": sum(int(count.get("answers", 0)) for count in counts),
+            "pattern_match": sum(int(count.get("patterns", 0)) for count in counts)}
+
+
 def _added(counts: Sequence[Mapping[str, Any]]) -> Counts:
     """Return the sum of each count, lists place by place; in one order, so that equal rows give equal sums."""
     sums: Counts = {}

@@ -296,6 +296,10 @@ class Task(BaseModel):
 
         return resampling.gauge(self.summarise, records)
 
+    def shares(self, records: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+        """Return the metrics that are shares of rows, each right or wrong, with how many rows each is a share of."""
+        return {"accuracy": sum(record.get("correct") is not None for record in records)}
+
     def sample(self, model: PreTrainedModel, encoded: Encoded, table: pa.Table,
                columns: Mapping[str, str]) -> list[dict[str, Any]]:
         """Return what the model writes now to a few eval rows: {row, input, expected, written}; draws no numbers."""

@@ -238,6 +238,10 @@ class CausalLM(Task):
         """Return loss and perplexity over all target tokens, and how good the written answers among them are."""
         return scores.summary([record["counts"] for record in records])
 
+    def shares(self, records: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+        """Return the metrics that are shares of what was written."""
+        return scores.shares([record["counts"] for record in records])
+
     # -- writing ---------------------------------------------------------------------------------------------------
 
     def _continues(self, columns: Mapping[str, str]) -> bool:

@@ -195,6 +195,10 @@ class ImageClassification(Task):
         near = np.asarray([record["top_5"] for record in records], dtype=np.float64)
         return lambda weights: inner(weights) | {"top_5": scores.share(near, weights)}
 
+    def shares(self, records: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+        """Return the metrics that are shares of rows."""
+        return dict.fromkeys(("accuracy", "f1_micro", "top_5"), len(records))
+
     def respond(self, asked: Asked, rows: Sequence[Mapping[str, Any]]) -> list[Reply]:
         """Return the class of each image, a path or a file's bytes; raises BrokenImage, ImageTooLarge."""
         from engine import images, verdicts

@@ -224,6 +224,12 @@ class QuestionAnswering(Task):
                       "no_answer_accuracy": (counts["exact"] - counts["exact_answerable"]) / (rows - answered)}
         return found | ({"loss": counts["loss"] / counts["terms"]} if counts["terms"] else {})
 
+    def shares(self, records: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+        """Return the metrics that are shares of questions, with how many questions each is a share of."""
+        answered = sum(int(record["counts"]["answerable"]) for record in records)
+        return {"exact_match": len(records), "has_answer_exact_match": answered,
+                "no_answer_accuracy": len(records) - answered}
+
     # -- asking ----------------------------------------------------------------------------------------------------
 
     def respond(self, asked: Asked, rows: Sequence[Mapping[str, Any]]) -> list[Reply]:

@@ -206,6 +206,10 @@ class Seq2Seq(Task):
         """Return loss and perplexity over all target tokens, and how good the written texts among them are."""
         return scores.summary([record["counts"] for record in records])
 
+    def shares(self, records: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+        """Return the metrics that are shares of what was written."""
+        return scores.shares([record["counts"] for record in records])
+
     # -- writing ---------------------------------------------------------------------------------------------------
 
     def _compare(self, records: Sequence[dict[str, Any]], model: Any, encoded: Encoded, sources: Sequence[str],

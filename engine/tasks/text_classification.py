@@ -249,6 +249,11 @@ class TextClassification(Task):
         from engine import classification
         return classification.gauge(records, self.problem)
 
+    def shares(self, records: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+        """Return the metrics that are shares of rows: of one label a row, micro F1 is the accuracy again."""
+        found = super().shares(records)
+        return found | {"f1_micro": found["accuracy"]} if self.problem == "single_label" else found
+
     def respond(self, asked: Asked, rows: Sequence[Mapping[str, Any]]) -> list[Reply]:
         """Return label and probabilities, or a number, for each text or pair; longer texts are cut and noted."""
         from engine import verdicts

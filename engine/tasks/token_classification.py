@@ -203,6 +203,10 @@ class TokenClassification(Task):
                   "accuracy": entity_scores.share(counts["right"], counts["words"])}
         return found | ({"loss": counts["loss"] / counts["terms"]} if counts["terms"] else {})
 
+    def shares(self, records: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+        """Return no metrics: accuracy is one of words, and those of a row are not drawn apart."""
+        return {}
+
     # -- asking ----------------------------------------------------------------------------------------------------
 
     def respond(self, asked: Asked, rows: Sequence[Mapping[str, Any]]) -> list[Reply]:

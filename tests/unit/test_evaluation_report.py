@@ -33,6 +33,35 @@ def test_one_row_has_no_interval() -> None:
     assert resampling.intervals(tasks.get("text_classification")().gauge(records([True])), 1) == {}
 
 
+@pytest.mark.parametrize(("rows", "low"), [(50, 0.9287), (6, 0.6097)])
+def test_rows_that_are_all_right_leave_room_for_others_that_are_not(rows: int, low: float) -> None:
+    task, good = tasks.get("text_classification")(), records([True] * rows)
+    found = resampling.intervals(task.gauge(good), rows, shares=task.shares(good))
+    assert found["accuracy"] == (pytest.approx(low, abs=1e-4), 1.0)
+    none = records([False] * rows)
+    wrong = resampling.intervals(task.gauge(none), rows, shares=task.shares(none))["accuracy"]
+    assert wrong == (0.0, pytest.approx(1 - low, abs=1e-4))
+
+
+def test_a_metric_that_every_draw_gives_alike_and_is_no_share_has_no_interval() -> None:
+    task, good = tasks.get("text_classification")(), records([True] * 6)
+    found = resampling.intervals(task.gauge(good), 6, shares=task.shares(good))
+    assert {"loss", "ece"} <= set(task.gauge(good)(np.ones(6))) and set(found) == {"accuracy"}
+    assert measures.interval(None, None) == ""
+    assert slices.resampled(task, good)[1]["accuracy"][0] < 0.7
+
+
+@pytest.mark.parametrize(("name", "counts", "shares"), [
+    ("causal_lm", {"answers": 1, "exact_match": 1}, {"exact_match": 3, "pattern_match": 0}),
+    ("seq2seq", {"answers": 1, "patterns": 1}, {"exact_match": 3, "pattern_match": 3}),
+    ("question_answering", {"answerable": 1}, {"exact_match": 3, "has_answer_exact_match": 3, "no_answer_accuracy": 0}),
+    ("token_classification", {}, {}),
+    ("image_classification", {}, {"accuracy": 3, "f1_micro": 3, "top_5": 3})])
+def test_each_task_tells_which_of_its_metrics_are_shares(name: str, counts: dict[str, int],
+                                                         shares: dict[str, int]) -> None:
+    assert tasks.get(name)().shares([{"counts": counts, "correct": True}] * 3) == shares
+
+
 def counting(calls: list[int], rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Score as a task would whose records carry counts, nested ones too."""
     calls.append(len(rows))
@@ -85,7 +114,8 @@ def test_the_worst_slice_comes_first_with_its_interval() -> None:
     assert found.metric == "accuracy" and found.greater_is_better
     by = {(one.by, one.value): one for one in found.items}
     worst = by["source", "web"]
-    assert worst.rows == 20 and worst.metrics["accuracy"] == 0 and (worst.low, worst.high) == (0, 0)
+    assert worst.rows == 20 and worst.metrics["accuracy"] == 0
+    assert (worst.low, worst.high) == (0, pytest.approx(0.161, abs=1e-3))
     assert by["source", "mail"].metrics["accuracy"] == 1
     assert {one.by for one in found.items} == {"label", "length", "source"}
     assert next(one.value for one in found.items if one.by == "length") == "1–20 letters"
