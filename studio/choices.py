@@ -17,7 +17,7 @@ from engine.registry import name_of
 from engine.shape import ModelShape
 from engine.spec import Quantization
 from engine.starter import STARTERS
-from studio import cards, form, service, shell
+from studio import cards, form, parts, service, shell
 from studio.draft import SPLIT, USUAL, Draft
 from studio.service.runs import READING, shape_of
 from studio.text import count, esc, plural, short, size
@@ -81,6 +81,16 @@ def add_model(user: User, draft: Draft) -> None:
     """Have the chosen base model found and measured if it never was; raises ModelError."""
     if draft.model and models.by_ref(user, draft.model, draft.revision) is None:
         service.add_model(user, draft.model, revision=draft.revision)
+
+
+def absent(user: User, draft: Draft) -> str:
+    """Return what is said of the parts of an address that are not here."""
+    # An id of the Hub that was never added is looked for; what came of that is said beside it.
+    model = models.by_ref(user, draft.model, draft.revision) or draft.model in STARTERS or "/" in draft.model
+    return parts.absent([
+        ("dataset", draft.dataset, bool(parts.found(lambda: datasets.get(user, draft.dataset)))),
+        ("task", draft.task, draft.task in tasks.every()), ("base model", draft.model, bool(model)),
+        ("method", draft.method, draft.method in methods.every())])
 
 
 def waiting_for(dataset: Dataset | None, model: Model | None) -> str:

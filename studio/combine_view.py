@@ -55,6 +55,11 @@ class Draft:
         return "?" + urlencode({name: value for name, value in known.items() if value not in ("", None)}, safe=",/")
 
 
+def there(user: User, id: str) -> bool:
+    """Whether an adapter is there."""
+    return parts.found(lambda: adapters.get(user, id)) is not None
+
+
 def from_query(user: User, query: Mapping[str, str]) -> Draft:
     """Return the choices an address holds; adapters that are not there are left out."""
     found = [row for one in query.get("adapters", "").split(",")

@@ -26,6 +26,8 @@ SOON = 1
 VIEW = 24
 
 
+#: The tabs there are; what an address says else opens the overview.
+TABS = ("overview", "rows", "prepare", "problems", "tokens", "versions")
 #: Keeps the tab that is open in the address, so that a refresh shows it again.
 REMEMBER = """() => setTimeout(() => {
   const tab = document.querySelector('#dataset-tabs [role=tab][aria-selected=true]')?.dataset.tabId;
@@ -66,7 +68,8 @@ def page(problem: gr.HTML, go: gr.HTML) -> Iterator[gr.Tabs]:
 
 
 def _tab(request: gr.Request) -> gr.Tabs:
-    return gr.Tabs(selected=shell.query(request, "tab") or "overview")
+    wanted = shell.query(request, "tab")
+    return gr.Tabs(selected=wanted if wanted in TABS else "overview")
 
 
 def _actions() -> dict[str, Any]:

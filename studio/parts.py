@@ -56,6 +56,20 @@ def which(one: str, get: Callable[[], Any], back: tuple[str, str]) -> tuple[Any,
     return gr.Column(visible=not one), gr.Column(visible=bool(one) and not shown), shown
 
 
+def absent(named: Sequence[tuple[str, str, bool]]) -> str:
+    """Return what is said of things that an address names and that are not here: (noun, name, whether it is there)."""
+    gone = [f"{noun} '{short_name(name)}'" for noun, name, there in named if name and not there]
+    if not gone:
+        return ""
+    return cards.note("It may have been deleted, or the address is mistyped. Choose what is offered here.", "warn",
+                      f"The address names what is not here: {', '.join(gone)}.")
+
+
+def short_name(name: str, most: int = 60) -> str:
+    """Return a name of at most `most` letters."""
+    return name if len(name) <= most else name[:most - 1] + "…"
+
+
 def found(get: Callable[[], Thing]) -> Thing | None:
     """Return what `get` returns, or None where it is not there."""
     try:

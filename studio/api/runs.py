@@ -9,6 +9,7 @@ from fastapi import Path as InPath
 from pydantic import BaseModel, ConfigDict
 
 from db import adapters, metrics, runs
+from db.states import State
 from engine.evaluation.report import Evaluation
 from studio import records, service
 from studio.api.deps import LARGEST, Me, Offset
@@ -55,7 +56,7 @@ def create(response: Response, user: Me, spec: dict[str, Any] = Body(examples=[E
 
 
 @router.get("")
-def find(user: Me, search: str = "", state: list[str] | None = Query(None), method: list[str] | None = Query(None),
+def find(user: Me, search: str = "", state: list[State] | None = Query(None), method: list[str] | None = Query(None),
          task: list[str] | None = Query(None), model: list[str] | None = Query(None),
          dataset: list[str] | None = Query(None), order: Literal["newest", "oldest", "name"] = "newest",
          limit: int = Query(50, ge=0, le=1000), offset: Offset = 0) -> dict[str, Any]:

@@ -94,6 +94,8 @@ def _open(request: gr.Request) -> tuple[Any, ...]:
         [("Train", "/train"), ("All adapters", "/adapters")])
     if query.get("composition") and row is None:
         nothing = cards.note("It may have been deleted.", "warn", "That combination is not there any more.") + nothing
+    nothing = parts.absent([("adapter", id, combine_view.there(user, id))
+                            for id in query.get("adapters", "").split(",")]) + nothing
     others = [one for one in compositions.find(user, limit=EARLIER + 1) if row is None or one.id != row.id]
     return (gr.Column(visible=some), nothing, combine_result.earlier(others[:EARLIER]), *_view(user, draft),
             *_shown(row))

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from db import adapters, batches
+from db import adapters, batches, datasets
 from db.tables import Batch
 from db.users import User
 from engine.errors import Refused
@@ -115,6 +115,9 @@ def _open(request: gr.Request) -> tuple[Any, ...]:
     nothing = "" if options else cards.empty(
         "Nobody can predict yet", "Train an adapter, then let it predict files here.",
         [("Start with sample data", "/"), ("Train", "/train")])
+    nothing = parts.absent([("adapter", wanted, wanted in options),
+                            ("dataset", draft.dataset, bool(parts.found(
+                                lambda: datasets.get(user, draft.dataset))))]) + nothing
     earlier = batch_result.earlier(batches.find(user, limit=EARLIER))
     return gr.Column(visible=bool(options)), nothing, earlier, *_view(user, draft)
 

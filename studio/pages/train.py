@@ -50,7 +50,7 @@ def build() -> None:
     """Draw the page."""
     with shell.frame(PAGE, title="Train", lead="Choose what to teach, to which model, and how. "
                      "The card beside it shows what that means before anything is loaded."):
-        card = shell.html(elem_id="train-error")
+        card, lost = shell.html(elem_id="train-error"), shell.html(elem_id="train-lost")
         with gr.Row(elem_classes=["ps-two"]):
             with gr.Column():
                 dataset, other, notes, task, model, method, settings, apply = _choices()
@@ -63,6 +63,7 @@ def build() -> None:
         parts = Parts(dataset, other, task, model, method, settings, notes, [*shown, start, apply, go, timer], apply,
                       rate)
         _wire(parts, name, start, go, timer, card)
+        shell.load(_lost, None, [lost])
 
 
 def _choices() -> tuple[Any, ...]:
@@ -131,6 +132,12 @@ def _open(request: gr.Request) -> list[Any]:
     if run := query.get("from"):
         return _everything(user, rate_view.draft_of(user, run))
     return _everything(user, choices.completed(user, from_query(query)))
+
+
+def _lost(request: gr.Request) -> str:
+    """Return what the address names that is not here."""
+    query = shell.queries(request)
+    return "" if query.get("from") else choices.absent(session.user(request), from_query(query))
 
 
 def _other_dataset(*chosen: Any, request: gr.Request) -> list[Any]:

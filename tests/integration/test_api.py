@@ -103,6 +103,7 @@ def spec(dataset: str, **parts: Any) -> dict[str, Any]:
     ("GET", "/api/v1/runs/run_none/metrics?since=x:y", {}, 404, "not_found"),
     ("GET", "/api/v1/runs?stat=failed", {}, 422, "unknown_parameter"),
     ("GET", "/api/v1/users/me?all=1", {}, 422, "unknown_parameter"),
+    ("GET", "/api/v1/runs?state=zzz", {}, 422, "request_invalid"),
     ("POST", "/api/v1/runs", {"content": b"{broken", "headers": AS_JSON}, 422, "request_invalid"),
     ("POST", "/api/v1/runs", {"json": {"task": "text_classification"}}, 422, "spec_invalid"),
     ("POST", "/api/v1/runs", {"json": spec("ds_none", method={"name": "lorra"})}, 422, "unknown_method"),

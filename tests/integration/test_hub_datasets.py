@@ -155,6 +155,19 @@ def test_a_machine_without_a_network_says_where_it_looked(hand: Hand, hub: Hub, 
     assert hub.asked == []
 
 
+def test_what_the_hub_does_not_give_comes_back_as_a_problem(client: TestClient, hand: Hand, hub: Hub,
+                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    address = "/api/v1/hub/datasets/people/tickets"
+    assert client.get(address, params={"wait": 0}).status_code == 200
+    hand.work()
+    answer = client.get(address)
+    assert (answer.status_code, answer.json()["kind"]) == (502, "hub_dataset_unreachable")
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
 def test_the_command_line_adds_from_the_hub(hand: Hand, data_dir: Path, hub: Hub) -> None:
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([sys.executable, "-m", "studio", "datasets", *words], capture_output=True, text=True,
