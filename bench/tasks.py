@@ -75,9 +75,9 @@ TRIALS = {one.name: one for one in (
     Trial("e2e lora", "seq2seq", "flan-t5-small", "e2e_nlg/devset.csv", "e2e_nlg/testset_w_refs.csv", "bleu",
           rows=(1500, 200), training={"epochs": 3, "max_length": 96, "batch_size": 8},
           options={"target_length": 96, "written": 200}),
-    Trial("images head", **IMAGES, method={"name": "head"}, training={"epochs": 20}),
+    Trial("images head", **IMAGES, method={"name": "head"}, training={"epochs": 40, "learning_rate": 1e-3}),
     Trial("images lora", **IMAGES, training={"epochs": 5, "batch_size": 8}),
-    Trial("images vpt", **IMAGES, method={"name": "vpt"}, training={"epochs": 8, "batch_size": 8}))}
+    Trial("images vpt", **IMAGES, method={"name": "vpt"}, training={"epochs": 25, "batch_size": 8}))}
 
 
 @dataclass(frozen=True)
