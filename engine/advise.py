@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -12,6 +12,9 @@ from engine.methods.base import Method
 from engine.methods.lora import Lora
 from engine.shape import ModelShape
 from engine.spec import RunSpec, parse
+
+if TYPE_CHECKING:
+    from engine.data.token_lengths import TokenLengths
 
 WITHOUT_REGRET = "Schulman et al., LoRA Without Regret, 2025"
 LESS = "Biderman et al., LoRA Learns Less and Forgets Less, 2024"
@@ -29,6 +32,8 @@ LARGEST_RANK = 128
 FEW = 20
 #: Parameters below which a model is too small for prompts at its input alone.
 SMALL = 1_000_000_000
+#: Share of the rows that the advised length should hold, its steps, and the most that is advised.
+NEARLY, SHORTEST, MOST = 0.99, 16, 32_768
 
 
 class Reason(BaseModel):
@@ -56,18 +61,21 @@ class Advice(BaseModel):
 
 
 def advise(task: str, shape: ModelShape, *, examples: int, tokens: int = 0, labels: int = 2,
-           available: int | None = None, device: str = "cpu", longest: int = 0, counted: bool = True,
-           quantizer: bool = True) -> Advice:
+           available: int | None = None, device: str = "cpu", lengths: TokenLengths | None = None,
+           characters: int = 0, longest: int = 0, quantizer: bool = True) -> Advice:
     """Return what to choose for `examples` rows that hold `tokens` tokens to be learned (0: unknown).
 
-    `available` is memory in bytes on `device`, `longest` the tokens that nearly all rows fit into (0: unknown);
-    `counted` is False where these were only estimated, `quantizer` where a base cannot be loaded in 4 or 8 bits.
+    `available` is memory in bytes on `device`, `lengths` the rows' tokens where they were counted; where not, 95 % of
+    them have at most so many `characters`, and hardly more than `longest` tokens (0: unknown). `quantizer` is False
+    where a base cannot be loaded in 4 or 8 bits.
     """
     own = shape.for_task(task)
     made = _Adviser(task, own, examples, tokens, labels, device)
-    made.counted, made.quantizer = counted, quantizer
+    made.quantizer = quantizer
     method = made.method()
-    training = made.training(method, longest)
+    training = made.training(method)
+    if lengths is not None or longest:
+        training["max_length"] = made.max_length(method, lengths, characters, longest)
     model = made.model(method, training, available)
     return Advice(method=method, training=training, model=model, reasons=made.reasons, compare=made.compare(method),
                   warnings=made.warnings)
@@ -79,7 +87,7 @@ class _Adviser:
     def __init__(self, task: str, shape: ModelShape, examples: int, tokens: int, labels: int, device: str) -> None:
         self.task, self.shape, self.examples, self.tokens = task, shape, examples, tokens
         self.labels, self.device = labels, device
-        self.counted = self.quantizer = True
+        self.quantizer = True
         self.reasons: list[Reason] = []
         self.warnings: list[str] = []
 
@@ -125,7 +133,7 @@ class _Adviser:
 
     # -- training --------------------------------------------------------------------------------------------------
 
-    def training(self, method: dict[str, Any], longest: int) -> dict[str, Any]:
+    def training(self, method: dict[str, Any]) -> dict[str, Any]:
         epochs = 10 if self.examples < 200 else 5 if self.examples < 2_000 else 3 if self.examples < 50_000 else 1
         self.because("epochs", epochs, f"{self.examples:,} examples: enough passes for some hundreds of updates, few "
                                        "enough not to learn them by heart.", PRACTICE)
@@ -135,14 +143,27 @@ class _Adviser:
         rate = methods.get(method["name"]).model_validate(method).learning_rate(self.shape, self.task)
         self.because("learning_rate", f"{rate:g}", "The method's own rate for a model of this width.", WITHOUT_REGRET
                      if method["name"] == "lora" else PRACTICE)
-        found: dict[str, Any] = {"epochs": float(epochs), "batch_size": batch, "learning_rate": "auto"}
-        if longest:
-            limit = self.shape.max_length or longest
-            length = min(limit, max(16, -(-longest // 16) * 16))
-            found["max_length"] = length
-            how = "" if self.counted else ", as far as their characters tell"
-            self.because("max_length", length, f"Nearly all rows fit into {longest:,} tokens{how}.", PRACTICE)
-        return found
+        return {"epochs": float(epochs), "batch_size": batch, "learning_rate": "auto"}
+
+    def max_length(self, method: dict[str, Any], lengths: TokenLengths | None, characters: int, longest: int) -> int:
+        """Return a length that cuts hardly any row, as far as the base model takes it; say what it was gone by."""
+        wanted = lengths.within(NEARLY) if lengths is not None else longest
+        taken = methods.get(method["name"]).model_validate(method).virtual_tokens(self.shape)
+        limit = max(SHORTEST, self.shape.max_length - taken) if self.shape.max_length else MOST
+        length = min(limit, max(SHORTEST, -(-wanted // SHORTEST) * SHORTEST))
+        if lengths is None:
+            rule = (f"Not counted in tokens yet, so estimated on the safe side: 95 % of the rows have at most "
+                    f"{characters:,} characters.")
+        else:
+            over = lengths.over(length)
+            fit = f"{100 * (1 - over):.3g} % of {lengths.told} fit" if over else "No row is longer"
+            rule = f"{fit}, counted in this model's tokens."
+        if length < wanted:
+            rule += f" The base model takes no more than {limit:,}."
+            self.warnings.append(f"Some rows are longer than the {limit:,} tokens that this base model takes, and will "
+                                 "be cut: split or shorten them, or choose a base model that takes longer texts.")
+        self.because("max_length", length, rule, PRACTICE)
+        return length
 
     # -- base model ------------------------------------------------------------------------------------------------
 

@@ -111,7 +111,24 @@ def _encoded(attempt: Attempt, task: Task, loaded: Loaded, length: int) -> tuple
     if reused:
         attempt.log(f"Tokens reused: {reused:,} rows were turned into these tokens before.")
     train, held = found
+    _tell_of_cuts(attempt, task, train, length)
     return train or Encoded(rows=[]), held
+
+
+def _tell_of_cuts(attempt: Attempt, task: Task, train: Encoded | None, length: int) -> None:
+    """Log that the model takes less than was asked for, and how many rows were cut; windows leave nothing out."""
+    asked = attempt.spec.training.max_length
+    if task.reads != "text":
+        return
+    if length < asked:
+        attempt.log(f"Max length {asked:,} is more than this base model takes: {length:,} tokens are used.",
+                    level="warning")
+    if train is not None and train.truncated and task.beyond == "cut":
+        rows = attempt.rows.train.num_rows
+        what = f"All {rows:,} rows" if train.truncated == rows else f"{train.truncated:,} of {rows:,} rows"
+        more = "Raise max length to keep them whole." if length == asked else \
+            "Split or shorten the texts, or use a base model that takes longer ones."
+        attempt.log(f"{what} were too long and were cut (max length {length:,} tokens). {more}", level="warning")
 
 
 def _longest(spec: RunSpec, shape: ModelShape) -> int:

@@ -14,7 +14,7 @@ import typer
 
 from engine.errors import SpecError
 from engine.evaluation.report import NEUTRAL
-from studio import cli_flags, cli_prepare
+from studio import cli_dry_run, cli_flags, cli_prepare
 from studio import cli_print as out
 from studio.cli_flags import Flag
 
@@ -166,18 +166,18 @@ def _start(user: User, document: dict[str, Any], given: dict[str, Any], tick: Ca
         reference["id"] = _folder(user, Path(reference["id"]))
     model = service.add_model(user, reference["id"], revision=reference.get("revision"))
     wait(lambda: models.get(user, model.id), ("ready", "failed"), f"Looking at {model.ref}", tick)
+    if given["advise"] or given["dry_run"]:
+        cli_dry_run.count(user, document, tick)
     if given["advise"]:
         from studio import cli_advice
 
         cli_advice.show(service.advise(user, document), given["json"])
         return None
     if given["dry_run"]:
-        _describe(service.check(user, document), given["json"])
+        cli_dry_run.describe(service.check(user, document), given["json"])
         return None
     row = service.start_run(user, document, name=given["name"])
-    for finding in service.check(user, row.spec).findings:
-        if finding.get("level") == "warning":
-            out.aside(f"Warning: {finding.get('what')} {finding.get('try_this', '')}".strip())
+    cli_dry_run.warn(service.check(user, row.spec))
     return row
 
 
@@ -298,18 +298,3 @@ def _finish(row: Run | None, given: dict[str, Any]) -> None:
         out.failure(row.error, as_json=given["json"])
     if row.state in ("failed", "cancelled"):
         raise typer.Exit(1 if row.state == "failed" else 3)
-
-
-def _describe(found: Any, as_json: bool) -> None:
-    """Print what a run would be; raises the first obstacle."""
-    if as_json:
-        out.emit(found.as_dict())
-    elif found.breakdown is not None:
-        counts, memory = found.breakdown.parameters, found.breakdown.memory
-        out.facts([("Trained parameters", counts.trained), ("of all", counts.total), ("Percent", counts.percent),
-                   ("Stored", counts.stored), ("Adapter bytes", found.breakdown.adapter_bytes),
-                   ("Memory bytes", memory.total), ("Memory there", memory.available), ("Verdict", memory.verdict),
-                   ("Updates", found.steps[1] if found.steps else None)])
-    if found.obstacles:
-        raise found.obstacles[0]
-

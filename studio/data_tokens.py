@@ -12,7 +12,7 @@ from db.tables import Dataset, Model
 from db.users import User
 from engine import starter, tasks
 from engine.errors import Refused
-from studio import cards, data_looks, parts, service, shell
+from studio import cards, data_looks, parts, service, session, shell
 from studio.text import count, esc, percent, plural
 
 #: Tokens shown of a row before the rest opens, and the choice of maximum lengths.
@@ -44,6 +44,7 @@ def tab(problem: gr.HTML) -> None:
         box = parts.kept("dataset-tokens", ["ps-stacked-cards"])
         asked, timer = gr.State(None), gr.Timer(data_looks.SOON, active=False)
     shell.load(_open, None, [model, length, box], card=problem)
+    shell.on([model.input], _model_chosen, [model, length], [length], card=problem)
     shell.on([go.click], _ask, [model, length], [box, asked, timer], card=problem, busy="minimal")
     shell.on([timer.tick], _look, [asked], [box, timer], card=problem, trigger_mode="once", clears=False)
 
@@ -52,7 +53,13 @@ def _open(request: gr.Request) -> Any:
     user, row = data_looks.opened(request)
     if row is None:
         return [gr.skip()] * 3
-    return (_models(models.find(user, states=["ready"]), row.task), _lengths(), _nothing(row))
+    shown = _models(models.find(user, states=["ready"]), row.task)
+    return shown, _lengths(models.by_ref(user, shown["chosen"] or "")), _nothing(row)
+
+
+def _model_chosen(model: Any, length: Any, request: gr.Request) -> dict[str, Any]:
+    chosen = int(shell.chosen(length) or USUAL)
+    return _lengths(models.by_ref(session.user(request), shell.chosen(model) or ""), chosen)
 
 
 def _models(found: Sequence[Model], task: str | None) -> dict[str, Any]:
@@ -67,9 +74,12 @@ def _models(found: Sequence[Model], task: str | None) -> dict[str, Any]:
                        empty="Choose a base model" if able else "Add a base model first")
 
 
-def _lengths() -> dict[str, Any]:
-    return shell.picks([{"value": str(length), "title": f"{count(length)} tokens"} for length in LENGTHS], str(USUAL),
-                       label="Max length", elem_id="dataset-batch-length")
+def _lengths(model: Model | None, chosen: int = USUAL) -> dict[str, Any]:
+    """Return the lengths to choose from: up to what the base model takes, where that is known."""
+    most = service.looks.longest(model)
+    offered = sorted({length for length in LENGTHS if length <= most} | ({most} if most < LENGTHS[-1] else set()))
+    return shell.picks([{"value": str(length), "title": f"{count(length)} tokens"} for length in offered],
+                       str(min(chosen, most)), label="Max length", elem_id="dataset-batch-length")
 
 
 def _nothing(row: Dataset) -> str:

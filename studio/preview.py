@@ -24,19 +24,24 @@ def verdict(found: Check | None, problems: Sequence[StudioError], waiting: str =
     if waiting:
         return f'<div class="ps-ready" role="status">{cards.progress(None, waiting)}</div>'
     state = cards.badge("not_ready", "warn") if problems else cards.badge("ready")
-    warnings = [f for f in (found.findings if found else []) if f.get("level") == "warning"]
+    noticed = found.findings if found else []
+    warnings = [f for f in noticed if f.get("level") == "warning"]
+    settings = [f for f in (found.warnings if found else []) if f.get("level") == "warning"]
     note = f"{plural(len(problems), 'thing')} to do first" if problems else \
+        plural(len(warnings) + len(settings), "warning") if settings else \
         f"{plural(len(warnings), 'warning')} about the data" if warnings else ""
     return (f'<div class="ps-ready" role="status">{state}'
             + (f' <span class="ps-muted">{esc(note)}</span>' if note else "") + "</div>")
 
 
-def reasons(problems: Sequence[StudioError]) -> str:
-    """Return why the run may not start, and what to do about it."""
+def reasons(found: Check | None, problems: Sequence[StudioError]) -> str:
+    """Return why the run may not start and what these settings do to the data, each with what to do about it."""
+    warned = "".join(cards.note(f"{one['what']} {one['try_this']}", "warn" if one["level"] == "warning" else "info")
+                     for one in (found.warnings if found else []))
     if not problems:
-        return ""
+        return f'<div class="ps-warned" role="status">{warned}</div>' if warned else ""
     listed = "".join(f'<li><b>{esc(p.what)}</b> <span>{esc(p.try_this)}</span></li>' for p in problems)
-    return f'<div role="status"><ul class="ps-reasons">{listed}</ul></div>'
+    return f'<div role="status"><ul class="ps-reasons">{listed}</ul>{warned}</div>'
 
 
 def numbers(found: Check | None) -> str:

@@ -51,7 +51,8 @@ def create(response: Response, user: Me, spec: dict[str, Any] = Body(examples=[E
         raise BadRequest("name", problem="name is not a text")
     row = service.start_run(user, document, name=name or told, wait=WAIT_SECONDS)
     response.headers["Location"] = f"/api/v1/runs/{row.id}"
-    warnings = [f for f in service.check(user, row.spec).findings if f.get("level") == "warning"]
+    found = service.check(user, row.spec)
+    warnings = [f for f in (*found.warnings, *found.findings) if f.get("level") == "warning"]
     return records.run(row) | {"warnings": warnings}
 
 

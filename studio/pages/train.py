@@ -240,10 +240,16 @@ def _shown(user: User, draft: Draft, advice: Advice | None) -> list[Any]:
     waiting = choices.waiting_for(found.dataset, found.model) if found else ""
     if waiting:
         problems = [p for p in problems if p.kind not in ("dataset_not_ready", "model_not_ready")]
-    return [preview.verdict(found, problems, waiting if not problems else ""), preview.reasons(problems),
+    return [preview.verdict(found, problems, waiting if not problems else ""), preview.reasons(found, problems),
             preview.numbers(found),
             preview.chart(found), preview.details(draft, found), gr.Button(interactive=not problems and not waiting),
-            advice_view.button(draft, advice), draft.url(), gr.Timer(active=bool(waiting))]
+            advice_view.button(draft, advice), draft.url(), gr.Timer(active=bool(waiting) or _counting(user, found))]
+
+
+def _counting(user: User, found: service.Check | None) -> bool:
+    """Whether the rows' tokens are being counted: the advice and what is cut follow."""
+    return found is not None and (look := service.lengths.look(user, found.spec, found.dataset)).working and \
+        not look.lost
 
 
 def changed_to(draft: Draft, **values: Any) -> str:

@@ -13,6 +13,7 @@ Adding (files go to the blob store, then a row, then the worker is told):
     versions.edit(user, id, changes) / undo / save -> Dataset / family / diff(user, id, against) -> Diff
     preparation.set_steps(user, id, documents) / preview_steps / steps_of(user, row) / columns_after(row, steps)
     looks.samples(user, id) / problems / batch(user, id, model, max_length) -> db.looks.Look    made by a worker
+    lengths.counted(user, spec, dataset) / await_counted / told    rows in a base model's tokens, and what is cut
     suspects.suspects(user, id) -> list[Suspect]               rows that runs did worst on
     add_model(user, ref, *, revision, title) -> Model          starter/…, <org>/<name>, local/…
     add_model_files(user, name, files, *, move) -> Model       uploaded safetensors or GGUF with what belongs to them
@@ -46,7 +47,7 @@ Waiting:
 
 from __future__ import annotations
 
-from studio.service import hub_data, looks, preparation, rows, suspects, versions
+from studio.service import hub_data, lengths, looks, preparation, rows, suspects, versions
 from studio.service.adapters import cancel_export, delete_adapter, export, export_file
 from studio.service.advice import Advised, advise
 from studio.service.batches import (
@@ -98,7 +99,7 @@ __all__ = [
     "batch_file", "cancel_batch", "cancel_composition", "cancel_dataset", "cancel_export", "cancel_model", "check",
     "compose", "delete_adapter", "delete_batch", "delete_dataset", "delete_model", "delete_run", "evaluate",
     "evaluated_on", "evaluation", "evaluations", "export", "export_file", "forgetting_choices", "hub_data",
-    "learned", "looks", "memory_there", "predict_file", "preparation", "preview", "prompt_sources",
+    "learned", "lengths", "looks", "memory_there", "predict_file", "preparation", "preview", "prompt_sources",
     "quantizer_there", "resume_run", "retry_dataset", "rows", "run_file", "samples", "set_header", "set_part",
     "set_roles", "settled", "shape_of", "similar_prompts", "sourced", "start_run", "stop_asking", "stop_run",
     "stream", "suspects", "versions"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from engine.advise import Advice
 from engine.errors import NotEnough
 from engine.models import NoQuantizer
 from engine.shape import ModelShape
+from studio.service import lengths
 from studio.service.fleet import memory_there, quantizer_there
 from studio.service.runs import Check, MethodObstacle, check, labels_of, shape_of, training_rows
 
@@ -63,23 +63,17 @@ def applied(document: Mapping[str, Any], advice: Advice) -> dict[str, Any]:
 
 def _advice(user: User, found: Check, dataset: Dataset, shape: ModelShape) -> Advice:
     spec, there = found.spec, memory_there(user)
-    mean, longest, counted = lengths(dataset)
+    counted = lengths.counted(user, spec, dataset, ask=True)
+    characters, longest = lengths.estimated(dataset)
     rows = training_rows(spec, dataset, found.eval_dataset)
     # Tokens are what is learned where text is written; a label is one word, however long its text.
-    learned = 0 if shape.task_heads.get(spec.task) else round(rows * mean)
+    learned = 0 if shape.task_heads.get(spec.task) else round(rows * (counted.mean if counted else _mean(dataset)))
     return rules.advise(spec.task, shape, examples=rows, tokens=learned, labels=labels_of(spec, dataset),
-                        available=there[0], device=there[1], longest=longest, counted=counted,
-                        quantizer=quantizer_there(user))
+                        available=there[0], device=there[1], lengths=counted,
+                        characters=characters, longest=longest, quantizer=quantizer_there(user))
 
 
-def lengths(dataset: Dataset) -> tuple[float, int, bool]:
-    """Return the mean length of a row and the length that 95 % stay within, in tokens, and whether they were counted.
-
-    Without a count they are estimated from the characters; (0, 0) where there are none.
-    """
-    stats = dataset.stats or {}
-    if tokens := stats.get("tokens"):
-        return float(tokens["mean"]), math.ceil(tokens["p95"]), True
-    if characters := stats.get("characters"):
-        return characters["mean"] / CHARACTERS, math.ceil(characters["p95"] / CHARACTERS), False
-    return 0.0, 0, False
+def _mean(dataset: Dataset) -> float:
+    """Return the tokens of a row on average as its characters tell; 0 where there are none."""
+    spread = (dataset.stats or {}).get("characters")
+    return spread["mean"] / CHARACTERS if spread else 0.0

@@ -6,7 +6,7 @@ from typing import Any
 
 from db import datasets, looks, models
 from db.looks import Look
-from db.tables import Dataset
+from db.tables import Dataset, Model
 from db.users import User
 from engine import tasks
 from engine.errors import Refused, SpecError
@@ -65,11 +65,29 @@ def batch(user: User, id: str, model: str, max_length: int, *, again: bool = Fal
     row = _ready(user, id)
     if tasks.get(row.task or "").reads != "text":
         raise NoTokens(id)
-    if not SHORTEST <= max_length <= LONGEST:
-        raise BadLength("max_length", length=max_length, least=SHORTEST, most=LONGEST)
     known = models.by_ref(user, model)
+    most = longest(known)
+    if not SHORTEST <= max_length <= most:
+        raise BadLength("max_length", length=max_length, least=SHORTEST, most=most)
     asked = {"model": model, "revision": known.revision if known else None, "max_length": max_length}
     return _asked(user, row, None, "batch", asked, again=again)
+
+
+def longest(model: Model | None) -> int:
+    """Return the most tokens that a text may be cut at for a base model: what it takes, where that is known."""
+    limit = int((model.shape or {}).get("max_length") or 0) if model is not None else 0
+    return min(limit or LONGEST, LONGEST)
+
+
+def lengths(user: User, id: str, model: str, revision: str | None = None, *, ask: bool = True) -> Look:
+    """Return how long the rows are in a base model's tokens: `found` is an `engine.data.token_lengths.TokenLengths`.
+
+    Unless asked to `ask`, what nobody asked for stays missing. Raises NotFound, DatasetNotReady, RoleMissing, NoTokens.
+    """
+    row = _ready(user, id)
+    if tasks.get(row.task or "").reads != "text":
+        raise NoTokens(id)
+    return _asked(user, row, None, "lengths", {"model": model, "revision": revision}, ask=ask)
 
 
 def chat(user: User, id: str, model: str, template: str = "auto", *, again: bool = False) -> Look:
@@ -101,13 +119,13 @@ def _ready(user: User, id: str) -> Dataset:
 
 
 def _asked(user: User, row: Dataset, beside: str | None, what: str, asked: dict[str, Any], *,
-           again: bool = False) -> Look:
+           again: bool = False, ask: bool = True) -> Look:
     """Return a look, and have a worker make it where nobody did or does; what failed only if asked `again`."""
     steps = datasets.get(user, row.eval_of_id).steps if row.eval_of_id else row.steps
     name = looks.name(what, asked, row.parquet_key, row.sha256, beside,
                       *([] if what == "view" else [row.task, row.columns, row.options, steps]))
     found = looks.read(row.id, name)
-    if found.lost or (again and found.state == "failed"):
+    if ask and (found.lost or (again and found.state == "failed")):
         found = looks.write(row.id, name, Look(what=what, asked=asked, state="queued"))
         client.look(row.id, name)
     return found

@@ -17,10 +17,12 @@ from db.users import User
 from engine import breakdown, compatibility, tasks
 from engine import spec as specs
 from engine.breakdown import Breakdown
+from engine.data.findings import about_eval
 from engine.errors import DataError, ModelError, NotEnough, Refused, StudioError
 from engine.evaluation.report import NEUTRAL
 from engine.shape import ModelShape
 from engine.spec import RunSpec
+from studio.service import eval_fit, lengths
 from studio.service.datasets import DatasetNotReady
 from studio.service.fleet import memory_there, quantization_obstacle
 from studio.service.forgetting import forgetting_obstacle
@@ -85,7 +87,10 @@ class NoSuchRunFile(NotFound):
 
 @dataclass(frozen=True)
 class Check:
-    """What a run would be, and all that forbids it. `steps`: updates an epoch and in total, None when unknown."""
+    """What a run would be, and all that forbids it. `steps`: updates an epoch and in total, None when unknown.
+
+    `findings` are about the data, `warnings` about what these settings do to it.
+    """
 
     spec: RunSpec
     dataset: Dataset | None = None
@@ -95,6 +100,7 @@ class Check:
     steps: tuple[int, int] | None = None
     obstacles: list[StudioError] = field(default_factory=list)
     findings: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def ready(self) -> bool:
@@ -107,7 +113,8 @@ class Check:
         return {"ready": self.ready, "spec": self.spec.model_dump(mode="json"),
                 "breakdown": self.breakdown.model_dump(mode="json") if self.breakdown else None,
                 "steps_per_epoch": each, "updates": total,
-                "obstacles": [error.as_dict() for error in self.obstacles], "findings": self.findings}
+                "obstacles": [error.as_dict() for error in self.obstacles], "findings": self.findings,
+                "warnings": self.warnings}
 
 
 def check(user: User, document: RunSpec | Mapping[str, Any]) -> Check:
@@ -119,6 +126,9 @@ def check(user: User, document: RunSpec | Mapping[str, Any]) -> Check:
     spec = document if isinstance(document, RunSpec) else specs.parse(dict(document))
     obstacles: list[StudioError] = []
     dataset, other, spec = _data(user, spec, obstacles)
+    between = eval_fit.told(spec, dataset, other) if dataset and other and not obstacles else []
+    if dataset and other:
+        obstacles += eval_fit.obstacles(between, dataset, other)
     model = models.by_ref(user, spec.model.id, spec.model.revision)
     shape = _shape(spec, model, obstacles)
     for error in (quantization_obstacle(user, spec.model.quantization), forgetting_obstacle(user, spec, shape)):
@@ -133,8 +143,11 @@ def check(user: User, document: RunSpec | Mapping[str, Any]) -> Check:
             obstacles.append(NotEnough("memory", resource="memory", needed=_gigabytes(found.memory.total),
                                        available=_gigabytes(memory)))
     rows = training_rows(spec, dataset, other)
+    warnings = lengths.told(spec, shape, lengths.counted(user, spec, dataset)) if shape is not None else []
+    about = [f for row in (dataset, other) if row is not None for f in row.findings if not about_eval(f["what"])]
     return Check(spec, dataset, other, model, found, breakdown.updates(spec, rows) if rows else None, obstacles,
-                 [f for row in (dataset, other) if row is not None for f in row.findings])
+                 [*about, *(f for f in between if f["level"] != "warning")],
+                 [*(f for f in between if f["level"] == "warning"), *warnings])
 
 
 def start_run(user: User, document: RunSpec | Mapping[str, Any], *, name: str = "", wait: float = 0) -> Run:
@@ -214,11 +227,13 @@ def _data(user: User, spec: RunSpec, obstacles: list[StudioError]) -> tuple[Data
     spec = specs.parse(spec.model_copy(update={"data": data}).model_dump(mode="json"))
     for row in (dataset, other):
         if row is not None:
-            _usable(row, spec, obstacles, evaluating=row is other)
+            _usable(row, spec, obstacles, dataset if row is other else None)
     return dataset, other, spec
 
 
-def _usable(row: Dataset, spec: RunSpec, obstacles: list[StudioError], *, evaluating: bool) -> None:
+def _usable(row: Dataset, spec: RunSpec, obstacles: list[StudioError], learned: Dataset | None) -> None:
+    """Note what stands in the way of a dataset; `learned` is the one to learn from where this is to evaluate on."""
+    evaluating = learned is not None
     if row.state == "failed":
         error = row.error or {}
         obstacles.append(DatasetFailed(row.id, name=row.name, first=error.get("what", "it failed"),
@@ -230,12 +245,16 @@ def _usable(row: Dataset, spec: RunSpec, obstacles: list[StudioError], *, evalua
     try:
         check_columns(spec.task, spec.data.columns, columns_after(row, spec.data.steps, evaluating=evaluating))
     except Refused as error:
-        obstacles.append(error)
+        obstacles.append(eval_fit.column_error(error, spec, row) if evaluating else error)
         return
-    errors = [f for f in row.findings if f.get("level") == "error"]
+    errors = [f for f in row.findings if f.get("level") == "error" and not about_eval(f["what"])]
     # What was found belongs to the columns and steps it was found with; for others the run itself checks.
     same = evaluating or row.steps == [step.model_dump(mode="json") for step in spec.data.steps]
-    if errors and row.task == spec.task and row.columns == spec.data.columns and same:
+    if not (errors and row.task == spec.task and row.columns == spec.data.columns and same):
+        return
+    if learned is not None:
+        obstacles += eval_fit.obstacles(errors, learned, row)
+    else:
         obstacles.append(DataFindings(errors[0].get("where") or row.id, name=row.name, first=errors[0]["what"],
                                       advice=errors[0].get("try_this") or "Correct the file and upload it again.",
                                       findings=errors))

@@ -54,8 +54,10 @@ def test_advice_is_a_spec_that_the_same_studio_would_start(client: TestClient, b
     assert answer.status_code == 200
     advice, spec = answer.json()["advice"], answer.json()["spec"]
     assert advice["method"]["name"] == spec["method"]["name"] == "lora" and spec["method"]["r"] == 4
-    # 5 % of 480 rows or more are kept aside; 148 characters are 37 tokens, which fit into 48.
-    assert spec["training"]["max_length"] == 48
+    # 5 % of 480 rows or more are kept aside; 148 characters are 62 tokens at the very most.
+    assert spec["training"]["max_length"] == 64
+    told = next(reason["rule"] for reason in advice["reasons"] if reason["setting"] == "max_length")
+    assert "estimated" in told and "148 characters" in told and "fit" not in told
     assert all(reason["rule"] and reason["source"] for reason in advice["reasons"])
     assert client.post("/api/v1/breakdown", json=spec).json()["ready"] is True
 

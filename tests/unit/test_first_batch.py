@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from engine import tasks
-from engine.data import first_batch
+from engine.data import first_batch, token_lengths
 
 
 def made(shared: Path, model: str, task: Any, table: pa.Table, columns: dict[str, str],
@@ -53,6 +53,16 @@ def test_the_answer_of_a_question_is_marked_in_its_passage(shared: Path) -> None
     batch = made(shared, "bert-tiny", tasks.get("question_answering")(), table, columns, 64)
     marked = [token.text for token in batch.examples[0].sequences[0].tokens if token.tag == "answer"]
     assert "".join(marked).replace("##", "") == "1901" and batch.examples[0].answer == "the answer is marked"
+
+
+def test_lengths_are_counted_uncut_as_training_would_encode_the_rows(shared: Path) -> None:
+    task = tasks.get("text_classification")()
+    table = pa.table({"text": ["a short text", "many words " * 600] * 300, "label": ["good", "bad"] * 300})
+    found = token_lengths.count(table, task, {"text": "text", "label": "label"},
+                                task.processor(shared / "models" / "bert-tiny"))
+    assert (found.rows, found.counted, found.told) == (600, 600, "the rows")
+    assert found.lengths[:300] == [5] * 300 and found.lengths[300:] == [1202] * 300
+    assert found.over(1201) == 0.5 and found.over(1202) == 0 and found.within(0.5) == 5 and found.within(0.51) == 1202
 
 
 def test_comparing_stops_when_nobody_waits(shared: Path) -> None:

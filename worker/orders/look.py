@@ -17,9 +17,9 @@ FINDING = 0.3
 def carry_out(order: dict[str, Any], line: Line) -> dict[str, Any]:
     """Return what was found, as JSON values.
 
-    `order`: what (samples, problems, batch, chat or view), parquet, eval_parquet or null, task, columns, options,
-    data_dir, the `steps` and `eval_steps` of preparation, and `asked`: what the person chose. What is found are rows
-    after the steps, by the number they have in the file. Raises Refused errors, Cancelled.
+    `order`: what (samples, problems, batch, lengths, chat or view), parquet, eval_parquet or null, task, columns,
+    options, data_dir, the `steps` and `eval_steps` of preparation, and `asked`: what the person chose. What is found
+    are rows after the steps, by the number they have in the file. Raises Refused errors, Cancelled.
     """
     return LOOKS[order["what"]](order, line)
 
@@ -60,24 +60,39 @@ def _problems(order: dict[str, Any], line: Line) -> dict[str, Any]:
 
 
 def _batch(order: dict[str, Any], line: Line) -> dict[str, Any]:
-    from engine import models
     from engine.data import first_batch
+
+    task, tokenizer, table, progress = _tokenised(order, line)
+    return first_batch.make(table, task, order["columns"], tokenizer, int(order["asked"]["max_length"]),
+                            cancelled=line.cancelled, progress=progress).model_dump(mode="json")
+
+
+def _lengths(order: dict[str, Any], line: Line) -> dict[str, Any]:
+    from engine.data import token_lengths
+
+    task, tokenizer, table, progress = _tokenised(order, line)
+    return token_lengths.count(table, task, order["columns"], tokenizer, cancelled=line.cancelled,
+                               progress=progress).model_dump(mode="json")
+
+
+def _tokenised(order: dict[str, Any], line: Line) -> tuple[Any, Any, Any, Callable[[float], None]]:
+    """Return the task, the tokenizer of the base model asked for, the rows, and what to tell progress to."""
+    from engine import models
     from engine.prepare import NoTokenizer
 
     asked: dict[str, Any] = order["asked"]
-    columns: dict[str, str] = order["columns"]
     task = tasks.get(order["task"])(**order["options"])
     located = models.locate(asked["model"], revision=asked.get("revision"), data_dir=Path(order["data_dir"]),
                             cancelled=line.cancelled, progress=lambda part: line.progress(FINDING * part, "Fetching"))
     tokenizer = task.processor(located.path)
     if tokenizer is None:
         raise NoTokenizer(asked["model"])
-    line.progress(FINDING, "Turning text into tokens")
-    table = _rows(order["parquet"], columns, order["steps"]).table
-    return first_batch.make(
-        table, task, columns, tokenizer, int(asked["max_length"]), cancelled=line.cancelled,
-        progress=lambda part: line.progress(FINDING + (1 - FINDING) * part, "Turning text into tokens"),
-    ).model_dump(mode="json")
+
+    def progress(part: float) -> None:
+        line.progress(FINDING + (1 - FINDING) * part, "Turning text into tokens")
+
+    progress(0.0)
+    return task, tokenizer, _rows(order["parquet"], order["columns"], order["steps"]).table, progress
 
 
 def _chat(order: dict[str, Any], line: Line) -> dict[str, Any]:
@@ -104,7 +119,7 @@ def _view(order: dict[str, Any], line: Line) -> dict[str, Any]:
 
 
 LOOKS: dict[str, Callable[[dict[str, Any], Line], dict[str, Any]]] = {
-    "samples": _samples, "problems": _problems, "batch": _batch, "chat": _chat, "view": _view}
+    "samples": _samples, "problems": _problems, "batch": _batch, "lengths": _lengths, "chat": _chat, "view": _view}
 
 
 @dataclass(frozen=True)
