@@ -15,10 +15,10 @@ from studio.widgets import asset, drawn_by
 Thing = TypeVar("Thing")
 
 
-def chart(title: str, elem_id: str) -> gr.HTML:
-    """Draw a heading and a figure beneath it, as one block, and return the figure to update."""
+def chart(title: str, elem_id: str, level: int = 3) -> gr.HTML:
+    """Draw a heading of a level and a figure beneath it, as one block, and return the figure to update."""
     with gr.Column(elem_classes=["ps-chart"], min_width=0):
-        shell.html(f'<h3 class="ps-chart-title">{esc(title)}</h3>')
+        shell.html(f'<h{level} class="ps-chart-title">{esc(title)}</h{level}>')
         return plots.figure(elem_id=elem_id, label=title)
 
 

@@ -169,4 +169,4 @@ def _columns(parts: Any) -> str:
 
 
 def _column(name: str, body_html: str) -> str:
-    return f'<section class="ps-player"><h3>{esc(name)}</h3>{body_html}</section>'
+    return f'<section class="ps-player"><h2>{esc(name)}</h2>{body_html}</section>'

@@ -213,7 +213,8 @@ def navigation(page: Page) -> str:
             '<span class="ps-hidden">Menu</span><i></i></button></div>'
             f'<nav id="ps-menu" aria-label="Pages"><ul>{entries}</ul></nav>'
             '<div class="ps-nav-end"><button type="button" class="ps-theme" data-theme-switch '
-            f'aria-label="Switch between light and dark">◐ <span>Light or dark</span></button>{_sign_out()}</div>'
+            'title="Switch between light and dark"><span aria-hidden="true">◐</span> <span>Light or dark</span>'
+            f'</button>{_sign_out()}</div>'
             f'<i data-title="{esc(page.title)}" hidden></i>')
 
 

@@ -91,17 +91,17 @@ def chosen(value: Any) -> str | None:
     return picked if picked in allowed else None
 
 
-def confirm(label: str, *, question: str, detail: str = "", yes: str = "", danger: bool = True, elem_id: str,
-            disabled: bool = False, visible: bool = True) -> gr.HTML:
+def confirm(label: str, *, question: str, detail: str = "", yes: str = "", no: str = "Cancel", danger: bool = True,
+            elem_id: str, disabled: bool = False, visible: bool = True) -> gr.HTML:
     """Return a button that asks before its `.click` event fires: `shell.on(button.click, delete, ...)`."""
-    return scripted("confirm", confirmation(label, question=question, detail=detail, yes=yes, danger=danger,
+    return scripted("confirm", confirmation(label, question=question, detail=detail, yes=yes, no=no, danger=danger,
                                             disabled=disabled), elem_id=elem_id, label=label, visible=visible)
 
 
-def confirmation(label: str, *, question: str, detail: str = "", yes: str = "", danger: bool = True,
-                 disabled: bool = False) -> dict[str, Any]:
-    """Return the value of a `confirm` component, to change its words or to disable it."""
-    return {"label": label, "question": question, "detail": detail, "yes": yes or label, "danger": danger,
+def confirmation(label: str, *, question: str, detail: str = "", yes: str = "", no: str = "Cancel",
+                 danger: bool = True, disabled: bool = False) -> dict[str, Any]:
+    """Return the value of a `confirm` component, to change its words or to disable it; `no` takes the question back."""
+    return {"label": label, "question": question, "detail": detail, "yes": yes or label, "no": no, "danger": danger,
             "disabled": disabled}
 
 

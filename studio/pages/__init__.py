@@ -40,7 +40,7 @@ What there is
     html(value, elem_id=, classes=)                         a place for HTML from `cards`
     picker(options, chosen, label=, elem_id=, help=) / picks(...) / chosen(value)        a native select
     choice(options, chosen, label=, elem_id=, columns=) / choices(...) / chosen(value)   cards to choose one of
-    confirm(label, question=, detail=, yes=, danger=, elem_id=) / confirmation(...)      button that asks; `.click`
+    confirm(label, question=, detail=, yes=, no=, danger=, elem_id=) / confirmation(...) button that asks; `.click`
     address(elem_id)                                        output "/runs?run=…" to go there, "?run=…" rewrites the URL
 `studio.cards` (HTML strings; all of it escaped)
     badge(state)  error(StudioError)  note(text, tone, title)  findings(list[Finding], empty_text)

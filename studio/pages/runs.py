@@ -29,6 +29,8 @@ PAGE = Page("runs", "Runs", icon="M3 16.5h14M4.5 13l3.5-4 3 2.5L16 5M12.5 5H16v3
 PAGE_SIZE = 25
 #: Seconds between two looks while something trains, and while nothing does.
 SOON, LATER = 1.5, 10
+#: What takes the question back whether a run is to stop.
+GO_ON = "Go on training"
 STATES = [("Waiting", "queued"), ("Starting", "starting"), ("Running", "running"), ("Stopping", "stopping"),
           ("Interrupted", "interrupted"), ("Succeeded", "succeeded"), ("Failed", "failed"), ("Stopped", "cancelled")]
 
@@ -111,10 +113,10 @@ def _detail_part(problem: gr.HTML) -> None:
     with parts.toolbar("run-actions"):
         save = shell.confirm("Stop and keep the result", question="Stop this run and keep what it learned so far?",
                              detail="It finishes its current update, is evaluated, and its adapter is saved.",
-                             danger=False, elem_id="run-stop-save", visible=False)
+                             no=GO_ON, danger=False, elem_id="run-stop-save", visible=False)
         discard = shell.confirm("Stop and discard", question="Stop this run without keeping an adapter?",
                                 detail="Its curves, log and checkpoints stay, and it can be resumed.",
-                                elem_id="run-stop-discard", visible=False)
+                                no=GO_ON, elem_id="run-stop-discard", visible=False)
         resume = gr.Button("Resume", elem_id="run-resume", size="sm", visible=False)
         compare = shell.html(elem_id="run-compare")
         rename = parts.rename("run-rename")

@@ -12,7 +12,7 @@
     const place = make("div", { class: "ps-widget ps-figure-place" });
     waiting.push([place, part.figure]);
     return make("div", { class: "ps-chart ps-insight-part" + (part.square ? " ps-insight-square" : "") },
-      make("h4", { class: "ps-insight-title" }, part.title), place);
+      part.title ? make("h4", { class: "ps-insight-title" }, part.title) : "", place);
   };
   /* how wide a figure is shows only once it stands on the page */
   const drawFigures = () => {

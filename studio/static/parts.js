@@ -116,7 +116,7 @@
       const dialog = make("dialog", { class: "ps-dialog", "aria-label": "Rename" },
         make("p", { class: "ps-what" }, "Rename"), box,
         make("div", { class: "ps-actions" },
-          make("button", { type: "button", class: "ps-button", onclick: () => dialog.close() }, "Keep the name"),
+          make("button", { type: "button", class: "ps-button", onclick: () => dialog.close() }, "Cancel"),
           make("button", { type: "button", class: "ps-button ps-primary", onclick: keep }, "Save the name")));
       box.addEventListener("keydown", (event) => { if (event.key === "Enter") { event.preventDefault(); keep(); } });
       const button = make("button", { type: "button", class: "ps-button", onclick: () => { box.value = props.value?.name ?? ""; dialog.showModal(); box.select(); } }, "Rename");

@@ -91,7 +91,7 @@
         make("p", { class: "ps-what" }, state.question ?? ""),
         state.detail ? make("p", { class: "ps-muted" }, state.detail) : "",
         make("div", { class: "ps-actions" },
-          make("button", { type: "button", class: "ps-button", onclick: () => dialog.close() }, "Keep as it is"),
+          make("button", { type: "button", class: "ps-button", onclick: () => dialog.close() }, state.no ?? "Cancel"),
           make("button", {
             type: "button", class: "ps-button " + (state.danger ? "ps-danger" : "ps-primary"),
             onclick: () => { dialog.close(); trigger("click"); },
@@ -458,6 +458,19 @@
       try { localStorage.setItem("studio.theme", mode); } catch { /* storage may be off */ }
       theme(mode);
     }
+  });
+
+  /* Gradio's tabs do not listen to the arrow keys. */
+  document.addEventListener("keydown", (event) => {
+    const tab = event.target.closest?.("[role=tab]"), list = tab?.closest("[role=tablist]");
+    if (!list || event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
+    const tabs = [...list.querySelectorAll("[role=tab]:not([disabled])")].filter((one) => one.offsetParent !== null);
+    const last = tabs.length - 1, at = tabs.indexOf(tab);
+    const next = { ArrowRight: at === last ? 0 : at + 1, ArrowLeft: at === 0 ? last : at - 1, Home: 0, End: last }[event.key];
+    if (next === undefined) return;
+    event.preventDefault();
+    tabs[next].focus();
+    tabs[next].click();
   });
 
   /* When a page is left while an event is under way, Gradio reports its own cut connection as an error, and does so
