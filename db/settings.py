@@ -128,6 +128,16 @@ class Settings(BaseSettings):
             self.secret_key = SecretStr(_read_or_make_key(self.data_dir / "secret.key"))
         return self
 
+    def chosen(self) -> list[str]:
+        """Return the names of the settings that are not at their defaults, whoever set them."""
+        usual = {name: info.get_default(call_default_factory=True, validated_data={})
+                 for name, info in type(self).model_fields.items()}
+        usual |= {"database_url": f"sqlite:///{self.data_dir / 'studio.db'}", "blob_url": str(self.data_dir),
+                  "secret_key": self.secret_key}
+        # What starts web and worker tells them where its bundled broker is.
+        given = self.broker_url if self.broker != f"unix://{self.broker_socket}" else ""
+        return [name for name in usual if (given if name == "broker_url" else getattr(self, name)) != usual[name]]
+
     def masked(self) -> dict[str, Any]:
         """Return every setting as JSON values, secrets and passwords replaced."""
         values = self.model_dump(mode="json") | {"broker_url": self.broker}

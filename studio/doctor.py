@@ -117,8 +117,9 @@ def _packages() -> Finding:
 
 
 def _settings() -> Finding:
-    given = sum(f"STUDIO_{name.upper()}" in os.environ for name in type(settings()).model_fields)
-    return Finding("settings", "Settings", "good", f"{plural(given, 'variable')} set, the rest at their defaults")
+    chosen = ", ".join(f"STUDIO_{name.upper()}" for name in settings().chosen())
+    text = f"{chosen}; the rest at their defaults" if chosen else "All at their defaults"
+    return Finding("settings", "Settings", "good", text)
 
 
 def _folder() -> Finding:

@@ -28,7 +28,7 @@ SAMPLES: dict[str, Sample] = {sample.name: sample for sample in (
            "starter/minilm-l6", "text_classification",
            {"training": {"epochs": 6, "max_length": 64}}),
     Sample("friendly_chat", "Give a chat model a tone",
-           "Teach SmolLM2 to answer warmly and briefly, from 120 short conversations. A few minutes without a GPU.",
+           "Teach SmolLM2 to answer warmly and briefly, from 136 short conversations. A few minutes without a GPU.",
            "starter/smollm2-135m", "causal_lm",
            {"training": {"epochs": 2, "batch_size": 8, "max_length": 256}}),
 )}

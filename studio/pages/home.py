@@ -11,7 +11,7 @@ from db.states import ACTIVE
 from db.tables import Run
 from db.users import User
 from engine import methods
-from studio import cards, samples, session, shell
+from studio import cards, parts, samples, session, shell
 from studio.pages import Page
 from studio.text import ago, duration, esc, metric, plural
 from worker import client
@@ -34,11 +34,12 @@ def build() -> None:
                                        else "secondary", elem_id=f"home-{sample.name}")
                     shell.on(button.click, functools.partial(_prepare, sample.name), None, [go], card=card,
                              busy="minimal")
-            with shell.section("Use your own data", "CSV, JSON, JSONL or Parquet; what is in it is recognised."):
+            with shell.section("Use your own data", "Tables, texts, chats or images, as files or zip archives; what is in "
+                               "them is recognised."):
                 shell.html(cards.links([("Add data", "/data")], primary=False), elem_id="home-own")
         state = shell.html(elem_id="home-state")
         with shell.section("Recent runs", elem_id="home-runs"):
-            listing = shell.html(elem_id="home-run-list")
+            listing = parts.kept("home-run-list", ["ps-stack"])
         shell.load(_look, None, [state, listing], card=card)
         shell.poll(3, _look, None, [state, listing], card=card)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import gradio as gr
 
@@ -12,7 +13,7 @@ from db.tables import Worker
 from db.users import User
 from studio import cards, doctor, session, shell
 from studio.pages import Page
-from studio.text import ago, duration, esc, size
+from studio.text import ago, count, duration, esc, size
 
 PAGE = Page("settings", "Settings", icon="M3.5 6h7M14.5 6h2M12.5 4v4M3.5 14h2M9.5 14h7M7.5 12v4")
 WORDS = {"good": "In order", "warn": "Worth a look", "bad": "Must be fixed"}
@@ -44,10 +45,21 @@ def build() -> None:
 def _open(request: gr.Request) -> tuple[str, ...]:
     user = session.user(request)
     values = settings().masked()
-    rows = [(f"STUDIO_{name.upper()}", "" if values.get(name) is None else str(values[name]), info.description or "")
+    rows = [(f"STUDIO_{name.upper()}", words(name, values.get(name)), info.description or "")
             for name, info in type(settings()).model_fields.items()]
     return (_report(), _listing(user), cards.facts(doctor.places().items()), cards.facts(doctor.versions().items()),
             cards.table(["Variable", "Value", "What it is"], rows, "All settings"))
+
+
+def words(name: str, value: Any) -> str:
+    """Return a setting's value as a person reads it: sizes, seconds, on and off."""
+    if value is None or value == "":
+        return "–"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if name.endswith("_bytes"):
+        return f"{size(value)} ({count(value)} bytes)"
+    return f"{value:g} seconds" if name.endswith("_seconds") else str(value)
 
 
 def _checks(request: gr.Request) -> str:

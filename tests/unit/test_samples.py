@@ -137,3 +137,10 @@ def test_chat_messages_are_unique(chats, role):
     counts = Counter(map(normalise, texts))
     assert [text for text, n in counts.items() if n > 1] == []
     assert near_duplicates(texts) == []
+
+
+def test_the_home_page_counts_the_conversations_that_there_are():
+    from studio import samples
+
+    rows = len((SAMPLES / "friendly_chat.jsonl").read_text(encoding="utf-8").splitlines())
+    assert f"{rows} short conversations" in samples.SAMPLES["friendly_chat"].text

@@ -178,3 +178,14 @@ def test_every_spelling_of_a_database_means_the_driver_used_here(url: str, drive
 def test_another_database_is_refused_by_name():
     with pytest.raises(ValueError, match="mysql"):
         normal("mysql+pymysql://h/d")
+
+
+def test_settings_that_are_not_at_their_defaults_are_named_also_where_another_process_handed_them_on(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("STUDIO_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("STUDIO_AUTH", "on")
+    first = Settings()
+    assert first.chosen() == ["data_dir", "auth"]
+    handed = Settings(**first.model_dump() | {"broker_url": first.broker})
+    assert handed.chosen() == first.chosen()
+    assert Settings(broker_url="redis://far:6379/0").chosen() == ["data_dir", "broker_url", "auth"]
