@@ -18,6 +18,7 @@ from engine.control import Control
 from engine.data import columns as roles
 from engine.data import held as parted
 from engine.data import read, split, validate
+from engine.data.findings import about_eval
 from engine.evaluation import forgetting
 from engine.events import RunStarted
 from engine.preparation.base import counted
@@ -116,9 +117,11 @@ def _rows(attempt: Attempt, task: Task) -> Rows:
         attempt.log(sentence)
     train, held = prepared.train, prepared.eval
     if not columns:
-        validate.raise_first_error(validate.unrecognised(train))
+        validate.raise_first_error(validate.unrecognised(train), attempt.sources.told("train", data.train))
     findings = task.check(train, columns, held)
-    validate.raise_first_error(findings)
+    for finding in findings:
+        part, file = ("eval", data.eval) if about_eval(finding.what) else ("train", data.train)
+        validate.raise_first_error([finding], attempt.sources.told(part, file or data.train))
     for finding in findings:
         level = "warning" if finding.level == "warning" else "info"
         attempt.log(f"{finding.what} {finding.try_this}".strip(), level=level)

@@ -6,11 +6,11 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from engine import result
 from engine import spec as specs
@@ -36,7 +36,8 @@ __all__ = ["ENVIRONMENT", "Control", "Sources", "main", "run"]
 class Sources:
     """Where things lie when not where the spec says: data files, the model's directory, the studio's data folder.
 
-    `start` is the folder of the adapter that the method starts from, `forgetting` the second dataset's file.
+    `start` is the folder of the adapter that the method starts from, `forgetting` the second dataset's file; `names`
+    are what a person calls the files `train` and `eval`.
     """
 
     train: Path | None = None
@@ -45,6 +46,12 @@ class Sources:
     forgetting: Path | None = None
     model: Path | None = None
     data_dir: Path | None = None
+    names: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def told(self, part: Literal["train", "eval"], path: str) -> str:
+        """Return which file a fault is in, as a person reads it; `path` is what the spec calls it."""
+        name = self.names.get(part) or Path(path).name
+        return f"{'evaluation' if part == 'eval' else 'training'} file {name}"
 
 
 class Unexpected(StudioError):

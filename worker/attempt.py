@@ -130,6 +130,7 @@ class Attempt:
                 "eval": str(self._rows(wanted)) if wanted else None, "start": self._start(),
                 "forgetting": str(self._rows(second)) if second and second != NEUTRAL else None,
                 "data_dir": str(self._settings.data_dir), "checkpoint_dirs": [str(path) for path in self._earlier()],
+                "names": self._names(claimed.dataset_id or spec["data"]["train"], wanted),
                 "device": None if self.card is not None else "cpu", "orphan_seconds": self._settings.orphan_seconds}
 
     def _rows(self, dataset_id: str) -> Path:
@@ -140,6 +141,11 @@ class Attempt:
             return self._blobs.local(row.parquet_key)
         except NotFound as error:
             raise DatasetUnready(dataset_id, problem=error.what) from error
+
+    def _names(self, train: str, held: str | None) -> dict[str, str]:
+        """Return the names of the files that the datasets were made of."""
+        rows = {part: datasets.get(self.claimed.owner, id) for part, id in (("train", train), ("eval", held)) if id}
+        return {part: row.filename or row.name for part, row in rows.items()}
 
     def _start(self) -> str | None:
         """Return the folder of the adapter that the method starts from; never a path somebody wrote into the spec."""

@@ -65,6 +65,11 @@ def in_eval(findings: Sequence[Finding]) -> list[Finding]:
             for item in findings]
 
 
+def about_eval(what: str) -> bool:
+    """Tell whether what is said in a finding is about the evaluation file, rather than about the rows to learn from."""
+    return "evaluation file" in what.lower()
+
+
 def listed(names: Iterable[str]) -> str:
     """Return names as a person reads them, each in quotes."""
     return ", ".join(f"'{name}'" for name in names)

@@ -11,6 +11,7 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from engine.data import answer_counts, blocks, cells, ids
+from engine.data.compute import pc
 from engine.data.errors import Cancelled
 from engine.data.findings import note, some, warning
 from engine.data.histogram import Histogram, histogram
@@ -197,6 +198,20 @@ def _overlap(tally: Tally, eval_table: blocks.Source, step: _Steps) -> Overlap:
     return Overlap(count=count, share=count / len(mask), rows=rows)
 
 
+def repeated(task: Task, columns: Mapping[str, str], table: pa.Table, eval_table: pa.Table) -> list[Finding]:
+    """Return what is said of rows to evaluate on whose input is one to learn from, of tables that hold both."""
+    inputs = [columns[role] for role in _inputs(task, columns)]
+    if not inputs or not set(inputs) <= set(table.column_names) & set(eval_table.column_names):
+        return []
+    rows, count = cells.rows_where(pc.is_in(key_of(eval_table, inputs), value_set=key_of(table, inputs)))
+    return [_repeats(rows, count)] if count else []
+
+
+def _repeats(rows: list[int], count: int) -> Finding:
+    return some("warning", "eval_overlap", "The evaluation file repeats inputs of the training file", rows, count,
+                "The result will look better than it is; remove these rows from one of the files.", "")
+
+
 def _findings(stats: DatasetStats) -> list[Finding]:
     """Return what the numbers say that a person should decide about."""
     found: list[Finding] = []
@@ -210,9 +225,7 @@ def _findings(stats: DatasetStats) -> list[Finding]:
             "duplicates", f"{twice.count:,} of {stats.rows:,} rows repeat the input of an earlier row.", "",
             "Repeats weigh more, and may stand in training and evaluation; remove them if unwanted."))
     if overlap is not None and overlap.count:
-        found.append(some("warning", "eval_overlap", "The evaluation file repeats inputs of the training file",
-                          overlap.rows, overlap.count,
-                          "The result will look better than it is; remove these rows from one of the files.", ""))
+        found.append(_repeats(overlap.rows, overlap.count))
     if tokens is not None and tokens.limit and tokens.over and stats.beyond == "windows":
         found.append(note("read_in_windows", f"{tokens.over:.1%} of the rows are longer than {tokens.limit:,} tokens; "
                           "they are read in several windows that overlap.", "max_length",

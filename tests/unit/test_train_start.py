@@ -68,6 +68,19 @@ def test_the_run_tells_how_it_goes(document: dict[str, Any], tmp_path: Path) -> 
     assert steps[-1].eta is not None and all(event.metrics["rss_bytes"] > 10**7 for event in steps)
 
 
+def test_a_fault_in_the_rows_names_the_file_it_is_in(document: dict[str, Any], tmp_path: Path,
+                                                     capsys: pytest.CaptureFixture[str]) -> None:
+    held = tmp_path / "held.csv"
+    held.write_text("text,label\na text,good\nanother,unheard of\n", encoding="utf-8")
+    document["data"]["eval"] = str(held)
+    assert start(tmp_path, document) == 2
+    found = refused(capsys)
+    assert (found["kind"], found["where"].partition(", ")[0]) == ("label_unseen", "evaluation file held.csv")
+    document["data"]["columns"] = {"text": "text", "label": "nothing"}
+    assert start(tmp_path, document) == 2
+    assert refused(capsys)["where"].startswith("training file ")
+
+
 @pytest.mark.parametrize(("path", "value", "kind"), [
     (("training", "epoch"), 3, "unknown_key"), (("method", "name"), "magic", "unknown_method"),
     (("data", "columns"), {"text": "text", "label": "labels"}, "column_missing"),

@@ -14,8 +14,8 @@ EXIT_CODES = {"succeeded": 0, "failed": 1, "cancelled": 3, "interrupted": 3}
 
 def carry_out(order: dict[str, Any], line: Line) -> int:
     """Train; returns the exit code of `engine.train`. `order`: spec (document), out, train, eval, start (None or the
-    folder of the adapter to start from), forgetting (None or a file), data_dir, checkpoint_dirs, device. Raises
-    Refused errors.
+    folder of the adapter to start from), forgetting (None or a file), data_dir, checkpoint_dirs, device, names (of the
+    files to learn from and to evaluate on). Raises Refused errors.
     """
     from engine import train
 
@@ -23,7 +23,7 @@ def carry_out(order: dict[str, Any], line: Line) -> int:
     line.on_orphaned = lambda: train.Control.request("interrupt")
     held, start, second = (Path(order[name]) if order.get(name) else None for name in ("eval", "start", "forgetting"))
     sources = train.Sources(train=Path(order["train"]), eval=held, start=start, forgetting=second,
-                            data_dir=Path(order["data_dir"]))
+                            data_dir=Path(order["data_dir"]), names=order.get("names") or {})
     result = train.run(specs.parse(order["spec"]), Path(order["out"]), sources=sources, device=order["device"],
                        checkpoint_dirs=[Path(folder) for folder in order["checkpoint_dirs"]])
     return EXIT_CODES.get(result["state"], 1)
