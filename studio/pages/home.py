@@ -34,8 +34,8 @@ def build() -> None:
                                        else "secondary", elem_id=f"home-{sample.name}")
                     shell.on(button.click, functools.partial(_prepare, sample.name), None, [go], card=card,
                              busy="minimal")
-            with shell.section("Use your own data", "Tables, texts, chats or images, as files or zip archives; what is in "
-                               "them is recognised."):
+            with shell.section("Use your own data", "Tables, texts, chats or images, as files or zip archives; "
+                               "what is in them is recognised."):
                 shell.html(cards.links([("Add data", "/data")], primary=False), elem_id="home-own")
         state = shell.html(elem_id="home-state")
         with shell.section("Recent runs", elem_id="home-runs"):
