@@ -120,7 +120,8 @@ def table(found: Sequence[Batch], first: str, caption: str) -> str:
     names = [name for name in dict.fromkeys(name for one in ready for name in (one.metric, *one.metrics))
              if any(name in one.metrics for one in ready)][:METRICS]
     lines = [(_link(row, first), count(one.rows) if one is not None else cards.badge(row.state),
-              *(esc(measured(_of(one, name))) for name in names)) for row, one in zip(found, reports, strict=True)]
+              *(esc(measured(name, _of(one, name))) for name in names))
+             for row, one in zip(found, reports, strict=True)]
     return cards.table([first, "Rows", *(title(name) for name in names)], lines, caption,
                        numeric=range(1, len(names) + 2), html_columns=range(len(names) + 2))
 

@@ -82,9 +82,9 @@ def _evaluation(user: User, id: str) -> Evaluation | None:
 
 def _say_evaluation(told: Evaluation) -> None:
     """Print metrics with their intervals, what was forgotten, and the worst slices."""
-    from studio.measures import interval, measured, title
+    from studio.measures import interval, measured, score, title
 
-    out.facts((title(name), measured(one)) for name, one in told.metrics.items())
+    out.facts((title(name), measured(name, one)) for name, one in told.metrics.items())
     if told.forgetting and told.forgetting.change is not None:
         lost = told.forgetting
         out.facts([("Forgetting", f"{title(lost.measure)} on {lost.on}: {out.cell(lost.before)} before training, "
@@ -93,7 +93,7 @@ def _say_evaluation(told: Evaluation) -> None:
         name = told.slices.metric
         out.say(f"The worst slices by {title(name)}:")
         out.table([{"by": one.title, "value": one.value, "rows": one.rows,
-                    "metric": f"{out.cell(one.metrics.get(name))} {interval(one.low, one.high)}"}
+                    "metric": f"{score(name, one.metrics.get(name))} {interval(name, one.low, one.high)}"}
                    for one in told.slices.items[:WORST]],
                   [("by", "By"), ("value", "Value"), ("rows", "Rows"), ("metric", title(name))], "")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from db.tables import Adapter, Composition
 from engine.recipe import WAYS
-from studio import cards, plots
+from studio import cards, measures, plots
 from studio.text import ago, esc, metric, short, size
 
 #: Scores that stand first in a comparison.
@@ -76,8 +76,8 @@ def comparison(result: Mapping[str, Any], parents: Sequence[Mapping[str, Any]]) 
     for place, line in enumerate(lines):
         name = links[place] if line["kind"] == "part" else f"<b>{esc(line['name'])}</b>" \
             if line["kind"] == "composed" else esc(line["name"])
-        rows.append((name, _weight(line["weight"]), *(metric(line["metrics"][one]) for one in names)))
-    titles = [name.replace("_", " ").capitalize() for name in names]
+        rows.append((name, _weight(line["weight"]), *(measures.score(one, line["metrics"][one]) for one in names)))
+    titles = [measures.title(name) for name in names]
     return cards.table(["Adapter", "Weight", *titles], rows, "Comparison on the same rows",
                        numeric=range(1, len(names) + 2), html_columns=[0])
 
@@ -117,7 +117,7 @@ def numbers(row: Adapter, score: tuple[str, float | None]) -> str:
     rank = (row.composed or {}).get("rank")
     remark = "on rows of its dataset" if name else "not measured"
     return cards.stats([
-        (name.replace("_", " ").capitalize() or "Score", metric(value), remark),
+        (measures.title(name) or "Score", measures.score(name, value), remark),
         ("Combined of", str(len(row.parents)), "adapters; nothing was trained"),
         ("Stored parameters", short(row.parameters.get("stored")), f"of rank {rank}" if rank else ""),
         ("Weights", size(row.bytes), "in the adapter's weight file")])

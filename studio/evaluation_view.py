@@ -9,8 +9,8 @@ import gradio as gr
 from db import runs
 from engine.evaluation.report import Evaluation, Forgetting, Measured, Slice
 from studio import cards, evaluation_charts, parts, service, session, shell
-from studio.measures import interval, measured, title
-from studio.text import count, metric, plural
+from studio.measures import interval, measured, score, title
+from studio.text import count, plural
 from studio.widgets import asset, drawn_by
 
 TITLE = "How good it is"
@@ -48,20 +48,23 @@ def shown(told: Evaluation) -> Value:
 
 
 def _metrics(told: Evaluation) -> Value:
-    rows = [(title(name), metric(one.value), interval(one.low, one.high) or "–") for name, one in told.metrics.items()]
+    rows = [(title(name), score(name, one.value), interval(name, one.low, one.high) or "–")
+            for name, one in told.metrics.items()]
     made = [{"title": "", "html": cards.table(["Metric", "Value", f"{told.level:.0%} interval"], rows, "Final metrics",
                                               numeric=[1, 2])}]
-    settled = " ".join(f"{title(name)} {metric(value)} was found on these rows and is used in the playground."
+    settled = " ".join(f"{title(name)} {score(name, value)} was found on these rows and is used in the playground."
                        for name, value in told.settled.items() if isinstance(value, int | float))
     return {"name": "metrics", "title": "Final metrics", "note": settled, "html": "", "parts": made, "how": (
         f"Measured on {count(told.rows)} evaluation rows. Other rows of the same kind would give other numbers: the "
-        f"interval holds {told.level:.0%} of what came of drawing such rows again and again (bootstrap).")}
+        f"interval holds {told.level:.0%} of what came of drawing such rows again and again (bootstrap). Where every "
+        "draw was the same, a share of rows has Wilson's interval, and a dash stands for other metrics.")}
 
 
 def _forgotten(found: Forgetting | None) -> list[Value]:
     if found is None:
         return []
-    rows = [(title(found.measure), metric(found.before), metric(found.after), _signed(found.change))]
+    rows = [(title(found.measure), score(found.measure, found.before), score(found.measure, found.after),
+             _signed(found.measure, found.change))]
     table = cards.table(["Measure", "Before", "After", "Change"], rows, "Forgetting", numeric=[1, 2, 3])
     better = "higher" if found.greater_is_better else "lower"
     return [{"name": "forgetting", "title": "What was forgotten", "note": found.note, "html": "",
@@ -69,8 +72,8 @@ def _forgotten(found: Forgetting | None) -> list[Value]:
              "how": f"The same measure on {found.on} before training and after it; {better} is better."}]
 
 
-def _signed(value: float | None) -> str:
-    return "–" if value is None else ("+" if value > 0 else "") + metric(value)
+def _signed(name: str, value: float | None) -> str:
+    return "–" if value is None else ("+" if value > 0 else "") + score(name, value)
 
 
 def _slices(told: Evaluation) -> list[Value]:
@@ -92,5 +95,5 @@ def _slices(told: Evaluation) -> list[Value]:
 
 
 def _slice(one: Slice, name: str, others: list[str]) -> tuple[str, ...]:
-    sorted_by = measured(Measured(value=one.metrics.get(name), low=one.low, high=one.high))
-    return one.title, one.value, count(one.rows), sorted_by, *(metric(one.metrics.get(other)) for other in others)
+    sorted_by = measured(name, Measured(value=one.metrics.get(name), low=one.low, high=one.high))
+    return one.title, one.value, count(one.rows), sorted_by, *(score(other, one.metrics.get(other)) for other in others)

@@ -12,19 +12,36 @@ TITLES = {"f1": "F1", "f1_micro": "Micro F1", "matthews_correlation": "Matthews'
           "rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "chrf": "chrF", "masked_loss": "Loss of hidden words"}
 
 
+#: Metrics with a scale of their own, which three decimals would not suit.
+SCALED = ("loss", "perplexity", "mse", "mae", "bleu", "chrf", "masked_loss", "threshold", "forgetting")
+
+
 def title(name: str) -> str:
     """Return a metric's name for people."""
     plain = name.replace("_", " ")
     return TITLES.get(name, plain[:1].upper() + plain[1:])
 
 
-def measured(one: Measured | None) -> str:
-    """Return a metric with its interval: 0.94 [0.92, 0.96]."""
+def score(name: str, value: float | None) -> str:
+    """Return a metric's value: a share or correlation with three decimals (1.000), others with four digits."""
+    shares = value is not None and name not in SCALED and abs(value) <= 1
+    return f"{value:.3f}" if shares else metric(value)
+
+
+def scored(name: str, value: float | None) -> str:
+    """Return a metric with its name, "Accuracy 0.940"; a dash where it is not known."""
+    return "–" if value is None or not name else f"{title(name)} {score(name, value)}"
+
+
+def measured(name: str, one: Measured | None) -> str:
+    """Return a metric with its interval: 0.940 [0.920, 0.960]."""
     if one is None or one.value is None:
         return "–"
-    return f"{metric(one.value)} {interval(one.low, one.high)}".strip()
+    return f"{score(name, one.value)} {interval(name, one.low, one.high)}".strip()
 
 
-def interval(low: float | None, high: float | None) -> str:
-    """Return an interval as [0.92, 0.96], "" when it is not known."""
-    return f"[{low:.3g}, {high:.3g}]" if low is not None and high is not None else ""
+def interval(name: str, low: float | None, high: float | None) -> str:
+    """Return a metric's interval as [0.920, 0.960], "" when it is not known."""
+    if low is None or high is None:
+        return ""
+    return f"[{low:.3g}, {high:.3g}]" if name in SCALED or abs(high) > 1 else f"[{low:.3f}, {high:.3f}]"

@@ -20,6 +20,8 @@ from studio.text import ago, count, duration, esc, metric, percent, short, size
 
 STAGES = {"load": "Loading the model", "prepare": "Preparing the data", "train": "Training",
           "evaluate": "Evaluating", "save": "Saving"}
+#: Why runs fail that may well succeed when they are started once more.
+LOST = ("child_killed", "child_crashed", "child_unresponsive", "attempts_used_up", "not_enough", "out_of_memory")
 #: Evaluation metrics drawn together must share a scale; these do, the others are drawn only when they decide.
 SHARES = ("accuracy", "f1", "f1_micro", "matthews_correlation", "pearson", "spearman", "exact_match",
           "precision", "recall", "rouge1", "rouge2", "rougeL", "pattern_match")
@@ -45,17 +47,30 @@ def how_far(run: Run) -> str:
 
 def head(user: User, run: Run) -> str:
     """Return the run's name and state, what it is made of, its error and what to do next."""
-    dataset = _named(user, run.dataset_id)
+    dataset = _named(user, run.dataset_id) or (run.data_names or {}).get("train", {}).get("name", "")
     method = methods.every().get(run.method)
     task = tasks.every().get(run.task)
     parts = [task.card.title if task else run.task, method.card.title if method else run.method, run.model, dataset,
              f"started {ago(run.created_at)}"]
     about = esc(" · ".join(part for part in parts if part))
-    title = (f'<div class="ps-run-head"><p class="ps-crumb"><a href="/runs">All runs</a></p><h2>{esc(run.name)} '
+    # What ended without a chart shows no empty ones: the stylesheet looks for data-over.
+    over = " data-over" if run.state in ("succeeded", "cancelled", "failed") else ""
+    title = (f'<div class="ps-run-head"{over}><p class="ps-crumb"><a href="/runs">All runs</a></p><h2>{esc(run.name)} '
              f'{cards.badge(run.state)}</h2><p class="ps-muted">{about}</p></div>')
     error = cards.error(run.error) if run.error and run.state == "failed" else ""
     adapter = adapters.of_run(user, run.id)
-    return title + error + (rate_view.result(run) or _next_steps(run, adapter))
+    return title + error + (rate_view.result(run) or _next_steps(run, adapter)) + _sections(run, adapter)
+
+
+def _sections(run: Run, adapter: Adapter | None) -> str:
+    """Return links to the parts of the page of a run that has learned something, which is long."""
+    if run.state not in ("succeeded", "cancelled") or not run.step:
+        return ""
+    there = [("Curves", "run-loss", True), ("How good it is", "run-evaluation", run.examples),
+             ("Where the parameters are", "run-where", True), ("What was learned", "run-insight", adapter is not None),
+             ("Predictions, log and settings", "run-facts", True)]
+    items = "".join(f'<li><a href="#{id}">{esc(title)}</a></li>' for title, id, shown in there if shown)
+    return f'<nav class="ps-sections" aria-label="On this page"><ul>{items}</ul></nav>'
 
 
 def _named(user: User, dataset_id: str | None) -> str:
@@ -86,8 +101,13 @@ def beside(run: Run) -> str:
     return cards.links([("Compare with other runs", f"/compare?runs={run.id}")], primary=False)
 
 
-def live(run: Run, told: Evaluation | None = None) -> str:
-    """Return progress and the figures of the moment; `told` is the run's evaluation once there is one."""
+def live(run: Run, told: Evaluation | None = None, losses: Curve | None = None) -> str:
+    """Return progress and the figures of the moment; `told` is the run's evaluation once there is one.
+
+    Of a run that failed before it learned there are none.
+    """
+    if run.state == "failed" and not run.step:
+        return ""
     bar = "" if run.state in ("succeeded", "failed", "cancelled") else cards.card("", how_far(run))
     latest, result = run.latest or {}, run.result or {}
     throughput, memory = result.get("throughput", {}), result.get("memory", {})
@@ -98,12 +118,22 @@ def live(run: Run, told: Evaluation | None = None) -> str:
     share = parameters.get("percent")
     return bar + cards.stats([
         _score(run, told),
-        ("Training loss", metric(run.loss), f"update {count(run.step)}, epoch {run.epoch:.2f}"),
+        loss(run, losses),
         ("Trained parameters", short(run.trained_parameters),
          f"{percent(share / 100)} of {short(run.total_parameters)}" if share else ""),
         ("Examples a second", metric(speed), f"{short(tokens)} tokens a second" if tokens else ""),
         ("Memory", size(used), f"{size(run.estimated_bytes)} were expected" if run.estimated_bytes else ""),
         _time(run)])
+
+
+def loss(run: Run, losses: Curve | None) -> tuple[str, str, str]:
+    """Return the training loss as the mean over the last tenth of the updates: that of one batch is noisy."""
+    so_far = f"update {count(run.step)}, epoch {run.epoch:.2f}"
+    points = list(zip(losses.steps, losses.mean, strict=True)) if losses else []
+    last = [value for step, value in points if value is not None and step > 0.9 * points[-1][0]]
+    if not last:
+        return "Training loss", metric(run.loss), so_far
+    return "Training loss", metric(sum(last) / len(last)), f"mean of the last tenth of updates; {so_far}"
 
 
 def _score(run: Run, told: Evaluation | None) -> tuple[str, str, str]:
@@ -113,13 +143,15 @@ def _score(run: Run, told: Evaluation | None) -> tuple[str, str, str]:
     final, best = (result.get("metrics") or {}).get(run.metric_name), result.get("best") or {}
     if final is None:
         so_far = f"the best so far, at update {count(run.metric_step)}" if run.metric_step is not None else ""
-        return title, metric(run.metric_value), so_far or "not evaluated yet"
+        return title, measures.score(run.metric_name, run.metric_value), so_far or "not evaluated yet"
     sure = told.metrics.get(run.metric_name) if told else None
-    said = measures.interval(sure.low, sure.high) if sure else ""
+    said = measures.interval(run.metric_name, sure.low, sure.high) if sure else ""
     remark = f"{said} of the saved result".strip()
+    shown = measures.score(run.metric_name, final)
     if best.get("metric") != run.metric_name or best.get("value") == final:
-        return title, metric(final), remark
-    return title, metric(final), f"{remark}; {metric(best.get('value'))} at update {count(best.get('step'))}"
+        return title, shown, remark
+    there = measures.score(run.metric_name, best.get("value"))
+    return title, shown, f"{remark}; {there} at update {count(best.get('step'))}"
 
 
 def _time(run: Run) -> tuple[str, str, str]:
@@ -140,7 +172,7 @@ def figures(run: Run, curves: dict[str, Curve]) -> tuple[plots.Figure, ...]:
     quality = [name for name in dict.fromkeys([deciding, *shared]) if name in curves and name != "eval/loss"]
     return (
         _lines(curves, {"train/loss": "training", "eval/loss": "evaluation"}, "Loss", marks=("eval/loss",)),
-        _lines(curves, {name: name[5:].replace("_", " ") for name in quality or ["eval/perplexity"]}, "Evaluation",
+        _lines(curves, {name: measures.title(name[5:]) for name in quality or ["eval/perplexity"]}, "Evaluation",
                marks=tuple(quality)),
         rate_view.figure(run, curves) if run.spec.get("rate_test") else
         _lines(curves, {"train/learning_rate": "learning rate"}, "Learning rate"),
@@ -165,6 +197,8 @@ def _memory(curves: Mapping[str, Curve]) -> plots.Figure:
 
 def where(user: User, run: Run) -> plots.Figure:
     """Return the chart of the trained parameters: kind of module by layer."""
+    if run.state == "failed" and not run.step:
+        return plots.blank("Where the trained parameters are", "Nothing was trained.")
     try:
         found = service.check(user, run.spec).breakdown
     except StudioError:
@@ -174,10 +208,22 @@ def where(user: User, run: Run) -> plots.Figure:
     return preview.heat(found)
 
 
+def why(user: User, run: Run) -> str:
+    """Return log and settings of a run that failed, the log opened: they stand before everything else."""
+    return _log(user, run, opened=True) + _settings(run) if run.state == "failed" else ""
+
+
+def resumable(run: Run) -> bool:
+    """Whether going on is offered: of a failed run where it has a checkpoint, or ended through no fault of its own."""
+    lost = (run.error or {}).get("kind") in LOST
+    return run.state == "cancelled" or (run.state == "failed" and (lost or run.checkpoint_step is not None))
+
+
 def facts(user: User, run: Run) -> str:
     """Return predictions, log, settings, parameters and environment, each opening on demand."""
-    parts = [_predictions(user, run), _log(user, run), _preparation(run), _settings(run), _parameters(run),
-             _environment(user, run)]
+    told = run.state == "failed"
+    parts = [_predictions(user, run), "" if told else _log(user, run), _preparation(run),
+             "" if told else _settings(run), _parameters(run), _environment(user, run)]
     return "".join(part for part in parts if part)
 
 
@@ -207,11 +253,11 @@ def _short(value: Any, length: int = 240) -> str:
     return text if len(text) <= length else text[:length - 1] + "…"
 
 
-def _log(user: User, run: Run) -> str:
+def _log(user: User, run: Run, *, opened: bool = False) -> str:
     lines = logs.tail(user, run.id, 300)
     text = "\n".join(f"{datetime.fromtimestamp(line.at):%H:%M:%S}  "
                      f"{'' if line.level == 'info' else line.level.upper() + '  '}{line.text}" for line in lines)
-    return cards.more(f"Log ({count(run.log_lines)} lines)", cards.code(text, "log")) if lines else ""
+    return cards.more(f"Log ({count(run.log_lines)} lines)", cards.code(text, "log"), opened=opened) if lines else ""
 
 
 def _preparation(run: Run) -> str:

@@ -10,9 +10,20 @@ from db import adapters, datasets, exports, runs
 from db.tables import Adapter, Export
 from db.users import User
 from engine import methods, starter, tasks
-from studio import batch_part, cards, combine_result, combine_view, insight_view, parts, service, session, shell
+from studio import (
+    batch_part,
+    cards,
+    combine_result,
+    combine_view,
+    insight_view,
+    measures,
+    parts,
+    service,
+    session,
+    shell,
+)
 from studio.pages import Page
-from studio.text import ago, count, esc, metric, percent, plural, short, size
+from studio.text import ago, count, esc, percent, plural, short, size
 
 PAGE = Page("adapters", "Adapters", icon="M7 3.5v4M13 3.5v4M4.5 7.5h11v3a5.5 5.5 0 0 1-11 0zM10 16v2")
 
@@ -74,7 +85,7 @@ def _task(row: Adapter) -> str:
 
 def _score(row: Adapter) -> str:
     name, value = _best(row)
-    return f"{name.replace('_', ' ')} {metric(value)}" if name else "–"
+    return measures.scored(name, value)
 
 
 def _best(row: Adapter) -> tuple[str, float | None]:
@@ -147,7 +158,7 @@ def _numbers(row: Adapter) -> str:
     share = parameters.get("percent")
     name, value = _best(row)
     return cards.stats([
-        (name.replace("_", " ").capitalize() or "Score", metric(value), "on the evaluation rows"),
+        (measures.title(name) or "Score", measures.score(name, value), "on the evaluation rows"),
         ("Trained parameters", short(parameters.get("trained")),
          f"{percent(share / 100)} of {short(parameters.get('total'))}" if share is not None else ""),
         ("Stored parameters", short(parameters.get("stored")), f"{short(parameters.get('head'))} of them the head"
@@ -186,7 +197,7 @@ def _lineage(user: User, row: Adapter) -> str:
             ("Adapter sha256", f"<code>{esc(row.sha256 or '–')}</code>"),
             ("Base model's licence", esc(_licence(row)))]
     body = "".join(f"<div><dt>{esc(label)}</dt><dd>{value}</dd></div>" for label, value in rows)
-    pairs = [(name.replace("_", " "), metric(value)) for name, value in row.metrics.items()]
+    pairs = [(measures.title(name), measures.score(name, value)) for name, value in row.metrics.items()]
     counts = [(name, count(value)) for name, value in row.parameters.items() if isinstance(value, int)]
     names = esc(", ".join(map(str, row.labels)))
     labels = cards.more(f"Labels ({len(row.labels)})", f"<p>{names}</p>") if row.labels else ""

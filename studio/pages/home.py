@@ -11,9 +11,9 @@ from db.states import ACTIVE
 from db.tables import Run
 from db.users import User
 from engine import methods
-from studio import cards, parts, samples, session, shell
+from studio import cards, measures, parts, samples, session, shell
 from studio.pages import Page
-from studio.text import ago, duration, esc, metric, plural
+from studio.text import ago, duration, esc, plural
 from worker import client
 
 PAGE = Page("home", "Home", icon="M3 9.5 10 3.5l7 6M5 8.5V16.5h10V8.5M8.5 16.5v-4.5h3v4.5")
@@ -85,5 +85,5 @@ def _row(row: Run) -> tuple[str, ...]:
         left = f", {duration(row.eta)} left" if row.eta else ""
         state += f' <span class="ps-muted">{100 * row.step // row.total_steps} %{esc(left)}</span>'
     kind = methods.every().get(row.method)
-    result = f"{row.metric_name.replace('_', ' ')} {metric(row.metric_value)}" if row.metric_value is not None else "–"
+    result = measures.scored(row.metric_name, row.metric_value)
     return link, state, kind.card.title if kind else row.method, result, ago(row.created_at)

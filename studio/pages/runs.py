@@ -14,6 +14,7 @@ from studio import (
     error_grid,
     evaluation_view,
     insight_view,
+    measures,
     parts,
     run_view,
     samples_view,
@@ -22,7 +23,7 @@ from studio import (
     shell,
 )
 from studio.pages import Page
-from studio.text import ago, metric, plural, short
+from studio.text import ago, plural, short
 
 PAGE = Page("runs", "Runs", icon="M3 16.5h14M4.5 13l3.5-4 3 2.5L16 5M12.5 5H16v3.5")
 
@@ -90,7 +91,8 @@ def _table(found: list[Run], all_of_them: int, filtered: bool) -> str:
     if not found:
         return cards.empty("No runs yet", "A run trains one method on one dataset. Start one, and watch it here.",
                            [("Start with sample data", "/"), ("Set up a run", "/train")])
-    rows = [(run_view.link(run), cards.badge(run.state), run_view.how_far(run), _method(run), _score(run),
+    rows = [(run_view.link(run), cards.badge(run.state), run_view.how_far(run), _method(run),
+             measures.scored(run.metric_name, run.metric_value),
              short(run.trained_parameters), ago(run.created_at)) for run in found]
     return cards.table(["Run", "State", "Progress", "Method", "Score", "Trained", "Started"], rows, "Runs",
                        numeric=[5], html_columns=[0, 1, 2])
@@ -99,10 +101,6 @@ def _table(found: list[Run], all_of_them: int, filtered: bool) -> str:
 def _method(run: Run) -> str:
     kind = methods.every().get(run.method)
     return kind.card.title if kind else run.method
-
-
-def _score(run: Run) -> str:
-    return f"{run.metric_name.replace('_', ' ')} {metric(run.metric_value)}" if run.metric_value is not None else "–"
 
 
 # -- one run --------------------------------------------------------------------------------------------------------
@@ -123,6 +121,7 @@ def _detail_part(problem: gr.HTML) -> None:
         delete = shell.confirm("Delete", question="Delete this run?", yes="Delete the run",
                                detail="Its curves, log and checkpoints go. A published adapter stays.",
                                elem_id="run-delete", visible=False)
+    why = parts.kept("run-why")
     live = shell.html(elem_id="run-live")
     figures = _curves()
     samples_view.part("run-samples")
@@ -133,7 +132,7 @@ def _detail_part(problem: gr.HTML) -> None:
     facts = parts.kept("run-facts")
     gone = shell.address("run-address")
     seen, timer = gr.State(""), gr.Timer(SOON, active=False)
-    outputs = [head, compare, live, *figures, where, facts, save, discard, resume, delete, rename, seen, timer]
+    outputs = [head, compare, why, live, *figures, where, facts, save, discard, resume, delete, rename, seen, timer]
     shell.load(_open, None, outputs, card=problem)
     shell.on([timer.tick], _live, [seen], outputs, card=problem, trigger_mode="once", clears=False)
     for button, act in ((save.click, _stop_save), (discard.click, _stop_discard), (resume.click, _resume)):
@@ -154,7 +153,7 @@ def _curves() -> list[gr.HTML]:
 
 
 #: How many outputs one run's page has.
-VIEW = 18
+VIEW = 19
 
 
 def _open(request: gr.Request) -> Any:
@@ -176,7 +175,8 @@ def _live(seen: str, request: gr.Request) -> Any:
     curves = {curve.name: curve for curve in runs.curves(user, [run_id])}
     settled = phase == seen.partition("\n")[2]
     told = parts.found(lambda: service.evaluation(user, run_id)) if run.examples else None
-    return (run_view.head(user, run), run_view.beside(run), run_view.live(run, told), *run_view.figures(run, curves),
+    return (run_view.head(user, run), run_view.beside(run), run_view.why(user, run),
+            run_view.live(run, told, curves.get("train/loss")), *run_view.figures(run, curves),
             gr.skip() if settled else run_view.where(user, run), run_view.facts(user, run), *_buttons(run),
             {"name": run.name}, state, timer)
 
@@ -184,7 +184,7 @@ def _live(seen: str, request: gr.Request) -> Any:
 def _buttons(run: Run) -> tuple[Any, ...]:
     going = run.state in ("starting", "running")
     return (gr.HTML(visible=going), gr.HTML(visible=run.state in runs.ACTIVE),
-            gr.Button(visible=run.state in ("failed", "cancelled")), gr.HTML(visible=run.state in runs.ENDED))
+            gr.Button(visible=run_view.resumable(run)), gr.HTML(visible=run.state in runs.ENDED))
 
 
 def _stop_save(request: gr.Request) -> Any:

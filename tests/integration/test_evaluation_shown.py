@@ -82,7 +82,7 @@ def test_the_command_line_shows_intervals_slices_and_what_was_forgotten(
     run = evaluated()
     assert cli.main(["runs", "show", run]) == 0
     said = capsys.readouterr().out
-    assert "0.94 [0.92, 0.96]" in said and "<web>" in said
+    assert "0.940 [0.920, 0.960]" in said and "<web>" in said
     assert "Perplexity on neutral text: 10 before training, 10.5 after" in said
     assert cli.main(["runs", "show", run, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["evaluation"]["metrics"]["accuracy"]["high"] == 0.96

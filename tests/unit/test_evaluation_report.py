@@ -47,7 +47,7 @@ def test_a_metric_that_every_draw_gives_alike_and_is_no_share_has_no_interval() 
     task, good = tasks.get("text_classification")(), records([True] * 6)
     found = resampling.intervals(task.gauge(good), 6, shares=task.shares(good))
     assert {"loss", "ece"} <= set(task.gauge(good)(np.ones(6))) and set(found) == {"accuracy"}
-    assert measures.interval(None, None) == ""
+    assert measures.interval("loss", None, None) == ""
     assert slices.resampled(task, good)[1]["accuracy"][0] < 0.7
 
 
@@ -187,6 +187,9 @@ def test_labels_are_escaped_where_they_are_shown() -> None:
 def test_intervals_stand_beside_their_metric() -> None:
     from engine.evaluation.report import Measured
 
-    assert measures.measured(Measured(value=0.94, low=0.921, high=0.9604)) == "0.94 [0.921, 0.96]"
-    assert measures.measured(Measured(value=0.94)) == "0.94"
-    assert measures.measured(Measured(value=None)) == "–"
+    assert measures.measured("f1", Measured(value=0.94, low=0.921, high=0.9604)) == "0.940 [0.921, 0.960]"
+    assert measures.measured("accuracy", Measured(value=1)) == "1.000"
+    assert measures.measured("loss", Measured(value=0.00012, low=0.0001, high=0.0002)) == "0.00012 [0.0001, 0.0002]"
+    assert measures.measured("bleu", Measured(value=31.256, low=30, high=32)) == "31.26 [30, 32]"
+    assert measures.measured("f1", Measured(value=None)) == measures.scored("accuracy", None) == "–"
+    assert measures.scored("f1_micro", 0.5) == "Micro F1 0.500"
