@@ -11,7 +11,7 @@ from db.metrics import Curve
 from db.tables import Run
 from engine import spec
 from engine.errors import StudioError
-from studio import cards, plots
+from studio import cards, measures, plots
 from studio.run_view import how_far, link
 from studio.text import duration, esc, metric, percent, short, size
 
@@ -26,9 +26,9 @@ def labels(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def title(name: str) -> str:
-    """Return a metric's name as a person reads it: "eval/f1_micro" -> "evaluation f1 micro"."""
+    """Return a metric's name as a person reads it: "eval/f1_micro" -> "Evaluation: Micro F1"."""
     part, _, word = name.partition("/")
-    return f"{ {'train': 'training', 'eval': 'evaluation'}.get(part, part)} {word.replace('_', ' ')}"
+    return f"{ {'train': 'Training', 'eval': 'Evaluation'}.get(part, part)}: {measures.title(word)}"
 
 
 def metric_names(runs: Sequence[Run]) -> list[str]:
@@ -107,20 +107,32 @@ def table(runs: Sequence[Run]) -> str:
 
     def score(run: Run, name: str) -> str:
         value = _scores(run).get(name)
-        text = esc(metric(value))
+        text = esc(measures.score(name, value))
         return f"<b>{text}</b>" if value is not None and value == best[name, _group(run)] else text
 
-    columns = ["Run", "State", *(name.replace("_", " ") for name in names), "Trained", "Share", "Adapter", "Time",
+    columns = ["Run", "State", *(measures.title(name) for name in names), "Trained", "Share", "Adapter", "Time",
                "Examples/s", "Memory"]
     rows = [(link(run), cards.badge(run.state) if run.state in ("succeeded", "failed", "cancelled") else how_far(run),
              *(score(run, name) for name in names), *_costs(run)) for run in runs]
     count = len(columns)
-    return cards.card("Scores and costs", cards.table(columns, rows, "Scores and costs", numeric=list(range(2, count)),
-                                                      html_columns=list(range(2 + len(names)))))
+    made = cards.table(columns, rows, "Scores and costs", numeric=list(range(2, count)),
+                       html_columns=list(range(2 + len(names))))
+    return cards.card("Scores and costs", _measured_apart(runs), made)
 
 
-def _group(run: Run) -> tuple[str, str | None]:
-    return run.task, run.dataset_id
+def _group(run: Run) -> tuple[Any, ...]:
+    """Return what a run was measured on: runs whose scores may be compared have the same."""
+    return run.task, run.eval_dataset_id or run.dataset_id, run.eval_rows
+
+
+def _measured_apart(runs: Sequence[Run]) -> str:
+    """Return a word of warning where the runs' scores are not of the same rows."""
+    groups = {_group(run) for run in runs if _scores(run)}
+    if len(groups) < 2:
+        return ""
+    what = "for different tasks" if len({group[0] for group in groups}) > 1 else "on different rows"
+    return cards.note("The best is marked only among runs that share task and rows. To compare them all, evaluate the "
+                      "adapters on one dataset, on their pages.", "warn", f"These runs were measured {what}.")
 
 
 def _scores(run: Run) -> dict[str, float]:
@@ -161,7 +173,7 @@ def scatter(runs: Sequence[Run]) -> plots.Figure:
               for run in runs]
     sizes = [x for _, x, y in points if x and y is not None]
     drawn = plots.points(points, label="Quality against trained parameters", x_title="trained parameters",
-                         y_title=name.replace("_", " "), log_x=bool(sizes) and max(sizes) >= 10 * min(sizes))
+                         y_title=measures.title(name), log_x=bool(sizes) and max(sizes) >= 10 * min(sizes))
     if drawn["data"]:
         drawn["layout"]["xaxis"] |= {"tickformat": f".{digits(sizes)}~s"}
         if sizes and min(sizes) == max(sizes):
@@ -177,7 +189,7 @@ def digits(numbers: Sequence[float]) -> int:
 
 def differences(runs: Sequence[Run], names: Mapping[str, str]) -> str:
     """Return the settings in which the runs differ, one row a setting, one column a run; `names` are of datasets."""
-    flat = [flatten(complete(run.spec)) for run in runs]
+    flat = [found_out(flatten(complete(run.spec)), run.resolved or {}) for run in runs]
     keys = list(dict.fromkeys(key for one in flat for key in one))
     differing = [key for key in keys if len({json.dumps(one.get(key), sort_keys=True) for one in flat}) > 1]
     if len(runs) < 2 or not differing:
@@ -186,6 +198,16 @@ def differences(runs: Sequence[Run], names: Mapping[str, str]) -> str:
     shown = labels(runs)
     rows = [(_setting(key), *(_value(one.get(key), names) for one in flat)) for key in differing]
     return cards.card("Settings that differ", cards.table(["Setting", *shown.values()], rows, "Settings that differ"))
+
+
+def found_out(flat: Mapping[str, Any], resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with what "auto" came to beside the word: "0.002 (auto)"."""
+    shown: dict[str, Any] = {}
+    for key, value in flat.items():
+        came_to = resolved.get(key.rpartition(".")[2])
+        text = metric(came_to) if isinstance(came_to, float) else str(came_to)
+        shown[key] = f"{text} (auto)" if value == "auto" and came_to not in (None, "auto") else value
+    return shown
 
 
 def _setting(key: str) -> str:

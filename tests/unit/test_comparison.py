@@ -36,3 +36,27 @@ def test_a_document_that_is_no_longer_valid_is_compared_as_it_stands() -> None:
 def test_marks_of_sizes_close_together_get_the_digits_that_tell_them_apart() -> None:
     assert comparison.digits([332_800, 334_100]) >= 5
     assert comparison.digits([1_000, 1_000_000]) == comparison.digits([7_000]) == comparison.digits([]) == 3
+
+
+def run(id: str, **values: Any) -> Run:
+    return Run(id=id, name=id, state="succeeded", task="text_classification", method="lora", model="tiny/bert",
+               metric_name="accuracy", spec=SHORT, result={"metrics": {"accuracy": 0.5, "f1_micro": 1.0}}, **values)
+
+
+def test_what_auto_came_to_stands_beside_the_word() -> None:
+    shown = comparison.found_out({"training.learning_rate": "auto", "training.precision": "auto", "training.epochs": 3},
+                                 {"learning_rate": 0.002, "epochs": 4})
+    assert shown == {"training.learning_rate": "0.002 (auto)", "training.precision": "auto", "training.epochs": 3}
+
+
+def test_runs_that_were_measured_on_other_rows_are_said_to_be() -> None:
+    same = [run("a", dataset_id="ds_1", eval_rows=10), run("b", dataset_id="ds_1", eval_rows=10)]
+    assert "measured" not in comparison.table(same)
+    others = comparison.table([same[0], run("c", dataset_id="ds_1", eval_dataset_id="ds_2", eval_rows=10)])
+    assert "These runs were measured on different rows." in others
+
+
+def test_metrics_have_the_names_and_digits_of_the_run_page() -> None:
+    shown = comparison.table([run("a", dataset_id="ds_1")])
+    assert "Micro F1" in shown and ">1.000<" in shown and ">0.500<" in shown
+    assert comparison.title("eval/ece") == "Evaluation: Calibration error (ECE)"
