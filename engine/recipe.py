@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from engine import complaints
 from engine.errors import SpecError
 from engine.knobs import knob
 
@@ -132,12 +133,10 @@ def parse(document: dict[str, Any]) -> Recipe:
     try:
         return Recipe.model_validate(document)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "weights"
-        if first["type"] == "extra_forbidden":
-            problem = f"'{where}' is none of its settings: {', '.join(Recipe.model_fields)}"
-        else:
-            problem = f"{where}: {first['msg'].removeprefix('Value error, ')}"
+        found = complaints.first(error, Recipe)
+        where = found.where or "weights"
+        problem = f"'{where}' is none of its settings: {', '.join(Recipe.model_fields)}" \
+            if found.kind == "extra_forbidden" else f"{found.problem}."
         raise SpecError(where, problem=problem) from None
 
 

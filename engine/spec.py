@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from engine import methods, preparation, tasks
+from engine import complaints, methods, preparation, tasks
 from engine.errors import SpecError, UnknownKey
 from engine.knobs import knob
 from engine.methods.base import Method
@@ -194,19 +194,15 @@ def _validated(kind: type[Model], value: dict[str, Any], prefix: str) -> Model:
 
 def _explain(error: ValidationError, kind: type[BaseModel], prefix: str) -> SpecError:
     """Return the first of pydantic's complaints as an error of ours, the field named by its path in the document."""
-    first = error.errors(include_url=False)[0]
-    location = [str(part) for part in first["loc"] if str(part) not in ("int", "float", "str", "bool")
-                and not str(part).startswith(("literal[", "constrained-"))]
+    found = complaints.first(error, kind, got=True)
+    location = [str(part) for part in found.place]
     where = ".".join(([prefix] if prefix else []) + location)
-    if first["type"] == "extra_forbidden":
+    if found.kind == "extra_forbidden":
         known = _known_keys(kind, location[:-1])
         close = difflib.get_close_matches(location[-1], known, 3)
         owner = where.rpartition(".")[0] or "a run"
         return UnknownKey(where, key=location[-1], owner=owner, known=_offered(close, known))
-    if first["type"] == "missing":
-        return SpecError(where, problem=f"{where} is missing")
-    message = first["msg"].removeprefix("Value error, ")
-    return SpecError(where, problem=f"{where}: {message} (got {_short(first['input'])})")
+    return SpecError(where, problem=f"{found.problem}.")
 
 
 def _offered(close: list[str], known: list[str]) -> str:
@@ -221,8 +217,3 @@ def _known_keys(kind: type[BaseModel], path: list[str]) -> list[str]:
         options = [inner, *getattr(inner, "__args__", ())]
         kind = next(item for item in options if isinstance(item, type) and issubclass(item, BaseModel))
     return [key for key in kind.model_fields if not (issubclass(kind, Task) and key == "name")]
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, default=str, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "..."

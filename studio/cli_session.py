@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ def me() -> User:
     """Return the account that STUDIO_USER names, else the local user; the tables are brought up to date first."""
     from db import accounts, migrate, users
 
+    # That nobody is there to be rung for is said by the command itself, in words; what is stored is not lost.
+    logging.getLogger("worker.client").setLevel(logging.ERROR)
     migrate.upgrade()
     name = os.environ.get("STUDIO_USER")
     return accounts.by_name(name) if name else users.local()

@@ -10,19 +10,18 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from pydantic import ValidationError
 
+from engine import complaints
+from engine.complaints import Complaint
 from engine.data.split import numbered
 from engine.errors import DataError, StudioError, UnknownKey
 from engine.preparation.base import Change, Setting, Step, StepCard, StepColumn, StepInvalid, counted
-from engine.registry import discover, name_of
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
+from engine.registry import discover
 
 __all__ = ["Change", "NothingLeft", "Prepared", "Setting", "Step", "StepCard", "StepInvalid", "Taken", "UnknownStep",
            "apply", "columns_after", "every", "for_evaluation", "formerly", "get", "parse", "renamed", "walk"]
@@ -147,17 +146,16 @@ def _parsed(document: Any, where: str) -> Step:
     try:
         return kind.model_validate(dict(document))
     except ValidationError as error:
-        raise _explained(error.errors(include_url=False)[0], kind, where) from None
+        raise _explained(complaints.first(error, kind), kind, where) from None
 
 
-def _explained(first: ErrorDetails, kind: type[Step], where: str) -> Exception:
-    place = ".".join([where, *(str(part) for part in first["loc"])])
-    if first["type"] == "extra_forbidden":
+def _explained(found: Complaint, kind: type[Step], where: str) -> Exception:
+    place = ".".join([where, *(str(part) for part in found.place)])
+    if found.kind == "extra_forbidden":
         known = [name for name in kind.model_fields if name != "name"]
-        return UnknownKey(place, key=first["loc"][-1], owner=f"the step '{name_of(kind)}'", known=", ".join(known))
-    if first["type"] == "missing":
-        return StepInvalid(place, problem=f"'{first['loc'][-1]}' of the step '{name_of(kind)}' is missing")
-    return StepInvalid(place, problem=f"{first['msg'].removeprefix('Value error, ')} (in '{name_of(kind)}')")
+        return UnknownKey(place, key=found.place[-1], owner=f"the step '{kind.card.title}'", known=", ".join(known))
+    said = f"{found.problem[0].lower()}{found.problem[1:]}" if found.own and not found.place else found.problem
+    return StepInvalid(place, problem=f"{kind.card.title}: {said}.")
 
 
 def _in_order(steps: Sequence[Step], where: str) -> None:

@@ -19,12 +19,16 @@ from studio.api.errors import BadRequest
 router = APIRouter(prefix="/datasets", tags=["datasets"])
 
 
+#: What to do when a body of JSON names no dataset.
+NOTHING_SENT = 'Send a form with a part "file", or JSON such as {{"hub": "organisation/name"}}.'
+
+
 class HubReference(BaseModel):
     """A split of a dataset on the Hub, to be fetched by a worker; what is left out is chosen by the splits' names."""
 
     model_config = ConfigDict(extra="forbid")
 
-    hub: str = Field(description="Its id: <organisation>/<name>.")
+    hub: str = Field(title="The dataset's id on the Hub", description="Its id: <organisation>/<name>.")
     config: str = Field("", max_length=200)
     split: str = Field("", max_length=200, description="The rows to learn from.")
     eval_split: str | None = Field(None, max_length=200, description="The rows to evaluate on; \"none\" for none.")
@@ -76,7 +80,7 @@ class Roles(BaseModel):
 async def create(request: Request, response: Response, user: Me) -> dict[str, Any]:
     """Upload a dataset, or name one on the Hub; a worker reads it: look at `state` until it is ready or failed."""
     if request.headers.get("content-type", "").startswith("application/json"):
-        row = await run_in_threadpool(_add_hub, user, await documents.read(request, HubReference))
+        row = await run_in_threadpool(_add_hub, user, await documents.read(request, HubReference, NOTHING_SENT))
     else:
         form = await upload.receive(request, settings().data_dir / "uploads", settings().max_upload_bytes)
         try:

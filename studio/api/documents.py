@@ -8,14 +8,15 @@ from typing import TypeVar
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
+from engine import complaints
 from studio.api import upload
 from studio.api.errors import BadRequest, not_json
 
 Document = TypeVar("Document", bound=BaseModel)
 
 
-async def read(request: Request, kind: type[Document]) -> Document:
-    """Return the body of a request; raises BadRequest and UploadTooLarge."""
+async def read(request: Request, kind: type[Document], hint: str | None = None) -> Document:
+    """Return the body of a request; raises BadRequest, with a `hint` where a field is missing, and UploadTooLarge."""
     body = b""
     async for chunk in request.stream():
         body += chunk
@@ -24,9 +25,9 @@ async def read(request: Request, kind: type[Document]) -> Document:
     try:
         return kind.model_validate(json.loads(body))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "body"
-        raise BadRequest(where, problem=f"{where}: {first['msg']}") from None
+        found = complaints.first(error, kind)
+        raise BadRequest(found.where or "body", problem=f"{found.problem}.",
+                         try_this=hint if found.kind == "missing" else None) from None
     except json.JSONDecodeError as error:
         raise not_json(error.msg, error.doc, error.pos) from None
     except UnicodeDecodeError:

@@ -12,12 +12,16 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from engine import complaints
 from engine.errors import Refused, StudioError
 
 log = logging.getLogger(__name__)
 
 #: The paths whose failures are problem JSON; the pages render their own.
 PREFIXES = ("/api/", "/download/", "/healthz", "/readyz", "/metrics")
+
+#: What stands before the place of a field, for where in a request it was.
+PARTS = ("body", "query", "path", "header", "cookie")
 
 
 class NoSuchAddress(StudioError):
@@ -99,8 +103,9 @@ def _invalid(request: Request, error: Exception) -> Response:
     if first["type"] == "json_invalid":
         told = not_json(first["ctx"]["error"], error.body, first["loc"][-1])
         return problem(told, instance=request.url.path)
-    where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
-    return problem(BadRequest(where or "body", problem=f"{where or 'body'}: {first['msg']}"), instance=request.url.path)
+    listed = [{**one, "loc": one["loc"][int(bool(one["loc"]) and one["loc"][0] in PARTS):]} for one in error.errors()]
+    found = complaints.first(listed)
+    return problem(BadRequest(found.where or "body", problem=f"{found.problem}."), instance=request.url.path)
 
 
 def _http(request: Request, error: Exception) -> Response:

@@ -12,7 +12,7 @@ from db import adapters, models, predictions
 from db.errors import Conflict, NotFound
 from db.tables import Prediction
 from db.users import User
-from engine import tasks
+from engine import complaints, tasks
 from engine.errors import Refused, SpecError
 from engine.tasks.base import Task
 from studio.service import asked_rows
@@ -56,7 +56,7 @@ class Question(BaseModel):
         if (self.rows is None) == (self.messages is None):
             raise ValueError("ask with either rows or messages")
         if self.rows is not None and not self.rows:
-            raise ValueError("rows is empty")
+            raise ValueError("there is no row to ask about: 'rows' is an empty list")
         if self.messages is not None and (not self.messages or self.messages[-1].role == "assistant"):
             raise ValueError("messages must end with what the user says")
         return self
@@ -158,12 +158,11 @@ def chosen_options(kind: type[Task], given: dict[str, Any]) -> dict[str, Any]:
     try:
         return kind.asking.model_validate(given).model_dump(mode="json", exclude_unset=kind.playground != "chat")
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(["options", *(str(part) for part in first["loc"])])
+        found = complaints.first(error, kind.asking)
+        where = ".".join(["options", *(str(part) for part in found.place)])
         known = ", ".join(kind.asking.model_fields)
-        unknown = first["type"] == "extra_forbidden"
-        problem = f"'{first['loc'][-1]}' is no option of {kind.card.title.lower()}" if unknown else (
-            f"{where}: {first['msg'].removeprefix('Value error, ')}")
+        unknown = found.kind == "extra_forbidden"
+        problem = f"'{found.place[-1]}' is no option of {kind.card.title.lower()}" if unknown else f"{found.problem}."
         hint = f"Use one of: {known}." if known else "Leave options out: this task has none."
         raise SpecError(where, problem=problem, **({"try_this": hint} if unknown else {})) from None
 
@@ -248,6 +247,5 @@ def _question(document: dict[str, Any]) -> Question:
     try:
         return Question.model_validate(document)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "question"
-        raise SpecError(where, problem=f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
+        found = complaints.first(error, Question)
+        raise SpecError(found.where or "question", problem=f"{found.problem}.") from None

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from engine import tasks
+from engine import complaints, tasks
 from engine.errors import DataError, SpecError
 
 
@@ -62,6 +62,5 @@ def check_task(task: str | None, columns: Mapping[str, str], options: Mapping[st
     try:
         kind.model_validate({"name": task, **options})
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(["options", *map(str, first["loc"])])
-        raise SpecError(where, problem=f"{where}: {first['msg']}") from None
+        found = complaints.first(error, kind)
+        raise SpecError(".".join(["options", *map(str, found.place)]), problem=f"{found.problem}.") from None

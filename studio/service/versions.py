@@ -12,6 +12,7 @@ from db import datasets, versions
 from db.errors import Conflict
 from db.tables import Dataset
 from db.users import User
+from engine import complaints
 from engine.data import cells, edits
 from engine.data.edits import Edit
 from engine.data.paging import Rows
@@ -149,9 +150,9 @@ def _complete(row: Dataset, changes: Sequence[Mapping[str, Any] | Edit]) -> list
         try:
             wanted.append(Edit.model_validate({**(one if isinstance(one, Mapping) else vars(one)), "before": None}))
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(["edits", str(number), *map(str, first["loc"])])
-            raise BadEdit(where, problem=f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
+            found = complaints.first(error, Edit)
+            where = ".".join(["edits", str(number), *map(str, found.place)])
+            raise BadEdit(where, problem=f"edit {number + 1}: {found.problem}.") from None
     found = rows_of(row)
     wanted = edits.checked(wanted, schema_of(row), found.total)
     there = _there(found, sorted({one.row for one in wanted}))
