@@ -33,14 +33,16 @@ def create(user: User, spec: RunSpec, *, name: str = "", dataset_id: str | None 
     task = spec.make_task()
     with database().write() as session:
         dataset = rows.one(session, Dataset, user, dataset_id) if dataset_id else None
-        if eval_dataset_id:
-            rows.one(session, Dataset, user, eval_dataset_id)
+        held = rows.one(session, Dataset, user, eval_dataset_id) if eval_dataset_id else None
+        names = {part: {"name": one.name, "file": one.filename or ""}
+                 for part, one in (("train", dataset), ("eval", held)) if one is not None}
         trained_on = dataset.name if dataset else spec.model.id
         name = rows.good_name(name or f"{trained_on[:rows.LONGEST_NAME - 40]}, {spec.method.name}")
         id = id or new_id(Run.prefix)
         row = Run(id=id, owner_id=user.id, name=name, task=spec.task, method=spec.method.name, model=spec.model.id,
                   dataset_id=dataset_id, eval_dataset_id=eval_dataset_id, device_class=device_class,
-                  spec=spec.model_dump(mode="json"), metric_name=task.metric, metric_greater=task.greater_is_better,
+                  spec=spec.model_dump(mode="json"), data_names=names, metric_name=task.metric,
+                  metric_greater=task.greater_is_better,
                   search=_searchable(name, spec.method.name, spec.model.id, spec.task, id))
         rows.add(session, row)
     return row

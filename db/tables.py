@@ -95,7 +95,8 @@ class Run(Owned, Base):
     `state`: queued, starting, running, stopping, interrupted, succeeded, failed, cancelled. `token` fences writers: it
     grows with every claim and every loss. `journal_seq` is the last event of this attempt that became rows. `loss` is
     the last training loss; `metric_value` the best value of the deciding metric; `latest` the last value of each
-    metric by name; `eta` in seconds; `rung_at` is when a worker was last told about it.
+    metric by name; `eta` in seconds; `rung_at` is when a worker was last told about it. `data_names` is what the
+    datasets were called when it began, {train, eval: {name, file}}: they may be deleted.
     """
 
     __tablename__ = "runs"
@@ -149,6 +150,7 @@ class Run(Owned, Base):
     parameters: Mapped[JsonObject | None]
     resolved: Mapped[JsonObject | None]
     spec: Mapped[JsonObject]
+    data_names: Mapped[JsonObject] = mapped_column(default=dict, server_default="{}")
     result: Mapped[JsonObject | None]
 
     __table_args__ = (

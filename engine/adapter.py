@@ -65,6 +65,8 @@ class Trained(BaseModel):
     quantization: str | None = None
     method: str = ""
     max_length: int | None = None
+    #: Names of the files it was trained and evaluated on, as {train, eval}.
+    data: dict[str, str] = {}
     #: Preparation of the rows it learned from; None where that was not written down.
     steps: list[dict[str, Any]] | None = None
     #: Of a composed adapter: its recipe, the names of its parents and their weights.

@@ -251,7 +251,9 @@ def _describe(attempt: Attempt, formats: precision.Formats, task: Task, length: 
         "task": task.name, "labels": attempt.rows.labels, "options": spec.data.options,
         "columns": attempt.rows.columns, "steps": [step.model_dump(mode="json") for step in spec.data.steps],
         "model_id": spec.model.id, "revision": located.revision, "quantization": spec.model.quantization,
-        "dtype": str(formats.base).removeprefix("torch."), "max_length": length, "method": spec.method.name}
+        "dtype": str(formats.base).removeprefix("torch."), "max_length": length, "method": spec.method.name,
+        "data": {"train": Path(spec.data.train).name} | ({"eval": Path(spec.data.eval).name} if spec.data.eval else {})
+        | dict(attempt.sources.names)}
 
 
 def _announce(attempt: Attempt, made: Loop) -> None:

@@ -41,7 +41,7 @@ def run(row: Run, *, full: bool = True) -> dict[str, Any]:
                    "latest", "trained_parameters", "total_parameters", "train_rows", "eval_rows", "truncated",
                    "estimated_bytes", "attempts", "stop_mode", "checkpoint_step", "worker_id", "error")
     values |= _times(row, "created_at", "queued_at", "started_at", "finished_at", "heartbeat_at")
-    return values | _pick(row, "parameters", "resolved", "spec", "result") if full else values
+    return values | _pick(row, "parameters", "resolved", "spec", "data_names", "result") if full else values
 
 
 def adapter(row: Adapter) -> dict[str, Any]:

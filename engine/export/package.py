@@ -70,7 +70,9 @@ def describe(trained: Trained, given: Mapping[str, Any], *, fallback: str = "ada
     method = given.get("method") or trained.method or dict[str, Any](spec.get("method") or {}).get("name", "")
     there: dict[str, Any] = dict(given.get("environment") or {}).get("model") or {}
     licence = given.get("licence") or there.get("licence") or (starter.licence if starter else "")
-    data = given.get("dataset") or dict[str, Any](spec.get("data") or {}).get("train", "")
+    # What was combined has these of its first parent.
+    file = "" if trained.composed else trained.data.get("train", "")
+    data = given.get("dataset") or file or dict[str, Any](spec.get("data") or {}).get("train", "")
     return Facts(
         name=_slug(str(given.get("name") or fallback)), kind=trained.kind, task=trained.task or _task(trained),
         base=base, local=local, note=note, revision=None if local or starter else trained.revision,

@@ -98,10 +98,12 @@ def _view(user: User, picked: list[Run], name: str, axis: str, smooth: float) ->
 
 
 def _names(user: User, picked: list[Run]) -> dict[str, str]:
-    """Return the names of the datasets the runs learned from and are evaluated on."""
+    """Return the names of the datasets the runs learned from and are evaluated on; as they were, of deleted ones."""
+    once = {run.spec["data"].get(part): f"{told['name']} (deleted)" for run in picked
+            for part, told in (run.data_names or {}).items()}
     ids = {one for run in picked for one in (run.dataset_id, run.eval_dataset_id) if one}
     found = (parts.found(lambda one=dataset_id: datasets.get(user, one)) for dataset_id in sorted(ids))
-    return {row.id: row.name for row in found if row is not None}
+    return once | {row.id: row.name for row in found if row is not None}
 
 
 def _picks(names: list[str], shown: str) -> dict[str, Any]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import shutil
+from contextlib import suppress
 from typing import Any
 
-from db import adapters, datasets, exports, models
+from db import adapters, datasets, exports, models, runs
 from db.blobs import Blobs
 from db.errors import NotFound
 from db.settings import settings
@@ -61,13 +62,17 @@ class MakeExport(Errand):
                 "method": spec.get("method"), "quantization": (spec.get("model") or {}).get("quantization")}
 
     def _about(self, adapter: Any) -> dict[str, Any]:
-        """Return licence and dataset name as far as they are still known."""
+        """Return licence and the names of dataset and file as far as they are still known."""
         found = models.by_ref(self.user, adapter.model, adapter.model_revision)
         known = {"licence": found.licence} if found is not None and found.licence else {}
-        try:
-            return known | ({"dataset": datasets.get(self.user, adapter.dataset_id).name} if adapter.dataset_id else {})
-        except NotFound:
-            return known
+        with suppress(NotFound):
+            if adapter.dataset_id:
+                row = datasets.get(self.user, adapter.dataset_id)
+                return known | {"dataset": _named(row.name, row.filename)}
+        with suppress(NotFound):
+            told = runs.get(self.user, adapter.run_id or "").data_names.get("train")
+            return known | ({"dataset": _named(told["name"], told["file"])} if told else {})
+        return known
 
     def _run_files(self, adapter_key: str) -> dict[str, Any]:
         """Return the run's spec and environment, which lie beside its adapter."""
@@ -81,6 +86,10 @@ class MakeExport(Errand):
             except (NotFound, ValueError):
                 continue
         return found
+
+
+def _named(name: str, file: str) -> str:
+    return f"{name} ({file})" if file and file != name else name
 
 
 @app.task(name="export")
