@@ -176,6 +176,8 @@ def scatter(runs: Sequence[Run]) -> plots.Figure:
                          y_title=measures.title(name), log_x=bool(sizes) and max(sizes) >= 10 * min(sizes))
     if drawn["data"]:
         drawn["layout"]["xaxis"] |= {"tickformat": f".{digits(sizes)}~s"}
+        if drawn["layout"]["xaxis"]["type"] == "log":
+            drawn["layout"]["xaxis"]["dtick"] = "D2"
         if sizes and min(sizes) == max(sizes):
             drawn["layout"]["xaxis"]["range"] = [sizes[0] / 2, sizes[0] * 3 / 2]
     return drawn
