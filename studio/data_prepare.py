@@ -162,12 +162,16 @@ def _typed(kind: Any, settings: Any, place: Any, request: gr.Request) -> str:
 
 def _trial(user: User, row: Dataset, kind: type[preparation.Step], values: Mapping[str, Mapping[str, Any]],
            place: Any) -> str:
-    """Return what the step would do as it is set now, or what is missing."""
+    """Return what the step would do as it is set now, or what is to be filled in first, or corrected."""
+    if missing := prepare_view.unfilled(kind, values.get(name_of(kind), {})):
+        return cards.note(f"Fill in {missing} to see what this step would do.", "muted")
     steps, at = _with(row, kind, values, place)
     try:
         found = service.preparation.preview_steps(user, row.id, steps)
     except StudioError as error:
-        return cards.note(f"{error.what} {error.try_this}".strip(), "muted")
+        # Of a step that is being made, it goes without saying that it is to be corrected.
+        return cards.note(str(error.facts["problem"]), "warn") if isinstance(error, preparation.StepInvalid) else \
+            cards.note(error.try_this, "warn", error.what)
     if len(found.steps) <= at:
         return cards.note("A step before it cannot be done; look at the list.", "warn")
     shown = prepare_view.trial(found.steps[at], found.columns_before(at), prepare_view.looked_at(found))

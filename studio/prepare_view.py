@@ -99,10 +99,19 @@ def settings(kind: type[Step] | None, columns: Sequence[str], values: Mapping[st
     return form.state([group], {group.key: dict(values)} if values else None, elem_id=elem_id)
 
 
+def unfilled(kind: type[Step], values: Mapping[str, Any]) -> str:
+    """Return the fields that a step needs and that nothing was typed into yet: "Column and Labels"; "" for none."""
+    titles = [form.title(name, info) for name, info in kind.model_fields.items()
+              if info.is_required() and values.get(name) in (None, "", [], {})]
+    return " and ".join(titles)
+
+
 def _row(row: Mapping[str, Any], names: Sequence[str]) -> str:
     before, after = row["before"] or {}, row["after"]
     if after is None:
         cells = "".join(f"<td>{esc(before.get(name))}</td>" for name in names)
+        if row.get("held"):
+            return f'<tr class="ps-held"><td class="ps-num">{row["row"]} to evaluation</td>{cells}</tr>'
         return f'<tr class="ps-gone"><td class="ps-num">{row["row"]} out</td>{cells}</tr>'
     return f'<tr><td class="ps-num">{row["row"]}</td>{"".join(_cell(before, after, name) for name in names)}</tr>'
 

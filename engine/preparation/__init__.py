@@ -154,8 +154,7 @@ def _explained(found: Complaint, kind: type[Step], where: str) -> Exception:
     if found.kind == "extra_forbidden":
         known = [name for name in kind.model_fields if name != "name"]
         return UnknownKey(place, key=found.place[-1], owner=f"the step '{kind.card.title}'", known=", ".join(known))
-    said = f"{found.problem[0].lower()}{found.problem[1:]}" if found.own and not found.place else found.problem
-    return StepInvalid(place, problem=f"{kind.card.title}: {said}.")
+    return StepInvalid(place, problem=f"{kind.card.title}: {found.own or found.problem}.")
 
 
 def _in_order(steps: Sequence[Step], where: str) -> None:

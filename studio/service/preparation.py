@@ -191,7 +191,9 @@ def _sample(taken: preparation.Taken, most: int) -> list[dict[str, Any]]:
     changed = [place for place in kept if looked[place][0] != looked[place][1]]
     repeated = [place for place in kept if place and origin[place] == origin[place - 1]]
     first = list(dict.fromkeys([*changed, *repeated, *kept]))[:most - len(gone)]
-    shown = [{"row": int(row) + 1, "before": _cells(before, int(row)), "after": None} for row in gone]
+    # Rows that a split takes out are not lost: they are evaluated on.
+    held = {"held": True} if taken.step.splits else {}
+    shown = [{"row": int(row) + 1, "before": _cells(before, int(row)), "after": None} | held for row in gone]
     shown += [{"row": int(origin[place]) + 1, "before": looked[place][0], "after": looked[place][1]}
               for place in sorted(first)]
     return sorted(shown, key=lambda one: one["row"])

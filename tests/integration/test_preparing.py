@@ -18,10 +18,10 @@ from fastapi.testclient import TestClient
 from db import datasets, users
 from db.settings import settings
 from db.tables import Dataset
-from engine import intake
+from engine import intake, preparation
 from engine import spec as specs
 from engine.errors import StudioError
-from studio import cli, cli_flags, cli_train, data_prepare, service, session
+from studio import cli, cli_flags, cli_train, data_prepare, prepare_view, service, session
 from studio.draft import from_query, from_spec
 from worker.orders import inspect_dataset, look
 
@@ -120,6 +120,25 @@ def test_the_first_rows_show_what_each_step_does() -> None:
     failed = service.preparation.preview_steps(user, row.id, [{"name": "filter", "where": "sentence"},
                                                               {"name": "sample"}])
     assert [step["error"]["kind"] for step in failed.steps] == ["expression_invalid"]
+
+
+@pytest.mark.usefixtures("fresh")
+def test_rows_that_a_split_takes_out_are_said_to_be_evaluated_on() -> None:
+    row = stored()
+    found = service.preparation.preview_steps(users.local(), row.id, [{"name": "split", "share": 0.2}], shown=8)
+    aside = [one for one in found.steps[0]["sample"] if one["after"] is None]
+    assert aside and all(one["held"] for one in aside)
+    shown = prepare_view.sample(found.steps[0], found.columns)
+    assert shown.count("to evaluation") == len(aside) and "ps-gone" not in shown and " out<" not in shown
+    fewer = service.preparation.preview_steps(users.local(), row.id, [{"name": "sample", "rows": 2}], shown=8)
+    assert "ps-gone" in prepare_view.sample(fewer.steps[0], fewer.columns)
+
+
+def test_a_step_that_nothing_was_typed_into_asks_for_its_fields_by_title() -> None:
+    assert prepare_view.unfilled(preparation.get("filter"), {"where": "", "drop": False}) == "Condition"
+    assert prepare_view.unfilled(preparation.get("map_labels"), {"column": None}) == "Column and Labels"
+    assert prepare_view.unfilled(preparation.get("drop"), {"columns": ["text"]}) == ""
+
 
 
 @pytest.mark.usefixtures("fresh")
