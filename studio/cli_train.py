@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import json
 import time
@@ -13,13 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from engine.errors import SpecError
-from engine.evaluation.report import NEUTRAL
-from studio import cli_dry_run, cli_flags, cli_prepare
+from studio import cli_dry_run, cli_flags, cli_prepare, cli_sources
 from studio import cli_print as out
 from studio.cli_flags import Flag
 
 if TYPE_CHECKING:
-    from db.tables import Dataset, Run
+    from db.tables import Run
     from db.users import User
 
 #: How often a run that goes on is told about, in seconds.
@@ -156,11 +154,11 @@ def _start(user: User, document: dict[str, Any], given: dict[str, Any], tick: Ca
     from studio.cli_models import is_folder
     from studio.cli_session import wait
 
-    dataset = _dataset(user, document, tick)
+    dataset = cli_sources.dataset(user, document, tick)
     document["task"] = document.get("task") or dataset.task
     if not document["task"]:
         raise NoTask("--task", name=dataset.name)
-    _second(user, document, tick)
+    cli_sources.second(user, document, tick)
     reference = document["model"]
     if is_folder(reference["id"]):
         reference["id"] = _folder(user, Path(reference["id"]))
@@ -179,70 +177,6 @@ def _start(user: User, document: dict[str, Any], given: dict[str, Any], tick: Ca
     row = service.start_run(user, document, name=given["name"])
     cli_dry_run.warn(service.check(user, row.spec))
     return row
-
-
-def _dataset(user: User, document: dict[str, Any], tick: Callable[..., None]) -> Dataset:
-    """Return the dataset of a spec, added first when it is a file, and put its id in the spec."""
-    from db import datasets
-    from studio import service
-    from studio.cli_session import stored, wait
-
-    data = document["data"]
-    if str(data["train"]).startswith("ds_") and not Path(data["train"]).exists():
-        row = datasets.get(user, data["train"])
-    else:
-        other = data.get("eval")
-        is_file = other is not None and not str(other).startswith("ds_")
-        # Columns that steps make are not in the file yet.
-        columns = {} if data.get("steps") else data.get("columns") or {}
-        task, options = document.get("task"), data.get("options") or {}
-        row = None if is_file else _same(user, Path(data["train"]), task, columns)
-        row = row or service.add_dataset(user, Path(data["train"]), eval_path=Path(str(other)) if is_file else None,
-                                         task=task, columns=columns, options=options if task else {})
-        data["train"] = row.id
-        if is_file:
-            del data["eval"]
-    for each in [*datasets.find(user, eval_of_id=row.id), row]:
-        id = each.id
-        found = wait(lambda id=id: datasets.get(user, id), ("ready", "failed"), f"Reading {each.name}", tick)
-        if found.state == "failed":
-            raise stored(found.error)
-        row = found
-    return row
-
-
-def _second(user: User, document: dict[str, Any], tick: Callable[..., None]) -> None:
-    """Put the id of the dataset that forgetting is measured on in the spec, added first when it is a file."""
-    from db import datasets
-    from studio import service
-    from studio.cli_session import stored, wait
-
-    wanted, task = str(document["data"].get("forgetting") or NEUTRAL), document["task"]
-    if wanted == NEUTRAL or (wanted.startswith("ds_") and not Path(wanted).exists()):
-        return
-    row = _same(user, Path(wanted), task, {}) or service.add_dataset(user, Path(wanted), task=task)
-    row = wait(lambda: datasets.get(user, row.id), ("ready", "failed"), f"Reading {row.name}", tick)
-    if row.state == "failed":
-        raise stored(row.error)
-    document["data"]["forgetting"] = row.id
-
-
-def _same(user: User, path: Path, task: str | None, columns: dict[str, str]) -> Dataset | None:
-    """Return a dataset of the same bytes whose columns are read the same way, so that trying again adds nothing."""
-    from db import datasets
-    from studio.service.datasets import NoSuchFile
-
-    if not path.exists():
-        raise NoSuchFile(str(path), path=path)
-    if path.is_dir():
-        return None
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    for row in datasets.find(user, states=["ready"], limit=1000):
-        if row.sha256 == digest and row.eval_of_id is None and (not columns or columns == row.columns) \
-                and (task is None or task == row.task):
-            return row
-    return None
 
 
 def _folder(user: User, folder: Path) -> str:
