@@ -18,7 +18,7 @@ from db.tables import Dataset
 from db.users import User
 
 #: Columns a new version has from the version before.
-KEPT = ("filename", "task", "confirmed", "options", "columns", "guess", "source", "steps", "bytes")
+KEPT = ("filename", "task", "confirmed", "options", "columns", "guess", "source", "steps")
 
 Json = dict[str, Any]
 

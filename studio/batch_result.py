@@ -43,7 +43,7 @@ def status(row: Batch) -> str:
     if row.state not in batches.ENDED:
         words = result.get("text") or ("Waiting for a worker" if row.state == "queued" else "Starting")
         if result.get("rows"):
-            words = f"Predicting: {count(result['rows'])} of {count(row.rows)} rows"
+            words = f"Predicting: {count(result['rows'])} of {plural(row.rows or 0, 'row')}"
         return cards.card("", cards.progress(row.progress or None, words))
     if row.state == "failed":
         return cards.error(row.error or {})

@@ -19,6 +19,7 @@ from engine.tasks import Task
 from studio import cards, data_view, form, parts, play_who, service, shell
 from studio.batch_snippets import Wanted
 from studio.service import batches as asking
+from studio.text import plural
 
 if TYPE_CHECKING:
     from engine.data.source import Preview
@@ -86,14 +87,14 @@ def dataset_options(user: User, who: Asked | None) -> list[dict[str, Any]]:
     task = who.task if who is not None else ""
     found.sort(key=lambda row: row.task != task)
     return [{"value": "", "title": "None: the file above"},
-            *({"value": row.id, "title": f"{row.name} ({row.rows or 0:,} rows)",
+            *({"value": row.id, "title": f"{row.name} ({plural(row.rows or 0, 'row')})",
                "group": "Of this task" if row.task == task else "Others"} for row in found)]
 
 
 def evaluable(user: User, row: Adapter) -> list[dict[str, Any]]:
     """Return the datasets an adapter can be evaluated on."""
     found = datasets.find(user, states=["ready"], tasks=[row.task], limit=500)
-    return [{"value": one.id, "title": f"{one.name} ({one.rows or 0:,} rows)" + (
+    return [{"value": one.id, "title": f"{one.name} ({plural(one.rows or 0, 'row')})" + (
         ", learned from" if one.id == row.dataset_id else "")} for one in found]
 
 

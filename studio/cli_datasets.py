@@ -10,6 +10,7 @@ import typer
 from engine.errors import Refused
 from studio import cli_print as out
 from studio.cli_print import Json
+from studio.text import plural
 
 if TYPE_CHECKING:
     from db.tables import Dataset
@@ -128,7 +129,7 @@ def read(row: Dataset, wait: bool, json: bool) -> None:
     if json:
         out.emit(records.dataset(row))
     else:
-        out.say(f"{row.id}  {row.name}  {row.state}" + (f"  {row.rows} rows" if row.rows is not None else ""))
+        out.say(f"{row.id}  {row.name}  {row.state}" + (f"  {plural(row.rows, 'row')}" if row.rows is not None else ""))
         for finding in row.findings:
             out.finding(finding)
     if row.state == "failed":

@@ -10,6 +10,7 @@ import typer
 from engine.errors import SpecError
 from studio import cli_print as out
 from studio.cli_print import Json
+from studio.text import count, plural
 
 if TYPE_CHECKING:
     from studio.service.preparation import Previewed
@@ -96,9 +97,9 @@ def _told(found: Previewed) -> None:
             out.failure(step["error"])
             return
         held = "" if step["eval_after"] is None else f", {step['eval_after']:,} to evaluate on"
-        out.say(f"{number}. {step['told']}: {step['rows_before']:,} → {step['rows_after']:,} rows{held}")
+        out.say(f"{number}. {step['told']}: {step['rows_before']:,} → {plural(step['rows_after'], 'row')}{held}")
         if step["note"]:
             out.say(f"   {step['note']}")
     out.say(f"Columns: {', '.join(found.columns_after)}")
     if not found.whole:
-        out.say(f"Shown on the first {found.looked_at:,} of {found.rows:,} rows.")
+        out.say(f"Shown on the first {count(found.looked_at)} of {plural(found.rows, 'row')}.")

@@ -16,6 +16,7 @@ from engine.recipe import WAYS, Recipe, parse
 from studio import cards, form, parts, shell
 from studio.combine_result import told_apart
 from studio.service import compositions as combining
+from studio.text import plural
 
 #: The most adapters the page combines; the API takes more.
 MOST = 8
@@ -146,7 +147,7 @@ def dataset_options(user: User, base: str) -> list[dict[str, Any]]:
     found = [row for row in datasets.find(user, states=["ready"], limit=500)
              if row.task == task and row.eval_of_id is None]
     return [{"value": "", "title": "None: combine only"},
-            *({"value": row.id, "title": f"{row.name} ({row.rows or 0} rows)"} for row in found)]
+            *({"value": row.id, "title": f"{row.name} ({plural(row.rows or 0, 'row')})"} for row in found)]
 
 
 def groups(how: str) -> list[form.Group]:

@@ -17,6 +17,7 @@ from typing import Any
 
 import gradio as gr
 
+from studio.text import plural
 from studio.theme import PALETTE, SANS, SERIES, Mode
 from studio.widgets import scripted
 
@@ -93,7 +94,7 @@ def histogram(edges: Sequence[float], counts: Sequence[int], *, label: str, x_ti
         shape["annotations"] = [{"x": mark, "yref": "paper", "y": 1, "text": mark_text, "showarrow": False,
                                  "xanchor": "right", "xshift": -6, "yanchor": "top",
                                  "font": {"color": "var(--ps-bad-ink)"}}]
-    return _made([trace] if counts else [], shape, label, f"{sum(counts)} rows, {x_title}")
+    return _made([trace] if counts else [], shape, label, f"{plural(sum(counts), 'row')}, {x_title}")
 
 
 def points(rows: Sequence[tuple[str, Number, Number]], *, label: str, x_title: str, y_title: str, log_x: bool = False,
@@ -133,7 +134,8 @@ def heat(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[
     shape["yaxis"] |= {"autorange": "reversed", "showgrid": False, "type": "category", "automargin": True,
                        "ticksuffix": "  "}
     shape["xaxis"] |= {"showgrid": False, "type": "category", "zeroline": False}
-    return _made([trace] if known else [], shape, label, f"{len(rows)} rows by {len(columns)} columns")
+    told = f"{plural(len(rows), 'row')} by {plural(len(columns), 'column')}"
+    return _made([trace] if known else [], shape, label, told)
 
 
 def layout(x_title: str = "", y_title: str = "", height: int = 280, *, legend: bool = False) -> dict[str, Any]:

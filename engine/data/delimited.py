@@ -125,7 +125,8 @@ def _holds(column: pa.Array, mark: bytes) -> bool:
 
 def _ragged(faults: Faults, row: int, found: int, expected: int) -> None:
     many = "many" if found > expected else "few"
-    what = f"Row {row} has too {many} fields: {found} where there are {expected} columns."
+    columns = "is 1 column" if expected == 1 else f"are {expected} columns"
+    what = f"Row {row} has too {many} fields: {found} where there {columns}."
     faults.add("ragged_rows", row, what, _FIX)
 
 

@@ -129,7 +129,8 @@ def table_size(table: pa.Table, eval_table: pa.Table | None = None) -> list[Find
         return [error("one_row", "There is only one row, so none can be kept aside for evaluation.", "row 1",
                       "Add more rows, or an evaluation file.")]
     if rows < 20:
-        return [warning("few_rows", f"There are only {rows} rows; a model learns little from so few.", "",
+        there = "is only 1 row" if rows == 1 else f"are only {rows} rows"
+        return [warning("few_rows", f"There {there}; a model learns little from so few.", "",
                         "Go on for a trial, or add rows.")]
     return []
 

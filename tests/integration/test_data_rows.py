@@ -66,6 +66,7 @@ def test_changes_wait_on_the_row_until_they_are_saved_as_a_version(client: TestC
     hand.work()
     new = datasets.get(users.local(), saved.json()["id"])
     assert (new.state, new.rows, new.columns, new.confirmed) == ("ready", 19, COLUMNS, True) and new.sha256
+    assert new.bytes == Blobs().local(str(new.parquet_key)).stat().st_size != row.bytes
     table = pq.read_table(Blobs().local(str(new.parquet_key))).to_pylist()
     assert table[1]["label"] == "refund" and table[6]["score"] == 9.5 and "number 6" in table[4]["text"]
     assert Blobs().local(str(row.parquet_key)).read_bytes() == before

@@ -114,7 +114,7 @@ def _edited(order: dict[str, Any], parquet: Path, line: Line) -> dict[str, Any]:
 
     rows, sha256 = edits.write(Path(order["base"]), edits.together(edits.parse(order["edits"])), parquet,
                                lambda part: line.progress(READING * part, "Writing"), line.cancelled)
-    return {"rows": rows, "sha256": sha256}
+    return {"rows": rows, "sha256": sha256, "bytes": parquet.stat().st_size}
 
 
 def _count(order: dict[str, Any], rows: Any, outcome: dict[str, Any],
