@@ -12,7 +12,6 @@ import typer
 from engine.errors import Refused
 from studio import cli_print as out
 from studio.cli_print import Json
-from studio.service.batches import Holding
 
 
 class NotAPlace(Refused):
@@ -134,6 +133,8 @@ def _format(place: Path, given: str | None) -> Any:
 
 
 def _holding(text: str) -> Any:
+    from studio.service.batches import Holding
+
     if text not in get_args(Holding):
         raise UnknownHolding("--quantization", given=text)
     return text
