@@ -134,7 +134,7 @@ def hear(message: dict[str, Any], place: int, turns: list[Turns], notes: list[st
     elif message["event"] == "done":
         going[place] = False
         if message["state"] == "cancelled":
-            last["stopped"] = notes[place] = play_view.STOPPED
+            last["stopped"] = play_view.STOPPED
             if not last["content"]:
                 turns[place].pop()
                 notes[place] = play_view.NOT_BEGUN

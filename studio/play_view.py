@@ -82,7 +82,7 @@ def _turn(turn: Mapping[str, str], going: bool) -> str:
 
 def footer(answer: Mapping[str, Any]) -> str:
     """Return one line about a finished answer of a chat: how long, how fast, why it ended."""
-    ends = {"eos": "", "length": " It reached the longest answer allowed.", "cancelled": " Stopped."}
+    ends = {"eos": "", "length": " It reached the longest answer allowed."}
     note = f" {answer['note']}" if answer.get("note") else ""
     spent = timing(float(answer.get("seconds") or 0), int(answer.get("tokens") or 0))
     return f"{spent}{ends.get(str(answer.get('stopped')), '')}{note}"

@@ -37,3 +37,19 @@ def test_data_that_failed_or_says_nothing_shows_no_charts_and_no_way_on(desktop,
     picker = page.get_by_role("combobox", name="Dataset", exact=True)
     expect(picker).to_contain_text("answers", timeout=LONG)
     expect(picker).not_to_contain_text("broken")
+
+
+def test_tabs_take_arrow_keys_and_an_address_with_an_unknown_tab_opens_the_overview(desktop, tmp_path):
+    page = desktop.page
+    upload(page, cut_sample(tmp_path / "learn.csv"))
+    expect(badge(page)).to_have_text("Ready", timeout=LONG)
+    page.goto(page.url.split("&")[0] + "&tab=zzz")
+    chosen = page.locator("#dataset-tabs [role=tab][aria-selected=true]")
+    expect(chosen).to_have_text("Overview")
+    expect(page.locator("#dataset-numbers")).to_be_visible()
+    page.get_by_role("tab", name="Overview").focus()
+    for key, name in (("ArrowRight", "Rows"), ("End", "Versions"), ("ArrowRight", "Overview"),
+                      ("ArrowLeft", "Versions"), ("Home", "Overview")):
+        page.keyboard.press(key)
+        expect(chosen).to_have_text(name)
+        expect(page.get_by_role("tab", name=name)).to_be_focused()

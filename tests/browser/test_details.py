@@ -103,7 +103,7 @@ def test_the_address_of_a_comparison_holds_runs_curve_axis_and_smoothing(desktop
     page.get_by_role("combobox", name="Curve").select_option("eval/accuracy")
     expect(page).to_have_url(re.compile("curve=eval/accuracy"))
     page.goto(f"{page.url}&smooth=0.5")
-    expect(page.get_by_role("figure", name="Curves: evaluation accuracy")).to_be_visible()
+    expect(page.get_by_role("figure", name="Curves: Evaluation: Accuracy")).to_be_visible()
     expect(page.locator("#compare-axis").get_by_role("radio", name="Epoch")).to_be_checked()
     expect(page.get_by_role("spinbutton", name="Smoothing")).to_have_value("0.5")
     page.goto(f"/compare?runs=nope,{trained.run}")
