@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.evaluation.report import NEUTRAL
+from studio import cli_print as out
 
 if TYPE_CHECKING:
     from db.tables import Dataset
@@ -41,6 +42,9 @@ def dataset(user: User, document: dict[str, Any], tick: Tick) -> Dataset:
     elif held is not None:
         del data["eval"]
     others = [datasets.get(user, data["eval"])] if data.get("eval") else datasets.find(user, eval_of_id=row.id)
+    if found and others and "eval" not in data:
+        out.aside(f"It is evaluated on {others[0].filename or others[0].name}, which was added with it; --eval none "
+                  "keeps a share of its own rows aside instead.")
     for each in [*others, row]:
         row = _read(user, each, tick)
     return row

@@ -68,6 +68,15 @@ def test_another_file_to_evaluate_on_is_called_so_and_the_rows_to_learn_from_sta
     assert "eval" not in sources(hand, train=train)
 
 
+def test_rows_to_evaluate_on_that_nobody_named_are_told(hand: Hand, files: tuple[str, str, str],
+                                                        capsys: pytest.CaptureFixture[str]) -> None:
+    train, held, _ = files
+    sources(hand, train=train, eval=held)
+    assert "held.csv" not in capsys.readouterr().err
+    sources(hand, train=train)
+    assert "evaluated on held.csv" in capsys.readouterr().err
+
+
 def test_a_share_kept_aside_stays_a_share(hand: Hand, files: tuple[str, str, str]) -> None:
     train, held, _ = files
     first = sources(hand, train=train, eval=held)
