@@ -11,6 +11,7 @@ from db.tables import Dataset, Model
 from db.users import User
 from engine import compatibility, methods, starter, tasks
 from engine.advise import worst_choices
+from engine.data.findings import about_eval
 from engine.errors import StudioError
 from engine.models import NoQuantizer
 from engine.registry import name_of
@@ -189,7 +190,9 @@ def dataset_note(now: Chosen) -> str:
     facts += [", ".join(f"{column} as {role}" for role, column in row.columns.items())] if row.columns else []
     steps = row.steps if now.draft.steps is None else now.draft.steps
     facts += [plural(len(steps), "step") + " of preparation"] if steps else []
-    found = cards.findings([f for f in row.findings if f.get("level") != "note"][:3]) if row.findings else ""
+    # What is wrong between it and a file to evaluate on hangs on which is chosen; the card beside the form tells.
+    found = cards.findings([f for f in row.findings if f.get("level") != "note" and not about_eval(f["what"])][:3]) \
+        if row.findings else ""
     return (f'<p class="ps-under">{esc(" · ".join(facts))} · <a href="/data?dataset={esc(row.id)}">Look at the data</a>'
             f"</p>{found}")
 

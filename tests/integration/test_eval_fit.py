@@ -12,7 +12,8 @@ from byhand import Hand, by_hand
 
 from db import datasets, runs, users
 from engine.errors import StudioError
-from studio import service
+from studio import choices, preview, service
+from studio.draft import Draft
 from studio.service import eval_fit
 
 ROWS = [(f"text number {i} of these", "pos" if i % 2 else "neg") for i in range(40)]
@@ -60,6 +61,17 @@ def test_labels_that_training_lacks_forbid_the_run(hand: Hand, tmp_path: Path, a
         service.start_run(users.local(), document(train, held))
     assert not runs.find(users.local())
     assert not met(train, None)[0], "a share kept aside instead is no matter"
+
+
+def test_the_note_beside_the_dataset_leaves_the_evaluation_file_to_the_preview(hand: Hand, tmp_path: Path) -> None:
+    train, held = added(hand, tmp_path, table([*FRESH, ("odd", "maybe")]), True)
+    user = users.local()
+    row = datasets.get(user, train)
+    assert [one["kind"] for one in row.findings if one["level"] == "error"] == ["label_unseen"]
+    now = choices.Chosen(user, Draft(), row, None, None)
+    assert "maybe" not in choices.dataset_note(now) and "40 rows" in choices.dataset_note(now)
+    problems = [*met(train, held)[0].values()]
+    assert "maybe" in preview.reasons(None, problems)
 
 
 def test_labels_too_large_to_be_compared_with_their_texts_are_compared_alone(
