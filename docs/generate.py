@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from docs import pictures
 from docs.drawings import DRAWINGS
 from engine import methods, preparation, tasks
+from engine.knobs import spelled
 from engine.recipe import WAYS, Recipe
 from engine.spec import Training
 from studio.snippets import Question, command, curl
@@ -31,7 +32,8 @@ def settings_table(kind: type[BaseModel]) -> str:
         extra: Any = field.json_schema_extra or {}
         unit = f" ({extra['unit']})" if extra.get("unit") else ""
         bounds = _bounds(field.metadata)
-        text = f"{field.description or ''}{unit}{f' {bounds}' if bounds else ''}".replace("|", "\\|")
+        said = f"{field.description or ''}{unit}", bounds, spelled(field)
+        text = " ".join(part for part in said if part).replace("|", "\\|")
         usual = "needed" if field.is_required() else f"`{field.get_default(call_default_factory=True)}`"
         rows.append(f"| `{name}` | {usual} | {text} |")
     return "\n".join(rows) if len(rows) > 2 else "This one has no settings of its own."

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import Field
+from pydantic.fields import FieldInfo
 
 Scale = Literal["linear", "log2", "log10"]
 
@@ -13,13 +14,15 @@ Scale = Literal["linear", "log2", "log10"]
 def knob(default: Any = ..., *, help: str, title: str | None = None, unit: str = "", scale: Scale = "linear",
          advanced: bool = False, step: float | None = None, slider: tuple[float, float] | None = None,
          shown_if: dict[str, Any] | None = None, default_factory: Callable[[], Any] | None = None,
-         lines: bool = False, of: Literal["", "column", "columns"] = "", **bounds: Any) -> Any:
+         lines: bool = False, of: Literal["", "column", "columns"] = "",
+         words: Mapping[Any, str] | None = None, **bounds: Any) -> Any:
     """Return a pydantic field that carries everything a form, a CLI flag and a docs page need.
 
     `bounds` are pydantic's own (ge, gt, le, lt, min_length ...). `slider` gives the usual range where the bounds are
     wider than a slider should be. `advanced` hides the field behind "Advanced". `shown_if` names a sibling field and
     the value it must have for this one to matter. `lines` asks for room to write: several lines of text, one item of a
-    list or one pair a line. `of` says that the value names a column, or columns, of the data.
+    list or one pair a line. `of` says that the value names a column, or columns, of the data. `words` are shown for
+    values whose own names say too little: {None: "All"}.
     """
     extra: dict[str, Any] = {"unit": unit, "scale": scale, "advanced": advanced}
     if step is not None:
@@ -32,6 +35,30 @@ def knob(default: Any = ..., *, help: str, title: str | None = None, unit: str =
         extra["lines"] = True
     if of:
         extra["of"] = of
+    if words:
+        extra["words"] = {"" if value is None else str(value): shown for value, shown in words.items()}
     if default_factory is not None:
         return Field(default_factory=default_factory, description=help, title=title, json_schema_extra=extra, **bounds)
     return Field(default, description=help, title=title, json_schema_extra=extra, **bounds)
+
+
+def spelled(info: FieldInfo) -> str:
+    """Return how values that a form shows in words of their own are written: "none (all)"; "" where there are none."""
+    extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+    words = extra.get("words")
+    if not isinstance(words, dict):
+        return ""
+    said: list[str] = []
+    for value in _named(info.annotation):
+        plain, shown = str(value).lower(), str(words.get("" if value is None else str(value), "")).lower()
+        said.append(plain + (f" ({shown})" if shown and not shown.startswith(plain) else ""))
+    return f"Written: {', '.join(said)}."
+
+
+def _named(annotation: Any) -> list[Any]:
+    """Return the words that a type allows, None among them."""
+    if annotation is type(None):
+        return [None]
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    return [value for part in get_args(annotation) if get_origin(annotation) is not list for value in _named(part)]

@@ -76,7 +76,7 @@ class Recipe(BaseModel):
         help="By total: large values weigh more. By frequency: each adapter has one vote.")
     rank: Annotated[int, Field(ge=1, le=4096)] | None = knob(
         None, title="Rank", shown_if={"how": list(RANKED)}, scale="log2", slider=(1, 256),
-        help="Rank of the result. None: the largest among the adapters.")
+        words={None: "Largest of them"}, help="Rank of the result: the largest among the adapters, or another.")
     heads: Literal["auto", "average", "first", "weighted"] = knob("auto", title="Task heads", help=(
         "Of heads saved with the adapters: their plain mean, the first one's, or their sum with the adapters' weights. "
         "Auto is the sum for LoraHub, else the mean."))

@@ -59,7 +59,7 @@ class DataRef(Part):
     forgetting: str | None = knob(
         None, advanced=True, title="Measure forgetting on", exclude_if=lambda value: value is None, min_length=1,
         help="What is measured before training and after it, to see what the model forgets: a file or dataset of the "
-             "same task, or 'neutral' for how well it predicts plain English.")
+             "same task, or how well it predicts plain English (neutral).")
 
 
 class EarlyStopping(Part):
@@ -81,8 +81,9 @@ class Training(Part):
     max_length: int = knob(128, ge=8, le=1_048_576, scale="log2", slider=(32, 4096), unit="tokens", title="Max length",
                            help="Longer examples are cut to this many tokens.")
     seed: int = knob(42, ge=0, le=2**31 - 1, help="Same seed, same machine, same result.")
-    eval_every: Literal["epoch", "never"] | int = knob("epoch", title="Evaluate every", advanced=True,
-                                                       help="'epoch', 'never' (only at the end) or a count of updates.")
+    eval_every: Literal["epoch", "never"] | int = knob(
+        "epoch", title="Evaluate every", advanced=True, words={"never": "Never, only at the end"},
+        help="After each epoch, after so many updates, or only at the end.")
     precision: Precision = knob("auto", advanced=True,
                                 help="Number format of frozen weights and arithmetic. Trained weights stay fp32.")
     schedule: Literal["linear", "cosine", "constant"] = knob(
@@ -92,15 +93,16 @@ class Training(Part):
     weight_decay: float = knob(0.0, ge=0, le=1, advanced=True, title="Weight decay",
                                help="Pull of the trained weights towards zero.")
     max_steps: int | None = knob(None, ge=1, le=100_000_000, advanced=True, title="Max updates",
-                                 help="Stop after this many updates.")
+                                 words={None: "No limit"}, help="Stop after this many updates.")
     early_stopping: EarlyStopping | None = knob(
         None, advanced=True, title="Early stopping", help="Stop when evaluation no longer improves.")
     gradient_accumulation: int = knob(1, ge=1, le=4096, advanced=True, title="Gradient accumulation",
                                       help="Batches summed into one update; saves memory, not time.")
     gradient_checkpointing: bool = knob(False, advanced=True, title="Gradient checkpointing",
                                         help="Recompute activations in the backward pass: less memory, slower.")
-    checkpoint_every: int | None = knob(None, ge=1, le=100_000_000, advanced=True, title="Checkpoint every",
-                                        help="Updates between checkpoints; none: at evaluations and every minute.")
+    checkpoint_every: int | None = knob(
+        None, ge=1, le=100_000_000, advanced=True, title="Checkpoint every", words={None: "Minute, and evaluation"},
+        help="A count of updates between checkpoints, or every minute and at each evaluation.")
 
     @field_validator("learning_rate")
     @classmethod

@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from engine import methods, tasks
 from engine.errors import SpecError
+from engine.knobs import spelled
 from engine.spec import DataRef, ModelRef, RunSpec, Training
 
 
@@ -44,7 +45,7 @@ def flags() -> list[Flag]:
             if name == "name":
                 continue
             switch = _kinds(info.annotation) == {bool}
-            flag = found.setdefault(name, Flag(name, info.description or "", switch))
+            flag = found.setdefault(name, Flag(name, f"{info.description or ''} {spelled(info)}".strip(), switch))
             flag.switch = flag.switch and switch
             flag.fields[owner] = info
     return list(found.values())

@@ -11,7 +11,7 @@ import gradio as gr
 from db.tables import Dataset, Model
 from engine import tasks
 from engine.data.source import Preview
-from studio import cards, shell
+from studio import cards, form, shell
 from studio.service.hub_data import told
 from studio.text import ago, count, esc, plural, size
 
@@ -20,7 +20,8 @@ READING = ("uploaded", "ingesting")
 AUTO = "auto"
 LONGEST_CELL = 300
 #: Kinds of label as a person reads them.
-KINDS = {"single_label": "One label a text", "multi_label": "Several labels a text", "regression": "A number a text"}
+KINDS = {one["value"]: one["label"] for field in form.fields(tasks.get("text_classification"))
+         if field["name"] == "problem" for one in field["options"]}
 
 
 def listing(found: Sequence[Dataset]) -> str:

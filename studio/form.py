@@ -70,10 +70,13 @@ def defaults(model: type[BaseModel], skip: Iterable[str] = ("name",)) -> dict[st
 
 
 def changes(model: type[BaseModel], chosen: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Return (title, value, default) of each field of `chosen` that differs from its default."""
-    usual = defaults(model)
-    return [(title(name, model.model_fields[name]), value, usual[name]) for name, value in chosen.items()
-            if name in usual and value != usual[name]]
+    """Return (title, value, default) of each field of `chosen` that differs from its default, as words where shown so.
+
+    What has words of its own (all, no limit) stands as these.
+    """
+    usual, known = defaults(model), model.model_fields
+    return [(title(name, known[name]), _shown(known[name], value) or value, _shown(known[name], usual[name]) or
+             usual[name]) for name, value in chosen.items() if name in usual and value != usual[name]]
 
 
 def fields(model: type[BaseModel], skip: Iterable[str] = ("name",)) -> list[dict[str, Any]]:
@@ -111,11 +114,12 @@ def field(name: str, info: FieldInfo) -> dict[str, Any]:
     kind, options, part = _kind(info.annotation)
     low, high, inside = _bounds(info)
     default = _default(info)
+    options = [option | {"label": _shown(info, option["value"]) or option["label"]} for option in options]
     made: dict[str, Any] = {
         "name": name, "title": title(name, info), "help": info.description or "", "kind": kind, "options": options,
         "unit": extra.get("unit", ""), "scale": extra.get("scale", "linear"), "advanced": bool(extra.get("advanced")),
         "shown_if": extra.get("shown_if"), "step": extra.get("step"), "min": low, "max": high, "default": default,
-        "shown_default": word(default), "lines": bool(extra.get("lines")),
+        "shown_default": shown(info, default), "lines": bool(extra.get("lines")),
     }
     if kind in ("integer", "number"):
         made["slider"] = _slider(made, extra.get("slider"), inside)
@@ -123,6 +127,20 @@ def field(name: str, info: FieldInfo) -> dict[str, Any]:
     if part is not None:
         made |= {"fields": fields(part), "start": defaults(part)}
     return made
+
+
+def shown(info: FieldInfo, value: Any) -> str:
+    """Return a value of a field as it is shown."""
+    return _shown(info, value) or word(value)
+
+
+def _shown(info: FieldInfo, value: Any) -> str:
+    """Return the word that a field has for a value, "" for none of its own."""
+    extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+    own = extra.get("words")
+    if not isinstance(own, dict) or not isinstance(value, str | int | float | bool | None):
+        return ""
+    return str(own.get("" if value is None else str(value), ""))
 
 
 def word(value: Any) -> str:

@@ -42,8 +42,8 @@ def targets_knob(default: str = "all-linear", why: str = "all-linear matches ful
 
 def layers_knob() -> Any:
     """Return the field that says in which blocks layers are changed."""
-    return knob(None, advanced=True, title="Blocks", help=(
-        "Which blocks to adapt: empty for all, a number for that many at the top, or a list counted from 0."))
+    return knob(None, advanced=True, title="Blocks", words={None: "All"}, help=(
+        "Which blocks to adapt: all, a number for that many at the top, or a list counted from 0."))
 
 
 class PeftMethod(Method):

@@ -43,7 +43,8 @@ class Adapter(Method):
     norms: bool = knob(False, advanced=True, title="Train the norms",
                        help="Also change the blocks' norm layers, as the paper does.")
     layers: Annotated[int, Field(ge=1)] | None = knob(
-        None, advanced=True, title="Blocks", help="How many blocks get adapters, counted from the top; empty for all.")
+        None, advanced=True, title="Blocks", words={None: "All"},
+        help="How many blocks get adapters, counted from the top.")
 
     card: ClassVar[Card] = Card(
         title="Adapters", family="additive", order=70,

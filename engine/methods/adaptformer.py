@@ -29,7 +29,8 @@ class AdaptFormer(Method):
     dropout: float = knob(0.0, ge=0, lt=1, step=0.05, slider=(0, 0.5), advanced=True, title="Dropout", help=(
         "Share of the bottleneck's numbers dropped while training; the authors' program uses 0.1."))
     layers: Annotated[int, Field(ge=1)] | None = knob(
-        None, advanced=True, title="Blocks", help="How many blocks get one, counted from the top; empty for all.")
+        None, advanced=True, title="Blocks", words={None: "All"},
+        help="How many blocks get one, counted from the top.")
 
     card: ClassVar[Card] = Card(
         title="AdaptFormer", family="additive", order=80,

@@ -31,8 +31,8 @@ class BitFit(Method):
 
     name: Literal["bitfit"] = "bitfit"
     biases: Which = knob("all", title="Which biases", help=(
-        "all, those of the attention queries (the paper's b_q), those of the feed-forward layer's wide side (b_m2), or "
-        "both: the two kinds carry most of the effect."))
+        "All, those of the attention queries, those of the feed-forward layer's wide side, or both of these: the two "
+        "kinds carry most of the effect."))
     control: Control = knob("none", advanced=True, title="Control", shown_if={"biases": "all"}, help=(
         "For comparison: train as many weights as there are biases, drawn at random one by one or as whole rows and "
         "columns of the linear layers' matrices. The paper found both 3 to 4 points worse."))

@@ -26,8 +26,8 @@ class Boft(PeftMethod):
 
     name: Literal["boft"] = "boft"
     block_size: Annotated[int, Field(ge=2, le=256)] | None = knob(
-        None, title="Block size", help=(
-            "How many inputs are rotated together; it must divide every input width. Empty takes the largest up to 4 "
+        None, title="Block size", words={None: "Largest that fits"}, help=(
+            "How many inputs are rotated together; it must divide every input width. If not given, the largest up to 4 "
             "that fits."))
     butterflies: int = knob(1, ge=1, le=8, title="Butterfly factors", advanced=True, help=(
         "How many sparse rotations are multiplied. More than one needs a program compiled for a graphics card."))

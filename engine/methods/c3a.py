@@ -25,9 +25,9 @@ class C3a(PeftMethod):
 
     name: Literal["c3a"] = "c3a"
     block_size: Annotated[int, Field(ge=1, le=65_536)] | None = knob(
-        None, title="Block size", help=(
+        None, title="Block size", words={None: "Largest that fits"}, help=(
             "Side of a block; it must divide every input and output width. Larger blocks learn less and cost less. "
-            "Empty takes the largest up to 256 that fits."))
+            "If not given, the largest up to 256 that fits."))
     init: Literal["zero", "xavier_uniform", "kaiming_uniform", "gaussian"] = knob(
         "zero", advanced=True, title="Start from", help=(
             "zero starts as no change; random starts change the model a little before training."))

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Init = Literal["default", "gaussian", "orthogonal", "pissa", "pissa_fast", "olora", "eva", "loftq"]
+#: What the ways to start are called.
+STARTS = {"pissa": "PiSSA", "pissa_fast": "Fast PiSSA", "olora": "OLoRA", "eva": "EVA", "loftq": "LoftQ"}
 #: Our names of initialisations -> peft's.
 PEFT_INITS: dict[str, Any] = {"default": True, "pissa_fast": "pissa_niter_16", "loftq": True}
 #: These rewrite the base weights when they start; what is saved is converted to a plain LoRA of twice the rank.
@@ -57,9 +59,9 @@ class Lora(PeftMethod):
                             help="Scale by alpha / √r instead: keeps large ranks (64 and more) learning.")
     use_dora: bool = knob(False, advanced=True, title="DoRA",
                           help="Also learn the length of each output's weights. A little better, slower.")
-    init: Init = knob("default", advanced=True, title="Start from", help=(
-        "default starts as no change. pissa, olora: main directions of the weights (saved at twice the rank). eva: "
-        "those of your data. pissa_fast approximates pissa. loftq: what 4 bits took from the base."))
+    init: Init = knob("default", advanced=True, title="Start from", words=STARTS, help=(
+        "Default starts as no change. PiSSA, OLoRA: main directions of the weights (saved at twice the rank). EVA: "
+        "those of your data. Fast PiSSA approximates them. LoftQ: what 4 bits took from the base."))
     lora_plus_ratio: float = knob(1.0, ge=1, le=64, advanced=True, scale="log2", title="LoRA+ ratio",
                                   help="B learns this many times faster than A. 1 is plain LoRA, 16 is LoRA+.")
     rank_pattern: Ranks = knob(default_factory=dict, advanced=True, title="Ranks by layer",

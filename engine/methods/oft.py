@@ -26,9 +26,9 @@ class Oft(PeftMethod):
 
     name: Literal["oft"] = "oft"
     block_size: Annotated[int, Field(ge=2, le=1024)] | None = knob(
-        None, title="Block size", help=(
-            "How many inputs are rotated together; it must divide every input width. Larger blocks learn more. Empty "
-            "takes the largest up to 32 that fits."))
+        None, title="Block size", words={None: "Largest that fits"}, help=(
+            "How many inputs are rotated together; it must divide every input width. Larger blocks learn more. If not "
+            "given, the largest up to 32 that fits."))
     dropout: float = knob(0.0, ge=0, lt=1, step=0.05, slider=(0, 0.5), title="Dropout",
                           help="Share of blocks left unrotated while training.")
     block_share: bool = knob(False, advanced=True, title="One rotation for all blocks",

@@ -31,9 +31,9 @@ class Road(PeftMethod):
     variant: Literal["road_1", "road_2", "road_4"] = knob("road_1", title="Variant", help=(
         "Parameters for each output: one (pairs share angle and length), two or four (any 2 × 2 matrix)."))
     group_size: Annotated[int, Field(ge=2, le=65_536, multiple_of=2)] | None = knob(
-        None, advanced=True, title="Group size", help=(
+        None, advanced=True, title="Group size", words={None: "Largest that fits"}, help=(
             "Which outputs form pairs: the two halves of each group. It must divide every output width; it changes "
-            "speed, not quality. Empty takes the largest even one up to 64."))
+            "speed, not quality. If not given, the largest even one up to 64."))
     targets: Targets = targets_knob()
     layers: Layers = layers_knob()
 

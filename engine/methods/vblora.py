@@ -36,8 +36,8 @@ class Vblora(PeftMethod):
     num_vectors: int = knob(256, ge=2, le=32_767, scale="log2", slider=(16, 4096), title="Vectors in the bank",
                             help="How many vectors all layers share. More for larger models.")
     vector_length: Annotated[int, Field(ge=1, le=65_536)] | None = knob(
-        None, title="Length of a vector", help=(
-            "It must divide every input and output width. Empty takes the largest up to 256 that fits."))
+        None, title="Length of a vector", words={None: "Largest that fits"}, help=(
+            "It must divide every input and output width. If not given, the largest up to 256 that fits."))
     topk: int = knob(2, ge=1, le=64, title="Vectors mixed", help="How many vectors make one piece; 2 does best.")
     dropout: float = knob(0.0, ge=0, lt=1, step=0.05, slider=(0, 0.5), title="Dropout",
                           help="Share of the update's inputs dropped while training.")

@@ -20,7 +20,7 @@ class MergeLabels(Step):
     name: Literal["merge_labels"] = "merge_labels"
     column: str = knob(title="Column", of="column", help="The column that holds the labels.")
     into: str = knob("other", title="New label", min_length=1, help="What the merged labels are called.")
-    rarer_than: int | None = knob(None, ge=2, title="Rarer than", unit="rows",
+    rarer_than: int | None = knob(None, ge=2, title="Rarer than", unit="rows", words={None: "No limit"},
                                   help="Merge every label that fewer rows to learn from have.")
     labels: list[str] = knob([], title="Labels", lines=True, help="Labels to merge, however many rows have them.")
 

@@ -47,7 +47,8 @@ class Seq2Seq(Task):
         "its targets. Writing is slow."))
     num_beams: int = knob(1, ge=1, le=16, advanced=True, title=BEAMS, help=BEAMS_HELP)
     max_new_tokens: int | None = knob(None, ge=1, le=4096, advanced=True, unit="tokens", title="Longest text",
-                                      help="Texts written end here at the latest; none: at the max target length.")
+                                      words={None: "Max target length"},
+                                      help="Texts written end here at the latest, or at the max target length.")
     length_penalty: float = knob(1.0, ge=-5, le=5, step=0.1, advanced=True, title=PENALTY, help=PENALTY_HELP)
     no_repeat: int = knob(0, ge=0, le=20, advanced=True, unit="tokens", title=REPEAT, help=REPEAT_HELP)
 

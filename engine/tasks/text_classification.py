@@ -43,8 +43,9 @@ class TextClassification(Task):
     needs: ClassVar[tuple[frozenset[str], ...]] = (frozenset({"text", "label"}),)
     families: ClassVar[tuple[str, ...]] = ("encoder", "decoder", "encoder-decoder")
 
-    problem: Problem = knob("single_label", title="Kind of label", help=(
-        "One class a text (single_label), any number of classes a text (multi_label), or a number (regression)."))
+    problem: Problem = knob("single_label", title="Kind of label", words={
+        "single_label": "One label a text", "multi_label": "Several labels a text", "regression": "A number a text"},
+        help="Whether a text has one class, any number of classes, or a number.")
     separator: str = knob("auto", advanced=True, title="Label separator", shown_if={"problem": "multi_label"},
                           help="What stands between several labels in one cell; auto finds | ; or ,")
     threshold: Literal["auto"] | float = knob(

@@ -133,12 +133,15 @@
 
   function settings(element, props, trigger, watch) {
     let waiting = null, drawn = "", advanced = false;
+    /* what the page was opened with or was told to use, and what the browser holds: what is emptied is the former again */
+    let prepared = {}, held = {};
     const prefix = props.value?.id ?? "settings";
     const store = `studio.advanced`;
     try { advanced = localStorage.getItem(store) === "1"; } catch { /* storage may be off */ }
 
     const set = (path, value, patient = false) => {
       props.value = { ...props.value, values: write(props.value.values, path, value) };
+      held = props.value.values;
       clearTimeout(waiting);
       if (patient) waiting = setTimeout(() => trigger("input"), 80);
       else trigger("input");
@@ -146,21 +149,27 @@
     };
 
     const number = (field, path, id, value, usual = (left) => { left.value = field.default; }) => {
-      /* an emptied box stands for the default at once, and shows it when it is left; `usual` shows it */
+      /* an emptied box stands at once for what was prepared, or the default, and shows it when it is left; `usual` shows
+         a default that is no number */
       const whole = field.kind === "integer";
+      const standing = () => {
+        const own = read(prepared, path);
+        return typeof own === "number" ? own : field.default ?? null;
+      };
       const box = make("input", {
         type: "number", id, class: "ps-number", min: field.min, max: field.max, step: whole ? 1 : "any",
         inputmode: whole ? "numeric" : "decimal", "aria-describedby": `${id}-help`,
-        placeholder: field.shown_default,
+        placeholder: typeof standing() === "number" ? standing() : field.shown_default,
         oninput: () => {
-          const meant = box.value === "" ? field.default ?? null : Number(box.value);
+          const meant = box.value === "" ? standing() : Number(box.value);
           box.setAttribute("aria-invalid", String(!box.checkValidity()));
           set(path, meant, true);
           if (slide && typeof meant === "number") slide.value = toSlider(field.scale, meant);
         },
         onblur: () => {
           if (box.value !== "") return;
-          usual(box);
+          if (typeof standing() === "number") box.value = standing();
+          else usual(box);
           box.setAttribute("aria-invalid", "false");
         },
       });
@@ -340,7 +349,15 @@
         group.hidden = ![...group.querySelectorAll(".ps-field")].some((made) => !made.hidden);
     };
 
+    const adopt = (values) => {
+      for (const [group, fields] of Object.entries(values))
+        for (const [name, value] of Object.entries(fields ?? {}))
+          if (!equal(held[group]?.[name], value)) prepared = write(prepared, [group, name], value);
+      held = values;
+    };
+
     const paint = (state, force = false) => {
+      adopt(state.values ?? {});
       const shape = JSON.stringify([state.groups, state.values]);
       if (!force && shape === drawn) return;
       drawn = shape;

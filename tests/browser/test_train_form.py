@@ -66,3 +66,33 @@ def test_on_a_phone_verdict_and_start_are_a_bar_at_the_foot(phone):
     assert 0 <= seen["left"] < 30 and seen["wide"] <= 0, seen
     expect(page.locator("#train-verdict .ps-ready")).to_be_in_viewport()
     phone.no_serious_violations()
+
+
+def test_an_emptied_number_is_what_the_page_was_opened_with(desktop):
+    page = desktop.page
+    page.goto('/train?set={"training":{"epochs":7}}')
+    epochs = page.locator("#train-settings-training-epochs")
+    expect(epochs).to_have_value("7")
+    epochs.fill("9")
+    expect(page).to_have_url(re.compile("epochs%22%3A9"))
+    epochs.fill("")
+    expect(page).to_have_url(re.compile("epochs%22%3A7"))
+    epochs.blur()
+    expect(epochs).to_have_value("7")
+
+
+#: How far below its title and switch the help of each switch stands.
+GAPS = """() => {
+  const box = (field, part) => field.querySelector(part).getBoundingClientRect();
+  const shown = [...document.querySelectorAll("#train-settings .ps-inline:not([hidden])")];
+  return shown.map((field) => box(field, ".ps-help").top
+    - Math.max(box(field, ".ps-field-head").bottom, box(field, ".ps-switch").bottom));
+}"""
+
+
+def test_help_stands_right_beneath_its_switch(desktop):
+    page = desktop.page
+    page.goto("/train")
+    page.locator("#train-settings").get_by_role("radio", name="Advanced").check()
+    gaps = page.evaluate(GAPS)
+    assert gaps and max(gaps) < 12, gaps

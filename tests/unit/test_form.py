@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from engine import methods, tasks
-from engine.knobs import knob
+from engine.knobs import knob, spelled
 from engine.methods.base import Card, Method
 from engine.spec import Training, parse
 from studio import form
@@ -120,3 +120,25 @@ def test_a_stored_run_becomes_the_same_document_again() -> None:
                                    {"method": "x" * 9000}])
 def test_a_broken_address_gives_an_empty_draft_not_an_error(query: dict[str, str]) -> None:
     assert from_query(query).values == {}
+
+
+def test_values_whose_names_say_too_little_have_words_of_their_own() -> None:
+    blocks, label = named(methods.get("lora"))["layers"], named(tasks.get("text_classification"))["problem"]
+    assert {option["label"] for option in blocks["options"]} == {"All"} and blocks["shown_default"] == "All"
+    assert label["options"][0] == {"value": "single_label", "label": "One label a text"} and "_" not in label["help"]
+    assert form.changes(methods.get("lora"), {"layers": 2}) == [("Blocks", 2, "All")]
+    start = {option["value"]: option["label"] for option in named(methods.get("lora"))["init"]["options"]}
+    assert start["pissa_fast"] == "Fast PiSSA" and start["gaussian"] == "Gaussian"
+
+
+@pytest.mark.parametrize("kind", EVERY, ids=lambda kind: kind.__name__)
+def test_no_help_speaks_in_names_of_the_code(kind: type[BaseModel]) -> None:
+    for item in form.fields(kind):
+        words = item["help"].replace("`messages`", "").split()
+        assert not [word for word in words if "_" in word.strip("_")], (item["name"], item["help"])
+
+
+def test_where_no_form_shows_them_values_are_spelled_as_they_are_typed() -> None:
+    fields = methods.get("lora").model_fields
+    assert spelled(fields["layers"]) == "Written: none (all)." and spelled(fields["r"]) == ""
+    assert "pissa_fast (fast pissa)" in spelled(fields["init"]) and "gaussian" in spelled(fields["init"])
