@@ -42,7 +42,7 @@ def carry_out(order: dict[str, Any], line: Line) -> dict[str, Any]:
     order = order | {"quantization": quantization}
     findings = [finding.model_dump(mode="json") for finding in noticed]
     with _rows(order, line, findings) as (parquet, names):
-        made = _judged(order, line, parquet) if order["what"] == "evaluate" else \
+        made: dict[str, Any] = _judged(order, line, parquet) if order["what"] == "evaluate" else \
             _predicted(order, line, parquet, names) | {"bytes": Path(order["out"]).stat().st_size}
     return made | {"findings": findings + made.get("findings", []), "held": quantization}
 
