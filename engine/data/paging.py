@@ -211,24 +211,25 @@ class Rows:
     @contextmanager
     def _opened(self) -> Iterator[pq.ParquetFile]:
         metadata = self._metadata()
-        try:
-            with pq.ParquetFile(self.path, metadata=metadata, memory_map=False, pre_buffer=False) as file:
-                yield file
-        except (pa.ArrowException, OSError) as error:
-            raise _broken(self.path, error) from None
+        with intact(self.path), \
+                pq.ParquetFile(self.path, metadata=metadata, memory_map=False, pre_buffer=False) as file:
+            yield file
 
 
 @functools.lru_cache(maxsize=4)
 def _metadata(path: Path, size: int, changed: int) -> pq.FileMetaData:
     """Return the file's table of contents; `size` and `changed` only tell one state of the file from another."""
-    try:
+    with intact(path):
         return pq.read_metadata(path)
+
+
+@contextmanager
+def intact(path: Path) -> Iterator[None]:
+    """Turn what pyarrow raises about a file into ParquetBroken."""
+    try:
+        yield
     except (pa.ArrowException, OSError) as error:
-        raise _broken(path, error) from None
-
-
-def _broken(path: Path, error: Exception) -> ParquetBroken:
-    return ParquetBroken(path.name, reason=str(error).split("\n", 1)[0][:200])
+        raise ParquetBroken(path.name, reason=str(error).split("\n", 1)[0][:200]) from None
 
 
 def _ends(metadata: pq.FileMetaData) -> np.ndarray:

@@ -7,13 +7,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from db.blobs import Blobs
 from db.tables import Dataset
 from engine import preparation, tasks
 from engine.data import labels, stats
+from engine.data.errors import ParquetBroken
 from engine.data.findings import about_eval
+from engine.data.paging import intact
 from engine.errors import DataError, Refused, StudioError
 from engine.findings import Finding
 from engine.spec import RunSpec
@@ -93,12 +96,14 @@ def _looked(train: tuple[str, int], held: tuple[str, int], said: str) -> list[Fi
     try:
         if sum(_bytes(path, wanted) for path in paths) > LARGEST:
             return None if steps else _labels(task, columns, *paths)
-        rows, others = (pq.read_table(path, columns=wanted) for path in paths)
+        rows, others = (_read(path, wanted) for path in paths)
         if steps:
             made = preparation.apply(rows, steps, known["seed"], held=others)
             rows, others = made.train, made.eval or others
         found = [one for one in task.check(rows, columns, others) if about_eval(one.what)]
         return found + stats.repeated(task, columns, rows, others)
+    except ParquetBroken:
+        raise
     except StudioError:
         # The steps cannot be done; that is told where they are checked.
         return None
@@ -106,7 +111,8 @@ def _looked(train: tuple[str, int], held: tuple[str, int], said: str) -> list[Fi
 
 def _bytes(path: Path, columns: list[str] | None) -> int:
     """Return the size, unpacked, of columns of a file; of all of them for None."""
-    meta = pq.read_metadata(path)
+    with intact(path):
+        meta = pq.read_metadata(path)
     parts = [meta.row_group(group).column(place) for group in range(meta.num_row_groups)
              for place in range(meta.num_columns)]
     return sum(part.total_uncompressed_size for part in parts
@@ -114,11 +120,16 @@ def _bytes(path: Path, columns: list[str] | None) -> int:
                    part.path_in_schema.startswith(name + ".") for name in columns))
 
 
+def _read(path: Path, columns: list[str] | None) -> pa.Table:
+    with intact(path):
+        return pq.read_table(path, columns=columns)
+
+
 def _labels(task: Task, columns: dict[str, str], *paths: Path) -> list[Finding] | None:
     """Return findings about the labels alone; None for a task without labels, or for labels that are large as well."""
     name = columns.get("label")
     if name is None or sum(_bytes(path, [name]) for path in paths) > LARGEST:
         return None
-    rows, others = (pq.read_table(path, columns=[name]) for path in paths)
+    rows, others = (_read(path, [name]) for path in paths)
     return labels.evaluated(rows, others, name, getattr(task, "problem", "single_label"),
                             getattr(task, "separator", "auto"))

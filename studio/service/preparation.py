@@ -18,6 +18,7 @@ from db.tables import Dataset
 from db.users import User
 from engine import preparation
 from engine.data import cells, read
+from engine.data.paging import intact
 from engine.data.source import Preview, Source
 from engine.errors import DataError
 from engine.preparation import Step
@@ -88,7 +89,8 @@ def _empty(row: Dataset) -> pa.Table | None:
     if row.parquet_key is not None:
         path = Blobs().local(row.parquet_key)
         if path.is_file():
-            return pq.read_schema(path).empty_table()
+            with intact(path):
+                return pq.read_schema(path).empty_table()
     known = (row.source or {}).get("columns")
     return None if known is None else pa.table({name: pa.array([], pa.string()) for name in known})
 

@@ -19,7 +19,7 @@ from db.tables import Dataset
 from db.users import User
 from engine.data import cells, edits, image, look
 from engine.data.errors import ImageTooLarge
-from engine.data.paging import Rows
+from engine.data.paging import Rows, intact
 from engine.errors import DataError
 from studio.service import looks
 from studio.service.datasets import DatasetNotReady
@@ -129,7 +129,8 @@ def kind_of(kind: pa.DataType) -> str:
 
 @lru_cache(maxsize=64)
 def _schema(path: Path, changed: int) -> pa.Schema:
-    return pq.read_schema(path)
+    with intact(path):
+        return pq.read_schema(path)
 
 
 def drafts(row: Dataset) -> edits.Changes:

@@ -17,6 +17,7 @@ from db.users import User
 from engine import breakdown, compatibility, tasks
 from engine import spec as specs
 from engine.breakdown import Breakdown
+from engine.data.errors import ParquetBroken
 from engine.data.findings import about_eval
 from engine.errors import DataError, ModelError, NotEnough, Refused, StudioError
 from engine.evaluation.report import NEUTRAL
@@ -126,8 +127,12 @@ def check(user: User, document: RunSpec | Mapping[str, Any]) -> Check:
     spec = document if isinstance(document, RunSpec) else specs.parse(dict(document))
     obstacles: list[StudioError] = []
     dataset, other, spec = _data(user, spec, obstacles)
-    between = eval_fit.told(spec, dataset, other) if dataset and other and not obstacles else []
+    between: list[dict[str, Any]] = []
     if dataset and other:
+        try:
+            between = [] if obstacles else eval_fit.told(spec, dataset, other)
+        except ParquetBroken as error:
+            obstacles.append(error)
         obstacles += eval_fit.obstacles(between, dataset, other)
     model = models.by_ref(user, spec.model.id, spec.model.revision)
     shape = _shape(spec, model, obstacles)

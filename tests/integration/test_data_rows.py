@@ -49,6 +49,16 @@ def test_a_large_file_is_gone_through_by_another_process(client: TestClient, han
     assert client.get(address, params={"sort": "gone"}).status_code == 422
 
 
+def test_a_damaged_table_is_named_wherever_it_is_read(client: TestClient, hand: Hand) -> None:
+    row = add(hand, tickets())
+    add(hand, tickets(8), name="judge", eval_of_id=row.id)
+    Blobs().local(str(row.parquet_key)).write_bytes(b"PAR1 cut short")
+    spec = {"task": "text_classification", "model": {"id": "starter/minilm-l6"}, "data": {"train": row.id},
+            "method": {"name": "lora"}}
+    for found in client.get(f"/api/v1/datasets/{row.id}/rows"), client.post("/api/v1/runs", json=spec):
+        assert found.status_code == 422 and "damaged" in found.text, found.text
+
+
 def test_changes_wait_on_the_row_until_they_are_saved_as_a_version(client: TestClient, hand: Hand) -> None:
     row = add(hand, tickets())
     other = add(hand, tickets(4), name="judge", eval_of_id=row.id)
