@@ -19,6 +19,7 @@ from db.tables import Dataset
 from db.users import User
 from engine import tasks
 from engine.data.findings import note, warning
+from engine.data.paging import intact
 from engine.data.token_lengths import TokenLengths, tokens_a_character
 from engine.errors import StudioError
 from engine.findings import Finding
@@ -124,7 +125,7 @@ def _texts(dataset: Dataset) -> Sequence[str]:
     kind = tasks.every().get(dataset.task or "")
     if path is None or kind is None or not path.is_file():
         return []
-    with pq.ParquetFile(path) as file:
+    with intact(path), pq.ParquetFile(path) as file:
         names = [name for name in file.schema_arrow.names if name in set(dataset.columns.values())]
         first = next(file.iter_batches(batch_size=PEEKED, columns=names), None) if names else None
     if first is None:
