@@ -362,7 +362,7 @@ def test_what_does_not_fit_together_is_refused_by_name(case: str, bert: Path, pa
 def test_recipes_that_make_no_sense_are_refused_by_the_setting(document: dict[str, Any], word: str) -> None:
     with pytest.raises(SpecError) as caught:
         parse(document)
-    assert word in caught.value.what
+    assert word in f"{caught.value.where} {caught.value.what}"
 
 
 def test_weights_must_be_one_for_each_adapter(pair: list[Path], tmp_path: Path) -> None:
