@@ -85,7 +85,7 @@ def test_a_base_model_added_on_a_phone_writes_its_answer_word_by_word(phone):
     page.wait_for_url("**/models?model=*", timeout=LONG)
     expect(badge(page)).to_have_text("Ready", timeout=LONG)
 
-    page.goto("/playground?base=starter/smollm2-135m · causal_lm")
+    open_page(page, "/playground?base=starter/smollm2-135m · causal_lm")
     page.get_by_role("button", name="How answers are written").click()
     longest = page.get_by_role("spinbutton", name="Longest answer")
     longest.fill("16")
