@@ -216,7 +216,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         spec = specs.read(options.spec)
         if arguments is None and spec.model.quantization is None:
             # In a process of its own, as if not installed: peft would import it, a second of work, for nothing.
-            sys.modules.setdefault("bitsandbytes", cast(Any, None))
+            from engine.models import QUANTIZER
+
+            sys.modules.setdefault(QUANTIZER, cast(Any, None))
         ended = run(spec, options.out, resume=not options.no_resume, on_event=show)
     except StudioError as error:
         sys.stderr.write(json.dumps(error.as_dict(), ensure_ascii=False) + "\n")

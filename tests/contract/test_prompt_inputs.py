@@ -23,7 +23,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
-    attention.set_layout(None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

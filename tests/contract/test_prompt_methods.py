@@ -16,7 +16,7 @@ import toys
 from prompted import IDS, METHODS, Made, inputs
 from test_counts import document, numbers_on_disk
 
-from engine import attention, breakdown, models, spec, tasks
+from engine import breakdown, models, spec, tasks
 from engine.methods import _prompt
 
 ENCODERS = ["bert", "roberta", "distilbert", "deberta-v2", "modernbert", "albert", "electra", "mpnet"]
@@ -36,7 +36,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
-    attention.set_layout(None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

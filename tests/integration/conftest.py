@@ -10,7 +10,7 @@ from byhand import Hand
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from db import migrate
+from db import migrate, users
 from db.session import database
 from db.settings import settings
 from studio import api, downloads
@@ -28,6 +28,12 @@ def fresh(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     database().dispose()
     settings.cache_clear()
+
+
+@pytest.fixture
+def user(fresh: None) -> users.User:
+    """The local user of an empty data folder."""
+    return users.local()
 
 
 @pytest.fixture

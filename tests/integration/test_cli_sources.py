@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from beast import table
-from byhand import Hand, by_hand
+from byhand import Hand
 
 from db import datasets, users
 from studio import cli_sources
 
 ROWS = [(f"text number {i} of these", "pos" if i % 2 else "neg") for i in range(40)]
 HELD = [(f"another text, number {i}", "neg" if i % 2 else "pos") for i in range(20)]
-
-
-@pytest.fixture
-def hand(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hand]:
-    """An empty studio where work is done by hand."""
-    with by_hand(monkeypatch) as made:
-        yield made
 
 
 @pytest.fixture

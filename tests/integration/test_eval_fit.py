@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from beast import table
-from byhand import Hand, by_hand
+from byhand import Hand
 
 from db import datasets, runs, users
 from engine.errors import StudioError
@@ -18,13 +17,6 @@ from studio.service import eval_fit
 
 ROWS = [(f"text number {i} of these", "pos" if i % 2 else "neg") for i in range(40)]
 FRESH = [(f"another text, number {i}", "neg" if i % 2 else "pos") for i in range(20)]
-
-
-@pytest.fixture
-def hand(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hand]:
-    """An empty studio where work is done by hand."""
-    with by_hand(monkeypatch) as made:
-        yield made
 
 
 def added(hand: Hand, folder: Path, held: bytes, attach: bool) -> tuple[str, str]:

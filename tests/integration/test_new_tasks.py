@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from db import adapters, datasets, migrate, users
+from db import adapters, datasets, users
 from db.blobs import Blobs
-from db.session import database
-from db.settings import settings
 from engine import tasks
 from studio import service
 from studio.pages import adapters as adapter_page
@@ -35,17 +32,6 @@ class Quiet:
     def cancelled(self) -> bool:
         """Nobody changes their mind."""
         return False
-
-
-@pytest.fixture
-def user(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[users.User]:
-    """The local user of an empty data folder."""
-    monkeypatch.delenv("STUDIO_BROKER_URL", raising=False)
-    settings.cache_clear()
-    migrate.upgrade()
-    yield users.local()
-    database().dispose()
-    settings.cache_clear()
 
 
 @pytest.mark.parametrize(("content", "rows", "task", "roles"), [

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from db import adapters, migrate, users
+from db import adapters, users
 from db.blobs import Blobs
-from db.session import database
-from db.settings import settings
 from studio import batch_snippets, batch_view
 from studio.batch_view import Draft
 from studio.service import batches as service
@@ -21,17 +18,6 @@ from studio.service import batches as service
 STEPS: list[dict[str, Any]] = [
     {"name": "template", "column": "text", "template": "{title}: {body}"},
     {"name": "filter", "where": "length(text) > 9"}, {"name": "shorten", "column": "text", "limit": 3}]
-
-
-@pytest.fixture
-def user(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[users.User]:
-    """The local user of an empty data folder."""
-    monkeypatch.delenv("STUDIO_BROKER_URL", raising=False)
-    settings.cache_clear()
-    migrate.upgrade()
-    yield users.local()
-    database().dispose()
-    settings.cache_clear()
 
 
 @pytest.fixture

@@ -95,28 +95,31 @@ def test_a_run_that_cannot_be_is_refused_with_2_and_one_json_error(
     assert kind is None or found["kind"] == kind
 
 
+def fresh_process(code: str, document: dict[str, Any], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run Python code in a process of its own, given the arguments of `python -m engine.train`."""
+    (folder / "spec.json").write_text(json.dumps(document), encoding="utf-8")
+    return subprocess.run([sys.executable, "-c", code, str(folder / "spec.json"), "--out", str(folder / "out")],
+                          cwd=toys.ROOT, capture_output=True, text=True, check=False)
+
+
 @pytest.mark.parametrize(("path", "value"), [
     (("training", "epoch"), 3), (("data", "train"), "/nowhere.csv"), (("model", "id"), "/nowhere/at/all"),
     (("data", "columns"), {"text": "text", "label": "labels"})])
 def test_what_can_be_seen_without_torch_is_refused_without_importing_it(
         path: tuple[str, str], value: Any, document: dict[str, Any], tmp_path: Path) -> None:
     document[path[0]][path[1]] = value
-    (tmp_path / "spec.json").write_text(json.dumps(document), encoding="utf-8")
     code = ("import sys; from engine.train import main; code = main(sys.argv[1:]); "
             "print(code, sorted({'torch', 'transformers', 'peft'} & set(sys.modules)))")
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "spec.json"), "--out", str(tmp_path / "out")],
-                          cwd=toys.ROOT, capture_output=True, text=True, check=False)
+    done = fresh_process(code, document, tmp_path)
     assert done.stdout.splitlines()[-1:] == ["2 []"], done.stderr
     assert set(json.loads(done.stderr.splitlines()[-1])) == {"kind", "what", "where", "try_this"}
 
 
 def test_a_process_for_one_run_leaves_out_what_only_quantized_weights_need(
         document: dict[str, Any], tmp_path: Path) -> None:
-    (tmp_path / "spec.json").write_text(json.dumps(document), encoding="utf-8")
     code = ("import sys; from engine.train import main; "
             "print(main(), sorted({'bitsandbytes.nn', 'peft'} & set(sys.modules)))")
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "spec.json"), "--out", str(tmp_path / "out")],
-                          cwd=toys.ROOT, capture_output=True, text=True, check=False)
+    done = fresh_process(code, document, tmp_path)
     assert done.stdout.splitlines()[-1:] == ["0 ['peft']"], done.stderr
 
 
