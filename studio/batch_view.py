@@ -12,8 +12,10 @@ from db import adapters, datasets
 from db.tables import Adapter, Dataset
 from db.users import User
 from engine import tasks
+from engine.bulk.judging import RolesMissing
 from engine.bulk.replay import NotPrepared
 from engine.bulk.roles import RoleUnfilled
+from engine.comparison import LabelsUnknown
 from engine.errors import StudioError
 from engine.tasks import Task
 from studio import cards, data_view, form, parts, play_who, service, shell
@@ -61,6 +63,11 @@ class Asked:
         """The task."""
         return tasks.get(self.task)
 
+    @property
+    def adapters(self) -> list[Adapter]:
+        """The adapter, if there is one."""
+        return [self.adapter] if self.adapter is not None else []
+
 
 def players(user: User) -> list[dict[str, Any]]:
     """Return who can be asked: adapters by task, then base models that answer as they are."""
@@ -92,10 +99,24 @@ def dataset_options(user: User, who: Asked | None) -> list[dict[str, Any]]:
 
 
 def evaluable(user: User, row: Adapter) -> list[dict[str, Any]]:
-    """Return the datasets an adapter can be evaluated on."""
+    """Return the datasets of its task: those an adapter can be evaluated on, then those that do not fit."""
     found = datasets.find(user, states=["ready"], tasks=[row.task], limit=500)
-    return [{"value": one.id, "title": f"{one.name} ({plural(one.rows or 0, 'row')})" + (
-        ", learned from" if one.id == row.dataset_id else "")} for one in found]
+    made = [{"value": one.id, "title": f"{one.name} ({plural(one.rows or 0, 'row')})" + (
+        ", learned from" if one.id == row.dataset_id else "")} | _unfit(row, one) for one in found]
+    return sorted(made, key=lambda one: bool(one.get("disabled")))
+
+
+def _unfit(row: Adapter, dataset: Dataset) -> dict[str, Any]:
+    """Return why a dataset is not offered, as a part of its option."""
+    try:
+        asking.measured_by(row, dataset)
+    except RolesMissing:
+        return {"group": "Without a column that it needs", "disabled": True}
+    except LabelsUnknown:
+        return {"group": "With labels it does not know", "disabled": True}
+    except StudioError as problem:
+        return {"group": "Cannot be used now", "disabled": problem.what}
+    return {}
 
 
 def preview(user: User, draft: Draft) -> Preview | None:
@@ -159,13 +180,6 @@ def _confirmed(user: User, draft: Draft, who: Asked) -> dict[str, str]:
         return {}
     known = {role.name: row.columns[role.name] for role in who.kind.asks if role.name in row.columns}
     return known if not who.kind.lacks(known) else {}
-
-
-def holding(user: User, who: Asked | None) -> str:
-    """Return what is said of the base model, where the adapter learned on one in few bits."""
-    held, noticed = asking.held(user, who.adapter if who is not None else None)
-    return cards.findings(noticed) if noticed else cards.note(
-        f"The base model is held as {held}, as while the adapter learned.", "muted") if held else ""
 
 
 def settings(user: User, who: Asked | None) -> tuple[dict[str, Any], bool]:

@@ -20,7 +20,8 @@ from engine.spec import Quantization
 from engine.starter import STARTERS
 from studio import cards, form, parts, service, shell
 from studio.draft import SPLIT, USUAL, Draft
-from studio.service.runs import READING, shape_of
+from studio.service.checks import shape_of
+from studio.service.runs import READING
 from studio.text import count, esc, plural, short, size
 
 Options = list[dict[str, Any]]

@@ -133,7 +133,7 @@ def _format(place: Path, given: str | None) -> Any:
 
 
 def _holding(text: str) -> Any:
-    from studio.service.batches import Holding
+    from studio.service.holding import Holding
 
     if text not in get_args(Holding):
         raise UnknownHolding("--quantization", given=text)

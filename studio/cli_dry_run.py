@@ -29,7 +29,8 @@ def describe(found: Check, as_json: bool) -> None:
     """Print what a run would be; raises the first obstacle."""
     if as_json:
         out.emit(found.as_dict())
-    elif found.breakdown is not None:
+    # What cannot be trained is not said to fit.
+    elif found.breakdown is not None and not found.obstacles:
         counts, memory = found.breakdown.parameters, found.breakdown.memory
         out.facts([("Trained parameters", counts.trained), ("of all", counts.total), ("Percent", counts.percent),
                    ("Stored", counts.stored), ("Adapter bytes", found.breakdown.adapter_bytes),

@@ -14,6 +14,7 @@ from engine import preparation
 from engine.errors import Refused, StudioError
 from engine.registry import name_of
 from studio import cards, data_chat, data_looks, form, prepare_view, service, shell
+from studio.text import plural
 from studio.widgets import asset, drawn_by
 
 FORM = "prepare-settings"
@@ -101,8 +102,8 @@ def _about(row: Dataset, found: Any) -> str:
                           "info")
     if not found.steps or found.whole:
         return ""
-    return cards.note(f"The counts are those of the first {found.looked_at:,} of {found.rows:,} rows; a run takes the "
-                      "steps over all of them.", "info")
+    return cards.note(f"The counts are those of the first {found.looked_at:,} of {plural(found.rows, 'row')}; a run "
+                      "takes the steps over all of them.", "info")
 
 
 def _nothing() -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from engine import tasks
 from engine.errors import Refused, StudioError
 from engine.tasks import Task
 from studio import cards, login, service, session, snippets
+from studio.service import holding
 
 #: Adapters asked at once, beside the base.
 MOST = 3
@@ -144,3 +146,11 @@ def usual(user: User, task: type[Task], chosen: list[Adapter]) -> dict[str, Any]
         own = (spec.get("data") or {}).get("options") or {}
         return task.model_validate({"name": row.task} | own).usual()
     return {}
+
+
+def held(user: User, chosen: Sequence[Adapter]) -> str:
+    """Return what is said of how the base model is held; nothing where it is held in full, as it was for all."""
+    way, noticed = holding.held(user, chosen)
+    learned = "adapter" if len(chosen) == 1 else "adapters"
+    return cards.findings(noticed) if noticed else cards.note(
+        f"The base model is held as {way}, as while the {learned} learned.", "muted") if way else ""

@@ -36,7 +36,7 @@ def report(one: Mapping[str, Any], columns: Sequence[str]) -> str:
     if "error" in one:
         return cards.error(one["error"])
     held = f", {count(one['eval_after'])} to evaluate on" if one["eval_after"] is not None else ""
-    counts = f'<p class="ps-step-counts"><b>{count(one["rows_before"])} → {count(one["rows_after"])}</b> rows{held}</p>'
+    counts = f'<p class="ps-step-counts"><b>{_kept(one)}</b>{held}</p>'
     note = f'<p class="ps-muted">{esc(one["note"])}</p>' if one["note"] else ""
     return counts + note + cards.more("Rows before and after", sample(one, columns))
 
@@ -46,10 +46,14 @@ def trial(one: Mapping[str, Any], columns: Sequence[str], looked: str) -> str:
     if "error" in one:
         return cards.error(one["error"])
     held = f", {count(one['eval_after'])} to evaluate on" if one["eval_after"] is not None else ""
-    counts = f"{count(one['rows_before'])} → {plural(one['rows_after'], 'row')}{held}"
+    counts = f"{_kept(one)}{held}"
     note = f'<p class="ps-muted">{esc(one["note"])}</p>' if one["note"] else ""
     return (f'<h3 class="ps-chart-title">What it would do</h3><p class="ps-step-counts" role="status"><b>{esc(counts)}'
             f"</b> {esc(looked)}</p>{note}{sample(one, columns)}{pairs(one)}")
+
+
+def _kept(one: Mapping[str, Any]) -> str:
+    return f"{count(one['rows_before'])} → {plural(one['rows_after'], 'row')}"
 
 
 def looked_at(found: Previewed) -> str:

@@ -81,7 +81,8 @@ def view(user: User, base: str | None, kept: list[str], boxes: int) -> tuple[Any
     options = play_view.examples(user, beside)
     usual = play_who.usual(user, task, beside) if task is not None else {}
     asks_rows, chats = kind not in ("", "chat"), kind == "chat"
-    return (chosen, gr.Column(visible=asks_rows), gr.Column(visible=chats), "" if kind else play_who.nobody(base),
+    said = play_who.held(user, beside) if kind else play_who.nobody(base)
+    return (chosen, gr.Column(visible=asks_rows), gr.Column(visible=chats), said,
             *play_rows.view(task if asks_rows else None, options if asks_rows else [], usual, boxes,
                             play_who.trained(beside)),
             *play_chat.view(task if chats else None, options if chats else [], usual))

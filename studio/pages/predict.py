@@ -138,7 +138,7 @@ def _view(user: User, draft: Draft) -> tuple[Any, ...]:
     state, some = batch_view.settings(user, who)
     prepares = bool(rows or said) and bool(batch_view.steps(user, draft, who))
     return (*batch_view.picks(user, draft, who), rows, said, gr.HTML(state, visible=some),
-            gr.Checkbox(visible=prepares), batch_view.holding(user, who))
+            gr.Checkbox(visible=prepares), play_who.held(user, who.adapters if who is not None else []))
 
 
 def _named(who: Any, dataset: Any, file: str | None, prepare: bool, columns: Any, request: gr.Request) -> str:

@@ -59,6 +59,7 @@ from studio.service.batches import (
     evaluations,
     predict_file,
 )
+from studio.service.checks import Check, check, shape_of
 from studio.service.compositions import cancel_composition, compose
 from studio.service.datasets import (
     SAMPLES,
@@ -79,17 +80,7 @@ from studio.service.insight import Learned, learned, prompt_sources, similar_pro
 from studio.service.models import add_model, add_model_files, add_model_folder, cancel_model, delete_model
 from studio.service.predictions import Question, answer, ask, stop_asking, stream
 from studio.service.rereading import set_header, set_part
-from studio.service.runs import (
-    Check,
-    NoSuchRunFile,
-    check,
-    delete_run,
-    resume_run,
-    run_file,
-    shape_of,
-    start_run,
-    stop_run,
-)
+from studio.service.runs import NoSuchRunFile, delete_run, resume_run, run_file, start_run, stop_run
 from studio.service.waiting import settled
 from studio.service.written import samples
 

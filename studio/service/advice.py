@@ -15,8 +15,8 @@ from engine.errors import NotEnough
 from engine.models import NoQuantizer
 from engine.shape import ModelShape
 from studio.service import lengths
+from studio.service.checks import Check, MethodObstacle, check, labels_of, shape_of, training_rows
 from studio.service.fleet import memory_there, quantizer_there
-from studio.service.runs import Check, MethodObstacle, check, labels_of, shape_of, training_rows
 
 #: Characters of a token where lengths in tokens were not counted; English has four to five.
 CHARACTERS = 4

@@ -15,24 +15,22 @@ from db.tables import Adapter, Batch, Dataset
 from db.users import User
 from engine import adapter as trained
 from engine import tasks
-from engine.bulk import holding, replay, roles
-from engine.bulk.judging import fitting
+from engine.bulk import replay, roles
+from engine.bulk.judging import NAMED, fitting
 from engine.bulk.replay import Replay
+from engine.comparison import LabelsUnknown
 from engine.errors import Refused
-from studio.service import bundles
+from studio.service import bundles, holding
 from studio.service.compositions import DatasetNotReady
 from studio.service.datasets import NoSuchFile
-from studio.service.fleet import quantization_obstacle, quantizer_there
+from studio.service.holding import Holding
 from studio.service.predictions import NobodyAsked, NotPlayable, added, chosen_options
 from worker import client
 
 if TYPE_CHECKING:
     from engine.data.source import Preview
-    from engine.findings import Finding
 
 Format = Literal["csv", "parquet"]
-#: How the base model is held: auto is as the adapter learned on it.
-Holding = Literal["auto", "none", "int8", "nf4"]
 #: Rows that columns are recognised by.
 LOOKED_AT = 200
 
@@ -89,8 +87,8 @@ def predict_file(user: User, *, adapter_id: str | None = None, model: str = "", 
     if chosen is None:
         added(user, model, None)
     picked = {key: value for key, value in chosen_options(kind, dict(options or {})).items() if value is not None}
-    values: dict[str, Any] = {"format": format, "options": picked, "columns": dict(columns or {}),
-                              "quantization": _holding(user, chosen, quantization)}
+    held = holding.wanted(user, [chosen] if chosen is not None else [], quantization)
+    values: dict[str, Any] = {"format": format, "options": picked, "columns": dict(columns or {}), "quantization": held}
     if dataset_id is not None:
         row = _ready(user, dataset_id)
         values["steps"] = steps_for(user, chosen, row) if prepare else []
@@ -161,35 +159,34 @@ def steps_for(user: User, chosen: Adapter | None, dataset: Dataset | None = None
     return list(known or [])
 
 
-def held(user: User, chosen: Adapter | None) -> tuple[str | None, list[Finding]]:
-    """Return how the base model will be held to predict with an adapter, and what is to be said of that."""
-    return holding.held(_holding(user, chosen, "auto"), possible=quantizer_there(user))
-
-
-def _holding(user: User, chosen: Adapter | None, wanted: Holding) -> str | None:
-    """Return how the base is to be held; raises NoQuantizer for what a person asks for and no worker can do."""
-    if wanted == "auto":
-        return trained.read(Blobs().local(chosen.key)).quantization if chosen is not None else None
-    if missing := quantization_obstacle(user, wanted if wanted != "none" else None):
-        raise missing
-    return wanted if wanted != "none" else None
-
-
 def evaluate(user: User, adapter_id: str, dataset_id: str) -> Batch:
     """Have an adapter measured on a dataset of its task, with intervals, slices and charts.
 
-    Raises NotFound, DatasetNotReady, OtherTask, RolesMissing.
+    Raises NotFound, DatasetNotReady, OtherTask, RolesMissing, LabelsUnknown.
     """
     chosen, row = adapters.get(user, adapter_id), _ready(user, dataset_id)
+    made = batches.create(user, "evaluate", adapter_id=adapter_id, dataset_id=dataset_id,
+                          columns=measured_by(chosen, row), quantization=holding.wanted(user, [chosen], "auto"))
+    client.batch(made.id)
+    return made
+
+
+def measured_by(chosen: Adapter, row: Dataset) -> dict[str, str]:
+    """Return the columns that an adapter is measured by on a dataset.
+
+    Raises OtherTask, RolesMissing, and LabelsUnknown where the dataset's labels are counted and it knows none of them.
+    """
     if row.task and row.task != chosen.task:
         raise OtherTask("dataset", name=row.name, theirs=row.task.replace("_", " "),
                         ours=chosen.task.replace("_", " "))
-    facts = trained.read(Blobs().local(chosen.key)).columns
-    columns = fitting(tasks.get(chosen.task), row.columns, facts)
-    made = batches.create(user, "evaluate", adapter_id=adapter_id, dataset_id=dataset_id, columns=columns,
-                          quantization=_holding(user, chosen, "auto"))
-    client.batch(made.id)
-    return made
+    facts = trained.read(Blobs().local(chosen.key))
+    columns = fitting(tasks.get(chosen.task), row.columns, facts.columns)
+    stats = row.stats or {}
+    labels = stats.get("labels") or {}
+    whole = stats.get("labels_of") == "rows" and len(labels) == stats.get("label_count")
+    if whole and facts.labels and facts.problem != "regression" and not set(labels) & set(facts.labels):
+        raise LabelsUnknown("label", unknown=", ".join(list(labels)[:NAMED]), known=", ".join(facts.labels[:20]))
+    return columns
 
 
 def evaluations(user: User, adapter_id: str) -> list[Batch]:

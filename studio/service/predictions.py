@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from db import adapters, models, predictions
 from db.errors import Conflict, NotFound
-from db.tables import Prediction
+from db.tables import Adapter, Prediction
 from db.users import User
 from engine import complaints, tasks
 from engine.errors import Refused, SpecError
 from engine.tasks.base import Task
-from studio.service import asked_rows
-from studio.service.fleet import quantization_obstacle
+from studio.service import asked_rows, holding
+from studio.service.holding import Holding
 from studio.service.waiting import settled
 from worker import client
 
@@ -43,7 +43,8 @@ class Question(BaseModel):
     adapters: list[str | None] = Field(default_factory=list, max_length=4)
     model: str | None = Field(None, description="Base model; taken from the adapters when there are any.")
     revision: str | None = None
-    quantization: Literal["int8", "nf4"] | None = None
+    quantization: Holding | None = Field("auto", description=(
+        "How the base model is held: as the adapters learned on it (auto), in full (none), or in few bits."))
     task: str | None = Field(None, description="Taken from the adapters when there are any.")
     rows: list[dict[str, str | list[str]]] | None = Field(None, max_length=1000, description=(
         "Rows to answer, such as {text} or {question, context}; an image is the base64 of a file, or a data URI."))
@@ -122,16 +123,19 @@ def ask(user: User, question: Question | dict[str, Any]) -> Prediction:
         raise NobodyAsked("adapters")
     kind = tasks.get(task)
     said = _said(asked, kind)
-    if missing := quantization_obstacle(user, asked.quantization):
-        raise missing
+    held = _held(user, chosen, asked.quantization or "none")
     if not chosen:
         added(user, model, asked.revision)
     predictions.give_up()
     row = predictions.create(user, {
         "model": model, "revision": chosen[0].model_revision if chosen else asked.revision,
-        "quantization": asked.quantization, "task": task, "adapters": asked.adapters or [None], **said})
+        "quantization": held, "task": task, "adapters": asked.adapters or [None], **said})
     client.ask(row.id)
     return row
+
+
+def _held(user: User, chosen: Sequence[Adapter], wanted: Holding) -> str | None:
+    return holding.held(user, chosen)[0] if wanted == "auto" else holding.wanted(user, chosen, wanted)
 
 
 def _said(asked: Question, kind: type[Task]) -> dict[str, Any]:

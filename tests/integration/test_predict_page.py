@@ -11,9 +11,10 @@ import pytest
 
 from db import adapters, users
 from db.blobs import Blobs
-from studio import batch_snippets, batch_view
+from studio import batch_snippets, batch_view, play_who
 from studio.batch_view import Draft
 from studio.service import batches as service
+from studio.service import holding
 
 STEPS: list[dict[str, Any]] = [
     {"name": "template", "column": "text", "template": "{title}: {body}"},
@@ -76,6 +77,20 @@ def test_a_text_that_cannot_be_written_is_asked_for_and_can_be_chosen(
 @pytest.mark.parametrize(("there", "said"), [(True, "held as nf4, as while"), (False, "full precision")])
 def test_it_is_said_how_the_base_model_is_held(user: users.User, adapter: str, there: bool, said: str,
                                                monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "quantizer_there", lambda user: there)
-    assert said in batch_view.holding(user, batch_view.asked(user, adapter))
-    assert batch_view.holding(user, batch_view.asked(user, "tiny/bert · causal_lm")) == ""
+    monkeypatch.setattr(holding, "quantizer_there", lambda user: there)
+    assert said in play_who.held(user, [adapters.get(user, adapter)])
+    assert play_who.held(user, []) == ""
+
+
+def test_adapters_that_learned_on_a_base_held_differently_are_asked_in_full(user: users.User, adapter: str) -> None:
+    folder = Blobs().place("adapters/two")
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "studio.json").write_text(json.dumps({"task": "text_classification"}))
+    other = adapters.publish(user, name="two", model="tiny/bert", task="text_classification", method="lora",
+                             key="adapters/two")
+    both = [adapters.get(user, adapter), other]
+    way, (finding,) = holding.held(user, both)
+    assert way is None and finding.kind == "bases_held_differently" and "full precision and nf4" in finding.what
+    assert holding.wanted(user, both, "auto") is None and holding.wanted(user, both[:1], "auto") == "nf4"
+    assert "in different ways" in play_who.held(user, both) and play_who.held(user, [other]) == ""

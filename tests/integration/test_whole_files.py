@@ -90,7 +90,8 @@ def written(path: Path) -> list[dict[str, str]]:
 
 def test_a_csv_comes_back_with_labels_beside_its_columns(rig: Rig, trained: dict[str, str], tmp_path: Path) -> None:
     file = tmp_path / "questions.csv"
-    file.write_text('id,text,score\n1,What is a city ?,a\n2,"  ",b\n3,"Who, if ""anyone""\nsings ?",c\n', "utf-8")
+    rows = '1,What is a city ?,a\n2,"  ",b\n3,"Who, if ""anyone""\nsings ?",c\n4,one,two,three\n'
+    file.write_text(f"id,text,score\n{rows}", "utf-8")
     row = ended(rig, service.predict_file(rig.user, adapter_id=trained["classes"], path=file).id)
     assert row.state == "ready", row.error
     assert row.columns == {} and row.result["columns"] == {"text": "text"}
@@ -101,6 +102,8 @@ def test_a_csv_comes_back_with_labels_beside_its_columns(rig: Rig, trained: dict
     assert 0 < float(found[0]["score_predicted"]) <= 1
     assert (found[1]["prediction"], found[1]["note"]) == ("", "There is nothing to ask in this row.")
     assert (row.rows, row.result["answered"], row.result["noted"]) == (3, 2, 1)
+    (left,) = row.result["findings"]
+    assert (left["kind"], left["level"], left["rows"]) == ("ragged_rows", "warning", [4]) and "Left out" in left["what"]
     assert row.result["head"][0]["prediction"] == found[0]["prediction"]
     asked = service.ask(rig.user, {"adapters": [trained["classes"]], "rows": [{"text": found[2]["text"]}]})
     said = service.answer(rig.user, asked.id).result

@@ -59,7 +59,10 @@ def _rows(order: dict[str, Any], line: Line, findings: list[dict[str, Any]]) -> 
         return
     with tempfile.TemporaryDirectory(prefix="batch-") as folder:
         path = Path(folder) / "rows.parquet"
-        made = read.ingest(Path(order["original"]), path, cancelled=line.cancelled,
+        # Rows that do not fit are left out of the file that comes back, and said to be: the others are asked.
+        original = Path(order["original"])
+        source = read.sniff(original).model_copy(update={"faulty": "skip"})
+        made = read.ingest(original, path, source, cancelled=line.cancelled,
                            progress=lambda part: line.progress(READING * part, "Reading the file"))
         findings += [finding.model_dump(mode="json") for finding in made.findings]
         yield path, made.source.columns or None
