@@ -76,7 +76,7 @@ TRIALS = {one.name: one for one in (
           options={"target_length": 96, "written": 200}),
     Trial("images head", **IMAGES, method={"name": "head"}, training={"epochs": 40, "learning_rate": 1e-3}),
     Trial("images lora", **IMAGES, training={"epochs": 5, "batch_size": 8}),
-    Trial("images vpt", **IMAGES, method={"name": "vpt"}, training={"epochs": 25, "batch_size": 8}))}
+    Trial("images vpt", **IMAGES, method={"name": "vpt"}, training={"epochs": 12, "batch_size": 4}))}
 
 
 @dataclass(frozen=True)

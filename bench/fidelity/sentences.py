@@ -41,8 +41,9 @@ def bleu(trained: Trained) -> float:
         rows = list(csv.DictReader(file))
     player = Player(trained.model, "causal_lm")
     player.attach("trained", trained.out / trained.result["artifact"])
-    said = [player.chat("trained", [{"role": "user", "content": row["prompt"]}], max_new_tokens=LONGEST)["text"].strip()
-            for row in rows]
+    (answers,) = player.respond(["trained"], [{"prompt": row["prompt"]} for row in rows],
+                                options={"max_new_tokens": LONGEST})
+    said = [reply["label"].strip() for reply in answers["replies"]]
     known = [row["references"].splitlines() for row in rows]
     # One list for each reference's number; a restaurant with fewer has an empty text there, which is passed over.
     streams = [[refs[i] if i < len(refs) else "" for refs in known] for i in range(max(map(len, known)))]
@@ -53,14 +54,13 @@ SENTENCES = Comparison(
     name="sentences", title="From tables to text: where a prefix acts", task="causal_lm",
     about="The E2E data: a restaurant's attributes become a sentence. BLEU of greedy answers against all references. "
           "Ten virtual tokens each: a prefix in every layer before the text, an infix between text and answer, or "
-          "embeddings at the input only. LoRA and full fine-tuning are there for reference.",
+          "embeddings at the input only.",
     models=("starter/smollm2-135m",),
     sources=(Source("e2e_nlg", "BLEU", _e2e, {"prompt": "prompt", "completion": "completion"}, 192),),
     methods={
         "prefix": {"name": "prefix_tuning"}, "infix": {"name": "prefix_tuning", "place": "infix"},
         # Without an MLP to learn through, the rate for what is learned directly is the one to start from.
-        "embedding only": {"name": "prefix_tuning", "place": "embedding", "reparameterize": False},
-        "lora": {"name": "lora"}, "full": {"name": "full"}},
+        "embedding only": {"name": "prefix_tuning", "place": "embedding", "reparameterize": False}},
     # Few rows a batch: prefixes start far from anything useful and need many updates.
     effort=Effort(train=1200, tune=30, test=100, epochs=2, batch=4),
     claims=(Claim("prefix", "infix", "Prefix-tuning, table 4"),
