@@ -43,7 +43,7 @@ def dataset(user: User, document: dict[str, Any], tick: Tick) -> Dataset:
         del data["eval"]
     others = [datasets.get(user, data["eval"])] if data.get("eval") else datasets.find(user, eval_of_id=row.id)
     if found and others and "eval" not in data:
-        out.aside(f"It is evaluated on {others[0].filename or others[0].name}, which was added with it; --eval none "
+        out.aside(f"It is evaluated on {others[0].name}, which was added with it; --eval none "
                   "keeps a share of its own rows aside instead.")
     for each in [*others, row]:
         row = _read(user, each, tick)

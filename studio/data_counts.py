@@ -26,8 +26,10 @@ def numbers(row: Dataset, beside: Sequence[Dataset]) -> str:
     items = [("Rows", count(stats.get("rows")), more),
              ("Duplicates", count(duplicates.get("count")),
               f"{count(duplicates['conflicting'])} with different answers" if duplicates.get("conflicting") else ""),
-             ("Empty cells", count(empty), "in all columns"),
-             ("Typical length", count(lengths.get("p50")), f"characters; the longest has {count(lengths.get('max'))}")]
+             ("Empty cells", count(empty), "in all columns")]
+    if lengths:
+        longest = f"characters; the longest has {count(lengths.get('max'))}"
+        items.append(("Typical length", count(lengths.get("p50")), longest))
     if stats.get("label_count"):
         kinds = stats.get("labels_of") in ("entities", "words")
         items.insert(1, ("Tags" if kinds else "Labels", count(stats["label_count"]),

@@ -23,7 +23,7 @@ SHOWN = 50
 #: Seconds between two looks while something is being read.
 SOON = 1
 #: How many outputs the head and the overview have.
-VIEW = 24
+VIEW = 25
 
 
 #: The tabs there are; what an address says else opens the overview.
@@ -100,7 +100,7 @@ def _overview() -> dict[str, Any]:
         confirm = gr.Button("Confirm these columns", variant="primary", elem_id="dataset-confirm", visible=False)
     with gr.Row(elem_classes=["ps-halves"], elem_id="dataset-charts", visible=False) as charts:
         labels = parts.chart("Labels", "dataset-labels")
-        with gr.Column(min_width=0):
+        with gr.Column(min_width=0) as measured:
             lengths = parts.chart("Lengths", "dataset-lengths")
             model = shell.picker(label="Count in the tokens of", elem_id="dataset-model",
                                  help="Shows how much is longer than that model takes.")
@@ -114,13 +114,14 @@ def _overview() -> dict[str, Any]:
     data_samples.part()
     return {"numbers": numbers, "noticed": noticed, "section": section, "guess": guess, "task": task, "kind": kind,
             "table": table, "legend": legend, "confirm": confirm, "charts": charts, "labels": labels,
-            "lengths": lengths, "over": over, "judge": judge, "about": about, "model": model, "file": file, "use": use}
+            "measured": measured, "lengths": lengths, "over": over, "judge": judge, "about": about, "model": model,
+            "file": file, "use": use}
 
 
 def _wire(problem: gr.HTML, go: gr.HTML, head: gr.HTML, actions: dict[str, Any], shown: dict[str, Any]) -> None:
     seen, timer = gr.State(""), gr.Timer(SOON, active=False)
     names = ("numbers", "noticed", "section", "guess", "task", "kind", "table", "legend", "confirm", "charts", "labels",
-             "lengths", "over", "judge", "about")
+             "measured", "lengths", "over", "judge", "about")
     view = [head, *(actions[name] for name in ("steps", "cancel", "again", "header", "part", "rename")),
             *(shown[name] for name in names), seen, timer]
     task, kind, table = (shown[name] for name in ("task", "kind", "table"))
@@ -171,7 +172,8 @@ def _poll(seen: str, request: gr.Request) -> Any:
             data_counts.numbers(row, beside), data_view.findings(row), gr.Column(visible=found is not None),
             data_view.guess(row, parent), data_view.task_picks(task, fixed=not ready or parent is not None),
             *_choices(task, row, found), gr.Button(visible=ready and parent is None),
-            gr.Row(visible=bool(row.stats)), data_counts.labels(row), data_counts.lengths(row), data_counts.over(row),
+            gr.Row(visible=bool(row.stats)), data_counts.labels(row),
+            gr.Column(visible=tasks.get(task).reads == "text"), data_counts.lengths(row), data_counts.over(row),
             gr.Column(visible=ready and parent is None), data_view.evaluated(beside), stamp, timer)
 
 

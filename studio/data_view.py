@@ -231,6 +231,9 @@ def cell(value: Any) -> str:
     """Return a cell's value as text, long ones cut."""
     if value is None:
         return ""
+    if isinstance(value, dict) and set(value) == {"path", "bytes"} and isinstance(value["bytes"], int):
+        # An image, as rows are shown to a person.
+        return f"{value['path'] or 'image'} ({size(value['bytes'])})"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= LONGEST_CELL else text[:LONGEST_CELL - 1] + "…"
 

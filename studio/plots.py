@@ -75,6 +75,9 @@ def bars(values: Mapping[str, Number], *, label: str, title: str = "", height: i
     shape["yaxis"] |= {"showgrid": False, "type": "category", "automargin": True}
     if percent:
         shape["xaxis"] |= {"tickformat": ".0%", "range": [0, 1.08]}
+    elif known := [number for number in numbers if number is not None]:
+        # Numbers stand outside of their bars, also of the longest.
+        shape["xaxis"] |= {"range": [min(0, *known) * 1.12, max(0, *known) * 1.12]}
     return _made([trace] if names else [], shape, label, "; ".join(f"{n}: {v}" for n, v in values.items()))
 
 
@@ -150,7 +153,7 @@ def layout(x_title: str = "", y_title: str = "", height: int = 280, *, legend: b
         "hoverlabel": {"bgcolor": "var(--ps-panel)", "bordercolor": "var(--ps-line-strong)",
                        "font": {"color": "var(--ps-ink)"}},
         "xaxis": axis | {"title": {"text": x_title, "standoff": 8, "font": {"size": 12.5}}},
-        "yaxis": axis | {"title": {"text": y_title, "font": {"size": 12.5}}},
+        "yaxis": axis | {"title": {"text": y_title, "standoff": 8, "font": {"size": 12.5}}},
     }
 
 

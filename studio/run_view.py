@@ -184,7 +184,9 @@ def figures(run: Run, curves: dict[str, Curve]) -> tuple[plots.Figure, ...]:
 def _lines(curves: Mapping[str, Curve], names: Mapping[str, str], title: str,
            marks: Sequence[str] = ()) -> plots.Figure:
     series = {label: (curves[name].steps, curves[name].mean) for name, label in names.items() if name in curves}
-    return plots.lines(series, label=title, x_title="update", y_title=title.lower(), marks=bool(marks) and all(
+    # One line alone has no legend: the axis says what it is.
+    y_title = next(iter(series)) if len(series) == 1 and marks else title.lower()
+    return plots.lines(series, label=title, x_title="update", y_title=y_title, marks=bool(marks) and all(
         name in marks for name in names if name in curves))
 
 
