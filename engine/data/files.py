@@ -119,14 +119,15 @@ def tell(found: bundle.Plan, part: str, faults: Faults, every: Listing) -> None:
     chosen = {entry.path for entry in found.chosen(part)}
     if found.eval and not part and not chosen & {entry.path for entry in found.eval}:
         faults.note(Finding(
-            kind="parts_found", level="note", count=len(found.eval), where=str(found.train[0].path),
+            kind="parts_found", level="note",
             what=f"These rows are from {bundle.called(found.train)}; those to evaluate on stand in "
                  f"{bundle.called(found.eval)}.",
             try_this="Choose another part where it is added if that is not what you want."))
     left = [entry for entry in found.left if entry.path not in chosen]
     if left and not part:
+        others = "1 other file is" if len(left) == 1 else f"{len(left):,} other files are"
         faults.note(Finding(kind="other_files", level="note", count=len(left), where=str(left[0].path),
-                            what=f"{len(left):,} other files are left out: {bundle.listed(left, 3)}.",
+                            what=f"{others} left out: {bundle.listed(left, 3)}.",
                             try_this="Go on, or add one of them by itself, or as the part to read."))
 
 
