@@ -36,7 +36,7 @@ class RunEnded(Conflict):
 
 
 class NotResumable(Conflict):
-    """The run '{name}' cannot be resumed: it is {state}."""
+    """The run '{name}' cannot be resumed ({state})."""
 
     kind = "not_resumable"
     try_this = "Only cancelled, failed and interrupted runs resume; duplicate it to start again."

@@ -8,6 +8,20 @@ from typing import Any, Literal
 import numpy as np
 
 
+def named(text: str) -> dict[str, float]:
+    """Return weights written as "spam=3, ham=1"; raises ValueError. A label may hold "=": the last one counts."""
+    made: dict[str, float] = {}
+    for part in text.split(","):
+        label, _, weight = (piece.strip() for piece in part.rpartition("="))
+        try:
+            made[label] = float(weight)
+        except ValueError:
+            label = ""
+        if not label:
+            raise ValueError(f"'{part.strip()}' is no label with its weight, such as spam=3")
+    return made
+
+
 def row_weights(targets: Sequence[Any], labels: Sequence[str],
                 weights: Literal["balanced"] | Mapping[str, float]) -> list[Any]:
     """Return the weight of each row, or of each label in each row where rows have several, for these targets.

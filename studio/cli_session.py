@@ -31,7 +31,6 @@ def wait(read: Callable[[], Any], states: Collection[str], what: str,
          tick: Callable[..., None] = lambda *_: None) -> Any:
     """Wait until a row's state is one of `states`, telling on stderr how far it is; returns the row."""
     from studio.service import settled
-    from studio.text import percent
 
     told = ""
 
@@ -39,7 +38,7 @@ def wait(read: Callable[[], Any], states: Collection[str], what: str,
         nonlocal told
         tick()
         part = getattr(row, "progress", None)
-        text = f"{what}: {row.state}" + (f" {percent(part, 2)}" if part and row.state not in states else "")
+        text = f"{what}: {row.state}" + (f" {part:.0%}" if part and row.state not in states else "")
         if text != told and (row.state not in states or told):
             told = text
             cli_print.aside(text)

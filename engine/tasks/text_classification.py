@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
+from engine import balance
 from engine.data import cells, validate
 from engine.data.findings import error
 from engine.findings import Finding
@@ -60,6 +61,11 @@ class TextClassification(Task):
         "auto", advanced=True, title="Deciding metric",
         help="Tells which evaluation was best. Auto: accuracy for one label, micro F1 for several, Pearson's r for a "
              "number.")
+
+    @field_validator("class_weights", mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        return balance.named(value) if isinstance(value, str) and "=" in value else value
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -135,8 +141,6 @@ class TextClassification(Task):
         A label that is not among `labels` gives -100: such a row is never right and has no loss.
         """
         import numpy as np
-
-        from engine import balance
 
         first = _texts(table, columns["text"])
         second = _texts(table, columns["text_pair"]) if "text_pair" in columns else None
@@ -264,6 +268,13 @@ class TextClassification(Task):
         threshold = 0.5 if self.threshold == "auto" else self.threshold
         return [verdicts.verdict(scores, asked.labels, self.problem, note, threshold)
                 for scores, note in zip(found, notes, strict=True)]
+
+
+    def filled(self, reply: Reply) -> dict[str, Any]:
+        """Return the columns `prediction` and `score`; a number has all the digits of fp32."""
+        if reply["drawing"]["kind"] == "number":
+            return {"prediction": f"{reply['drawing']['value']:.9g}"}
+        return super().filled(reply)
 
 
 def label_order(name: str) -> tuple[int, float, str]:

@@ -87,7 +87,7 @@ def _row(kind: type[Task], roles: Mapping[str, ColumnRole], row: Row, number: in
 
     for key, value in row.items():
         if key not in roles:
-            raise refused(key[:80], f"has a key '{key[:80]}' that nobody reads")
+            raise refused(key[:80], f"has a key '{key[:80]}', with which this task is not asked")
         if isinstance(value, list) and roles[key].kind != "words":
             raise refused(key, f"has a list as its '{key}'")
     for key in kind.lacks({key for key, value in row.items() if "".join(value).strip()}):

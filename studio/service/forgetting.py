@@ -37,7 +37,29 @@ def forgetting_obstacle(user: User, spec: RunSpec, shape: ModelShape | None) -> 
         kind = tasks.every().get(row.task or "")
         return ForgettingUnfit("data.forgetting", problem=(
             f"'{row.name}' is for {kind.card.title.lower() if kind else 'another task'}."))
-    return None
+    return _unknown(user, spec, row)
+
+
+def _unknown(user: User, spec: RunSpec, row: Dataset) -> StudioError | None:
+    """Return that none of the labels to measure on is learned, where the labels of both are counted."""
+    try:
+        learned = datasets.get(user, spec.data.train)
+    except NotFound:
+        return None
+    there, known = _labels(row), _labels(learned)
+    if spec.data.steps or not there or not known or there & known:
+        return None
+    return ForgettingUnfit("data.forgetting", problem=(
+        f"none of the labels of '{row.name}' ({', '.join(sorted(there)[:3])}{', …' if len(there) > 3 else ''}) is "
+        f"learned from '{learned.name}'."))
+
+
+def _labels(row: Dataset) -> set[str]:
+    """Return the labels of rows that have one each, nothing where not all of them are known."""
+    stats = row.stats or {}
+    labels = stats.get("labels") or {}
+    one = (row.options or {}).get("problem", "single_label") == "single_label" and stats.get("labels_of") == "rows"
+    return set(labels) if one and len(labels) == stats.get("label_count") else set()
 
 
 def forgetting_choices(user: User, task: str, shape: ModelShape | None, train: str = "") -> list[dict[str, Any]]:

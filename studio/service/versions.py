@@ -85,7 +85,9 @@ def edit(user: User, id: str, changes: Sequence[Mapping[str, Any] | Edit]) -> Da
     def added(drafts: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if len(drafts) + len(made) > edits.MOST:
             raise edits.TooManyEdits("edits", limit=f"{edits.MOST:,}")
-        return drafts + made
+        # What changes nothing, such as a button pressed twice, would have to be undone as well.
+        same = edits.together(edits.parse(drafts + made)) == edits.together(edits.parse(drafts))
+        return drafts if same else drafts + made
     return versions.draft(user, id, added)
 
 

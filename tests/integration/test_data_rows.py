@@ -196,3 +196,12 @@ def test_two_people_changing_at_once_lose_nothing(hand: Hand) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(change, range(1, 21)))
     assert sorted(one["row"] for one in versions.drafted(datasets.get(user, row.id))) == list(range(1, 21))
+
+
+def test_a_change_made_twice_is_taken_back_at_once(hand: Hand) -> None:
+    row, user = add(hand, tickets(10)), users.local()
+    out: list[dict[str, Any]] = [{"row": 2, "exclude": True}]
+    for _ in range(2):
+        service.versions.edit(user, row.id, out)
+    assert len(versions.drafted(datasets.get(user, row.id))) == 1
+    assert versions.drafted(service.versions.undo(user, row.id)) == []

@@ -129,3 +129,17 @@ def test_a_draft_keeps_what_forgetting_is_measured_on(fresh: None) -> None:
     assert specs.parse(plain).data.forgetting is None
     line = cli_flags.line(specs.parse(document("ds_x", "neutral")))
     assert "--forgetting neutral" in line
+
+
+def test_rows_of_which_no_label_is_learned_are_refused_before_any_work(fresh: None) -> None:
+    measured(words=False)
+    counted = {"labels_of": "rows", "label_count": 2}
+    first, other = ready("first"), ready("other")
+    datasets.update(users.local(), first, stats=counted | {"labels": {"good": 5, "bad": 5}})
+    datasets.update(users.local(), other, stats=counted | {"labels": {"spam": 5, "ham": 5}})
+    found = service.check(users.local(), document(first, other))
+    (unfit,) = [error for error in found.obstacles if error.kind == "forgetting_unfit"]
+    assert "(ham, spam) is learned from 'first'" in unfit.what
+    datasets.update(users.local(), other, stats=counted | {"labels": {"good": 5, "ham": 5}})
+    assert "forgetting_unfit" not in [error.kind for error in service.check(users.local(), document(
+        first, other)).obstacles]

@@ -1,0 +1,29 @@
+"""Class weights by name, and numbers in files of predictions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from engine import balance, verdicts
+from engine.tasks.text_classification import TextClassification
+
+
+def test_weights_are_written_by_name() -> None:
+    assert balance.named("spam=3, ham = 0.5") == {"spam": 3.0, "ham": 0.5} == TextClassification.model_validate(
+        {"class_weights": "spam=3, ham=.5"}).class_weights
+    assert balance.named("a=b=2") == {"a=b": 2.0}
+    assert TextClassification.model_validate({"class_weights": "balanced"}).class_weights == "balanced"
+
+
+@pytest.mark.parametrize("text", ["spam=", "=3", "spam=3, ham", "spam=much"])
+def test_what_is_no_weight_is_named(text: str) -> None:
+    with pytest.raises(ValidationError, match="such as spam=3"):
+        TextClassification.model_validate({"class_weights": text})
+
+
+def test_numbers_are_written_with_all_their_digits() -> None:
+    task = TextClassification(problem="regression")
+    reply = verdicts.verdict(torch.tensor([2.8653421]), ["score"], "regression")
+    assert reply["label"] == "2.865" and task.filled(reply) == {"prediction": "2.86534214"}
