@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
-from engine.data import image
+from engine.data import decimals, image
 from engine.data.chat import MESSAGES
 from engine.data.compute import pc
 
@@ -118,13 +118,13 @@ def several(column: pa.ChunkedArray, separator: str = "auto") -> tuple[pa.Array,
 
 
 def numbers(column: pa.ChunkedArray) -> pa.Array:
-    """Return a column as float64; what is not a number becomes null."""
+    """Return a column as float64, 1,29 as 1.29; what is not a number becomes null."""
     array = whole(column)
     if pt.is_integer(array.type) or pt.is_floating(array.type):
         return pc.cast(array, pa.float64(), safe=False)
     if not is_text(array):
         return pa.nulls(len(array), pa.float64())
-    text = pc.utf8_trim_whitespace(strings(column))
+    text = decimals.pointed(pc.utf8_trim_whitespace(strings(column)))
     numeric = pc.match_substring_regex(text, r"^[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?$")
     return pc.cast(pc.if_else(pc.fill_null(numeric, False), pc.replace_substring_regex(text, r"^\+", ""), None),
                    pa.float64())

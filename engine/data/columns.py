@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 from pydantic import BaseModel
 
-from engine.data import annotated, cells, names
+from engine.data import annotated, cells, decimals, names
 from engine.data.chat import is_messages
 from engine.data.source import Preview
 
@@ -125,6 +125,8 @@ def _profile(name: str, values: Sequence[Any], kind: pa.DataType | None = None) 
         shape = "list"
     texts = [str(value).strip() for value in given] if shape == "text" else []
     texts = [text for text in texts if text]
+    if decimals.are_numbers(texts):
+        texts = decimals.pointed(pa.array(texts)).to_pylist()
     numbers = [text for text in texts if _NUMBER.match(text)]
     count = max(1, len(texts))
     strange = sum(1 for text in texts if _NO_NUMBER.match(text)) if numbers else 0

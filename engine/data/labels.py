@@ -73,15 +73,26 @@ def _spread(names: dict[str, int], column: str, rows: int) -> list[Finding]:
 
 
 def _numbers(table: pa.Table, column: str, separator: str) -> list[Finding]:
-    numbers = cells.numbers(table.column(column))
+    values = table.column(column)
+    numbers = cells.numbers(values)
+    texts = pc.utf8_trim_whitespace(cells.strings(values)) if cells.is_text(values) else pa.array([], pa.string())
     rows, count = cells.rows_where(pc.invert(pc.fill_null(pc.is_finite(numbers), False)))
     if count:
-        return [some("error", "label_not_number", f"The label '{column}' is not a finite number", rows, count,
-                     "Correct these cells, or choose single_label for classes.", column)]
+        hint = "Write them without commas: 1,234 can be read as 1234 or as 1.234." if decimals.undecided(texts) else \
+            "Correct these cells, or choose single_label for classes."
+        return [some("error", "label_not_number", f"The label '{column}' is not a finite number", rows, count, hint,
+                     column)]
     if pc.count_distinct(numbers).as_py() == 1 and table.num_rows > 1:
         return [error("one_label", f"Every row has the same number in '{column}'; there is nothing to learn.", column,
                       "Map another column.")]
-    return _far(numbers, column) + _large(numbers, column)
+    return _commas(texts, column) + _far(numbers, column) + _large(numbers, column)
+
+
+def _commas(texts: pa.Array, column: str) -> list[Finding]:
+    """Return how numbers with a decimal comma are read."""
+    found = decimals.first(texts)
+    return [note("decimal_commas", f"'{column}' has decimal commas: {found[0]} is read as {found[1]}.", column,
+                 "Go on, or correct them if the comma means something else.")] if found else []
 
 
 def _several(table: pa.Table, column: str, separator: str) -> list[Finding]:
