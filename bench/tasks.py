@@ -85,8 +85,8 @@ TRIALS = {one.name: one for one in (
           options={"target_length": 96, "written": 200}),
     Trial("images head", **IMAGES, method={"name": "head"}, training={"epochs": 40, "learning_rate": 1e-3}),
     Trial("images lora", **IMAGES, training={"epochs": 5, "batch_size": 8}),
-    Trial("images vpt", **IMAGES, method={"name": "vpt", "length": 5},
-          training={"epochs": 12, "batch_size": 4, "learning_rate": 4e-3}))}
+    Trial("images vpt", **IMAGES, method={"name": "vpt", "deep": False}, options={"augmentation": "light"},
+          training={"epochs": 20, "batch_size": 4}))}
 
 
 @dataclass(frozen=True)

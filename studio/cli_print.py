@@ -97,9 +97,9 @@ def progress(run: Mapping[str, Any]) -> str:
     if run.get("total_steps"):
         parts.append(f"update {count(run.get('step') or 0)} of {count(run['total_steps'])}")
     if run.get("loss") is not None:
-        parts.append(f"loss {metric(run['loss'])}")
+        parts.append(f"training loss {metric(run['loss'])}")
     if run.get("metric_value") is not None:
-        parts.append(f"{run.get('metric_name')} {metric(run['metric_value'])}")
+        parts.append(f"evaluation {run.get('metric_name')} {metric(run['metric_value'])}")
     if run.get("eta") is not None and run.get("state") == "running":
         parts.append(f"{duration(run['eta'])} left")
     return " · ".join(parts)

@@ -251,7 +251,10 @@ def _examples(records: Sequence[Mapping[str, Any]], title: str, dataset_id: str 
 
 def _short(value: Any, length: int = 240) -> str:
     """Return a cell's text; where a model was not asked to write, nothing was predicted."""
-    text = value if isinstance(value, str) else "–" if value is None else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        text = ", ".join(value) or "none"
+    else:
+        text = value if isinstance(value, str) else "–" if value is None else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= length else text[:length - 1] + "…"
 
 
