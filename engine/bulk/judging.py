@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from engine import tasks
+from engine import spans, tasks
 from engine.comparison import BUDGET, LONGEST, LabelsUnknown
 from engine.data import validate
 from engine.errors import Cancelled, DataError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 LEARNING = frozenset({"one_row", "few_rows", "one_label", "text_constant", "label_rare", "label_unbalanced"})
 #: Labels that are named when they are not known.
 NAMED = 5
+TAGS = "token_classification"
 
 
 class RolesMissing(DataError):
@@ -107,11 +108,19 @@ def fitting(task: type[Task], columns: Mapping[str, str], trained: Mapping[str, 
     return {role: column for role, column in columns.items() if not same or role in same}
 
 
+def none_known(task: str, there: Collection[str], labels: Sequence[str]) -> bool:
+    """Tell whether none of the counted labels of a dataset is among those learned; of tags, the kinds of entities."""
+    how = spans.scheme(labels)
+    learned = {spans.parts(label, how)[1] for label in labels} if task == TAGS else set(labels)
+    return bool(there) and not learned & set(there)
+
+
 def known_rows(task: Task, table: pa.Table, columns: Mapping[str, str],
                labels: Sequence[str]) -> tuple[pa.Table, list[Finding]]:
-    """Return the rows whose labels are known, and a finding about the others; raises LabelsUnknown when none is left.
+    """Return the rows whose labels are known, and a finding about the others.
 
-    No `labels` means that the task has none.
+    No `labels` means that the task has none. Raises LabelsUnknown when no row is left, or of tagged words only such
+    as have no entity, which say nothing of those the adapter knows.
     """
     there = task.label_names(table, columns) if labels else []
     unknown = [label for label in there if label not in set(labels)]
@@ -129,11 +138,12 @@ def known_rows(task: Task, table: pa.Table, columns: Mapping[str, str],
         if told[key]:
             kept.append(row)
     names = ", ".join(unknown[:NAMED]) + ("…" if len(unknown) > NAMED else "")
-    if not kept:
+    left_over = table.take(pa.array(kept, pa.int64()))
+    if not kept or (task.name == TAGS and set(task.label_names(left_over, columns)) <= {spans.OUTSIDE}):
         raise LabelsUnknown("label", unknown=names, known=", ".join(labels[:20]))
     left = sorted(set(range(table.num_rows)) - set(kept))
     finding = Finding(kind="labels_unknown", level="warning", where=answers[0] if answers else "",
                       rows=[row + 1 for row in left[:20]], count=len(left), what=(
                           f"The adapter does not know the labels {names}: rows that have them were left out."),
                       try_this="Map these labels to known ones when you prepare the dataset, or train with them.")
-    return table.take(kept), [finding]
+    return left_over, [finding]

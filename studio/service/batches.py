@@ -16,7 +16,7 @@ from db.users import User
 from engine import adapter as trained
 from engine import tasks
 from engine.bulk import replay, roles
-from engine.bulk.judging import NAMED, fitting
+from engine.bulk.judging import NAMED, TAGS, fitting, none_known
 from engine.bulk.replay import Replay
 from engine.comparison import LabelsUnknown
 from engine.errors import Refused
@@ -183,8 +183,10 @@ def measured_by(chosen: Adapter, row: Dataset) -> dict[str, str]:
     columns = fitting(tasks.get(chosen.task), row.columns, facts.columns)
     stats = row.stats or {}
     labels = stats.get("labels") or {}
-    whole = stats.get("labels_of") == "rows" and len(labels) == stats.get("label_count")
-    if whole and facts.labels and facts.problem != "regression" and not set(labels) & set(facts.labels):
+    # Of tags, kinds of entities are counted, and kinds are few: those of a part of the rows are not all of them.
+    whole = len(labels) == stats.get("label_count") if stats.get("labels_of") == "rows" else \
+        chosen.task == TAGS and stats.get("labels_counted") is None
+    if whole and facts.labels and facts.problem != "regression" and none_known(chosen.task, labels, facts.labels):
         raise LabelsUnknown("label", unknown=", ".join(list(labels)[:NAMED]), known=", ".join(facts.labels[:20]))
     return columns
 

@@ -20,6 +20,7 @@ from db.settings import settings
 from engine import spec as specs
 from engine.bulk.judging import RolesMissing
 from engine.bulk.roles import RoleUnfilled
+from engine.comparison import LabelsUnknown
 from studio import api, cli, cli_stack, service
 from studio.guard import Guard
 from studio.service.batches import BatchNotReady, OtherTask, RowsOnce
@@ -214,6 +215,11 @@ def test_what_does_not_fit_is_refused_before_anything_is_queued(rig: Rig, traine
     bare = rig.store("bare", {"text": ["a", "b"]})
     with pytest.raises(RolesMissing, match="Label"):
         service.evaluate(rig.user, trained["classes"], bare)
+    strange = rig.store("strange", {"words": [["in", "Rome"]] * 4, "marks": [["O", "B-nowhere"]] * 4})
+    datasets.update(rig.user, strange, columns={"tokens": "words", "tags": "marks"}, task="token_classification",
+                    stats={"labels": {"nowhere": 4}, "labels_of": "entities", "labels_counted": None})
+    with pytest.raises(LabelsUnknown, match="nowhere"):
+        service.evaluate(rig.user, trained["tags"], strange)
     assert batches.count(rig.user) == before
 
 

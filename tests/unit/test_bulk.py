@@ -14,7 +14,7 @@ from PIL import Image
 
 from engine import tasks
 from engine.bulk import roles
-from engine.bulk.judging import RolesMissing, fitting, known_rows
+from engine.bulk.judging import RolesMissing, fitting, known_rows, none_known
 from engine.bulk.table import Growing, named
 from engine.comparison import LabelsUnknown
 from engine.data import image
@@ -144,6 +144,18 @@ def test_rows_with_labels_that_nobody_learned_are_left_out_and_named() -> None:
     assert known_rows(task, table, columns, ["new", "x", "y"])[1] == []
     with pytest.raises(LabelsUnknown, match="new, x, y"):
         known_rows(task, table, columns, ["other"])
+
+
+def test_a_tagger_is_not_judged_on_rows_without_an_entity_it_knows() -> None:
+    task = tasks.get("token_classification").model_validate({"name": "token_classification"})
+    table = pa.table({"words": [["in", "Rome"], ["it", "rains"]], "tags": [["O", "B-LOC"], ["O", "O"]]})
+    columns = {"tokens": "words", "tags": "tags"}
+    with pytest.raises(LabelsUnknown, match="B-LOC"):
+        known_rows(task, table, columns, ["O", "B-field", "I-field"])
+    assert known_rows(task, table, columns, ["O", "B-LOC"])[1] == []
+    assert none_known("token_classification", ["LOC"], ["O", "B-field", "I-field"])
+    assert not none_known("token_classification", ["LOC", "field"], ["O", "B-field", "I-field"])
+    assert not none_known("token_classification", [], ["O", "B-field"])
 
 
 @pytest.mark.shared
