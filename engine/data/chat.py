@@ -53,6 +53,21 @@ def normalise(value: Any) -> tuple[list[dict[str, str | None]] | None, str]:
     return found, ""
 
 
+def calls_tools(value: Any) -> bool:
+    """Tell whether the assistant calls tools in a conversation as it came."""
+    return isinstance(value, list) and any(_call(message) for message in value)
+
+
+def without_tools(value: Any, found: list[dict[str, str | None]]) -> list[dict[str, str | None]]:
+    """Return the messages `found` in a conversation but for those that only call a tool, and what tools said."""
+    return [message for given, message in zip(value, found, strict=True) if message["role"] != "tool"
+            and ((message["content"] or "").strip() or not _call(given))]
+
+
+def _call(message: Any) -> bool:
+    return isinstance(message, dict) and bool(message.get("tool_calls") or message.get("function_call"))
+
+
 def _no_text(value: Any) -> str:
     """Return what a content is when it is neither text nor parts of which some are text, else ""."""
     if value is None or isinstance(value, str):

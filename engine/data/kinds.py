@@ -97,6 +97,11 @@ def _messages(values: Sequence[Any], name: str, first_row: int, faults: Faults) 
         if wrong:
             faults.add("messages_malformed", row, f"Row {row}: {wrong} (column '{name}').",
                        chat.EXPECTED)
+        elif messages and chat.calls_tools(value):
+            messages = chat.without_tools(value, messages)
+            faults.add("tool_calls", row, f"Row {row}: the assistant calls a tool. Tools are not learned: the call and "
+                       f"what the tool said were left out (column '{name}').", "The answers after it are learned as if "
+                       "no tool had been asked. Go on, or remove these rows.", always=True)
         found.append(messages)
     return pa.array(found, chat.MESSAGES)
 

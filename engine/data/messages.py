@@ -40,7 +40,7 @@ def conversations(table: pa.Table, column: str) -> list[Finding]:
         some("warning", "ends_with_question", "The conversation does not end with an answer",
              *_rows(turns.open_ended()), "The last message is not learned from. Go on, or remove it.", column),
         turns.told("warning", "content_blank", "A message is empty", turns.blank & ~turns.lacking,
-                   "Go on, or fill or remove it.")]
+                   "An empty answer teaches to say nothing. Go on, or fill or remove it.")]
     return [item for item in found if item.count]
 
 

@@ -60,6 +60,26 @@ def test_parts_of_a_content_that_are_text_are_kept(tmp_path: Path) -> None:
     assert "messages_malformed" not in found(tmp_path, *GOOD, cell)
 
 
+@pytest.mark.parametrize("call", [{"tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "{}"}}]},
+                                  {"function_call": {"name": "f", "arguments": "{}"}}])
+def test_tool_calls_are_left_out_and_said_to_be(tmp_path: Path, call: dict[str, Any]) -> None:
+    asked, answer = turns("user", "assistant")
+    cell = [asked, {"role": "assistant", "content": None} | call, {"role": "tool", "content": "42"},
+            {"role": "assistant", "content": "It is 42."} | call, asked, answer]
+    every = found(tmp_path, *GOOD, cell, cell)
+    finding = every["tool_calls"]
+    assert (finding.level, finding.rows, finding.count) == ("warning", [10, 11], 2)
+    assert "Tools are not learned: the call and what the tool said were left out" in finding.what
+    assert not {"content_blank", "content_missing", "role_order"} & set(every)
+    told = read.read(tmp_path / "rows.parquet").column("messages")[9].as_py()
+    assert [one["content"] for one in told] == ["words of user", "It is 42.", "words of user", "words of assistant"]
+
+
+def test_a_conversation_of_tool_calls_alone_has_no_answer(tmp_path: Path) -> None:
+    cell = [*turns("user"), {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}]
+    assert found(tmp_path, *GOOD, cell)["no_answer"].rows == [10]
+
+
 def test_a_row_that_cannot_be_read_is_not_called_empty_as_well(tmp_path: Path) -> None:
     every = found(tmp_path, *GOOD[:3], "just a text", *GOOD[4:], [])
     reading = [plain(every["messages_malformed"])]
