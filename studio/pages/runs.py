@@ -16,6 +16,7 @@ from studio import (
     insight_view,
     measures,
     parts,
+    run_facts,
     run_view,
     samples_view,
     service,
@@ -175,9 +176,9 @@ def _live(seen: str, request: gr.Request) -> Any:
     curves = {curve.name: curve for curve in runs.curves(user, [run_id])}
     settled = phase == seen.partition("\n")[2]
     told = parts.found(lambda: service.evaluation(user, run_id)) if run.examples else None
-    return (run_view.head(user, run), run_view.beside(run), run_view.why(user, run),
+    return (run_view.head(user, run), run_view.beside(run), run_facts.why(user, run),
             run_view.live(run, told, curves.get("train/loss")), *run_view.figures(run, curves),
-            gr.skip() if settled else run_view.where(user, run), run_view.facts(user, run), *_buttons(run),
+            gr.skip() if settled else run_view.where(user, run), run_facts.facts(user, run), *_buttons(run),
             {"name": run.name}, state, timer)
 
 
