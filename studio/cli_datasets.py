@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -115,24 +116,46 @@ def read(row: Dataset, wait: bool, json: bool) -> None:
 
     Raises what it failed with, and typer.Exit when it was read but cannot be trained on.
     """
-    from db import datasets
     from studio import records
-    from studio.cli_session import me, stored
-    from studio.cli_session import wait as until
+    from studio.cli_session import stored
     from studio.cli_stack import worker_there
 
-    id = row.id
+    found = list(row.findings)
     if wait and worker_there():
-        row = until(lambda: datasets.get(me(), id), ("ready", "failed"), f"Reading {row.filename}")
+        row, found = _whole(row)
     elif wait:
         out.aside("No worker is running: the file is stored and will be read when one is. Start it: peft-studio up")
     if json:
         out.emit(records.dataset(row))
     else:
         out.say(f"{row.id}  {row.name}  {row.state}" + (f"  {plural(row.rows, 'row')}" if row.rows is not None else ""))
-        for finding in row.findings:
+        for finding in found:
             out.finding(finding)
     if row.state == "failed":
         raise stored(row.error)
-    if any(finding.get("level") == "error" for finding in row.findings):
+    if any(finding.get("level") == "error" for finding in found):
         raise typer.Exit(Refused.exit_code)
+
+
+def _whole(row: Dataset) -> tuple[Dataset, list[dict[str, Any]]]:
+    """Return a dataset once it is read and looked at beside the one it evaluates, or is evaluated on, and findings.
+
+    The findings of a file to evaluate on are those of its own and those that the rows to learn from give.
+    """
+    from db import datasets
+    from engine.data.findings import about_eval
+    from studio.cli_session import me
+    from studio.cli_session import wait as until
+    from studio.service.reading import settled
+
+    user, id, parent = me(), row.id, row.eval_of_id
+
+    def looked() -> SimpleNamespace:
+        own, main = datasets.get(user, id), datasets.get(user, parent or id)
+        done = own.state == "failed" or settled(main, datasets.find(user, eval_of_id=main.id))
+        return SimpleNamespace(state="settled" if done else "ingesting" if own.state == "ready" else own.state,
+                               progress=own.progress, row=own, main=main)
+
+    last = until(looked, ("settled",), f"Reading {row.filename}")
+    beside = [one for one in last.main.findings if about_eval(one["what"])] if parent else []
+    return last.row, [*last.row.findings, *beside]

@@ -20,7 +20,8 @@ def numbers(row: Dataset, beside: Sequence[Dataset]) -> str:
     duplicates, overlap = stats.get("duplicates") or {}, stats.get("overlap") or {}
     empty, lengths = sum((stats.get("empty") or {}).values()), stats.get("characters") or {}
     other = stats.get("eval_rows") or next((one.rows for one in beside), None)
-    more = f"{count(other)} more to evaluate on" if other else "" if row.eval_of_id else "a share is kept to evaluate"
+    more = f"{count(other)} more to evaluate on" if other else "" if row.eval_of_id or beside else \
+        "a share is kept to evaluate"
     if stats.get("counted"):
         more = f"{count(stats['counted'])} counted so far"
     items = [("Rows", count(stats.get("rows")), more),

@@ -13,9 +13,9 @@ from engine import tasks
 from engine.data.source import Preview
 from studio import cards, form, shell
 from studio.service.hub_data import told
+from studio.service.reading import READING, reading, settled
 from studio.text import ago, count, esc, plural, size
 
-READING = ("uploaded", "ingesting")
 #: Stands for leaving it open what of a workbook or archive is read.
 AUTO = "auto"
 LONGEST_CELL = 300
@@ -60,15 +60,9 @@ def badge(row: Dataset) -> str:
     return cards.badge("needs a fix", "bad") if blocked else cards.badge(row.state)
 
 
-def reading(row: Dataset) -> bool:
-    """Tell whether a worker reads the dataset, or counts it again."""
-    return row.state in READING or (row.state == "ready" and row.progress < 1)
-
-
 def busy(row: Dataset, beside: Sequence[Dataset]) -> bool:
     """Tell whether something may still change by itself: this dataset, or the one it is evaluated on."""
-    uncounted = row.state == "ready" and row.stats is not None and row.stats.get("eval_rows") is None
-    return reading(row) or any(reading(one) or (one.state == "ready" and uncounted) for one in beside)
+    return not settled(row, beside)
 
 
 def _task(row: Dataset) -> str:
@@ -104,7 +98,7 @@ def head(row: Dataset, parent: Dataset | None, beside: Sequence[Dataset]) -> str
              f"added {ago(row.created_at)}"]
     crumb = '<a href="/data">All data</a>' + (f' / {_link(parent)}' if parent else "")
     partner = "".join(f'<p class="ps-muted">Evaluated on {_link(one)}: '
-                      f"{esc(plural(one.rows, 'row') if one.rows is not None else one.state)}</p>" for one in beside)
+                      f"{esc(_far(one))}</p>" for one in beside)
     belongs = f'<p class="ps-muted">Evaluates {_link(parent)}</p>' if parent else ""
     title = (f'<div class="ps-run-head"><p class="ps-crumb">{crumb}</p>'
              f'<h2>{esc(row.name)} {badge(row)}</h2>'
@@ -116,6 +110,12 @@ def head(row: Dataset, parent: Dataset | None, beside: Sequence[Dataset]) -> str
         word = "Reading and counting" if row.state in READING else "Counting"
         return title + cards.card("", cards.progress(row.progress or None, word))
     return title
+
+
+def _far(row: Dataset) -> str:
+    if row.state == "failed":
+        return "it could not be read"
+    return plural(row.rows, "row") if row.rows is not None else row.state
 
 
 def header(row: Dataset) -> gr.Button:
@@ -138,8 +138,12 @@ def part(row: Dataset) -> Any:
 
 def evaluated(beside: Sequence[Dataset]) -> str:
     """Return the heading over the file to evaluate on, and what is evaluated on now."""
-    now = f"Now these are the rows of {_link(beside[0])}; another file takes its place." if beside else \
-        "Without a file, a share of these rows is kept aside for that."
+    if not beside:
+        now = "Without a file, a share of these rows is kept aside for that."
+    elif beside[0].state == "failed":
+        now = f"{_link(beside[0])} could not be read: give another file, or delete it to keep a share of these aside."
+    else:
+        now = f"Now these are the rows of {_link(beside[0])}; another file takes its place."
     return ('<h2 class="ps-card-title">Data to evaluate on</h2>'
             f'<p class="ps-muted">Rows the model never learns from, to measure what it can do. {now}</p>')
 
@@ -203,7 +207,8 @@ def columns(found: Preview | None, task: str, chosen: Mapping[str, str], fixed: 
     known = {role["value"] for role in roles}
     chosen = tasks.get(task).carried(chosen) or chosen
     return {"columns": found.columns, "rows": [[cell(row.get(name)) for name in found.columns] for row in found.rows],
-            "roles": roles, "chosen": {column: role for role, column in chosen.items() if role in known},
+            "roles": roles, "chosen": {column: role for role, column in chosen.items()
+                                       if role in known and column in found.columns},
             "fixed": fixed, "label": "First rows"}
 
 

@@ -55,15 +55,19 @@ class Hand:
     def work(self) -> None:
         """Do it all, and what comes of it."""
         while self.rung:
-            job, id, arguments = self.rung.pop(0)
-            module, errand = self._errand(job, id, arguments)
-            if errand.take():
-                try:
-                    found = module.carry_out(errand.order(), Quiet())
-                except StudioError as error:
-                    errand.fail(error.as_dict(), cancelled=False)
-                else:
-                    errand.keep(json.loads(json.dumps(found)))
+            self.work_once()
+
+    def work_once(self) -> None:
+        """Do the first of it."""
+        job, id, arguments = self.rung.pop(0)
+        module, errand = self._errand(job, id, arguments)
+        if errand.take():
+            try:
+                found = module.carry_out(errand.order(), Quiet())
+            except StudioError as error:
+                errand.fail(error.as_dict(), cancelled=False)
+            else:
+                errand.keep(json.loads(json.dumps(found)))
 
     def _errand(self, job: str, id: str, arguments: dict[str, Any]) -> tuple[Any, Errand]:
         if job == "inspect_dataset":

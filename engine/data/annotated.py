@@ -12,12 +12,15 @@ from engine.data.source import Preview
 
 #: Rows looked at; passages are long.
 _LOOKED_AT = 200
+#: Share of the rows that must have as many tags as words: of lists, and of texts, whose names say less.
+_LISTS_ALIKE, _TEXTS_ALIKE = 0.5, 0.9
 
 
 def tagged(data: Preview | pa.Table) -> dict[str, str] | None:
-    """Return the columns of `tokens` and `tags`: usual names, lists (or texts), and as many tags as words in every row.
+    """Return the columns of `tokens` and `tags`: usual names, lists (or texts), and as many tags as words in most rows.
 
-    Texts hold words with blanks between, or lists as they are written; one of them at least has several.
+    Texts hold words with blanks between, or lists as they are written; one of them at least has several. Rows whose
+    numbers differ are slips, which checking names.
     """
     found = _columns(data)
     words, given = _named(found, names.TOKENS), _named(found, names.TAGS)
@@ -28,7 +31,10 @@ def tagged(data: Preview | pa.Table) -> dict[str, str] | None:
         return None
     sizes = [tuple(len(tags.split(cell) or ()) for cell in pair) for pair in pairs]
     several = any(isinstance(cell, list) for cell in pairs[0]) or any(max(pair) > 1 for pair in sizes)
-    return {"tokens": words, "tags": given} if several and all(a == b for a, b in sizes) else None
+    listed = all(isinstance(cell, list) for pair in pairs for cell in pair if cell is not None)
+    alike = sum(a == b for a, b in sizes) / len(sizes)
+    fits = alike == 1 or alike > (_LISTS_ALIKE if listed else _TEXTS_ALIKE)
+    return {"tokens": words, "tags": given} if several and fits else None
 
 
 def answered(data: Preview | pa.Table) -> tuple[dict[str, str], bool] | None:

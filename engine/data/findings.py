@@ -9,6 +9,8 @@ from engine.findings import Finding, Level
 
 #: What is said of a conversation without messages.
 EMPTY = "The conversation is empty"
+#: Kind of the finding about an evaluation file that could not be read.
+EVAL_UNREAD = "eval_unread"
 
 
 def error(kind: str, what: str, where: str, try_this: str) -> Finding:

@@ -20,11 +20,13 @@ from engine import complaints
 from engine.complaints import Complaint
 from engine.data.split import numbered
 from engine.errors import DataError, StudioError, UnknownKey
+from engine.preparation._lost import ColumnLost, lost
 from engine.preparation.base import Change, Setting, Step, StepCard, StepColumn, StepInvalid, counted
 from engine.registry import discover
 
-__all__ = ["Change", "NothingLeft", "Prepared", "Setting", "Step", "StepCard", "StepInvalid", "Taken", "UnknownStep",
-           "apply", "columns_after", "every", "for_evaluation", "formerly", "get", "parse", "renamed", "walk"]
+__all__ = ["Change", "ColumnLost", "NothingLeft", "Prepared", "Setting", "Step", "StepCard", "StepInvalid", "Taken",
+           "UnknownStep", "apply", "columns_after", "every", "for_evaluation", "formerly", "get", "lost", "parse",
+           "renamed", "walk"]
 
 #: Steps a dataset may have.
 MOST = 50

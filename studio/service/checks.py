@@ -12,7 +12,7 @@ from db import datasets, models
 from db.errors import Conflict, NotFound
 from db.tables import Dataset, Model
 from db.users import User
-from engine import breakdown, compatibility, tasks
+from engine import breakdown, compatibility, preparation, tasks
 from engine import spec as specs
 from engine.breakdown import Breakdown
 from engine.data.errors import ParquetBroken
@@ -24,7 +24,7 @@ from studio.service import eval_fit, lengths
 from studio.service.datasets import DatasetNotReady
 from studio.service.fleet import memory_there, quantization_obstacle
 from studio.service.forgetting import forgetting_obstacle
-from studio.service.preparation import columns_after, steps_of
+from studio.service.preparation import columns_after, followed, steps_of
 from studio.service.roles import check_columns
 
 
@@ -157,7 +157,8 @@ def _data(user: User, spec: RunSpec, obstacles: list[StudioError]) -> tuple[Data
     columns = dict(spec.data.columns)
     if not columns:
         same = dataset.task in (None, spec.task)
-        columns = dict(dataset.columns) if same else tasks.get(spec.task).carried(dataset.columns)
+        own = _followed(dataset, spec)
+        columns = own if same else tasks.get(spec.task).carried(own)
     options = dict(spec.data.options) if "options" in spec.data.model_fields_set or dataset.task != spec.task \
         else dict(dataset.options)
     steps = list(spec.data.steps) if "steps" in spec.data.model_fields_set else steps_of(user, dataset)
@@ -168,6 +169,18 @@ def _data(user: User, spec: RunSpec, obstacles: list[StudioError]) -> tuple[Data
         if row is not None:
             _usable(row, spec, obstacles, dataset if row is other else None)
     return dataset, other, spec
+
+
+def _followed(dataset: Dataset, spec: RunSpec) -> dict[str, str]:
+    """Return the columns of a dataset's roles, as they are called after other steps where the spec has its own."""
+    known = columns_after(dataset, [])
+    if "steps" not in spec.data.model_fields_set or known is None:
+        return dict(dataset.columns)
+    try:
+        return followed(dataset, spec.data.steps, known)
+    except Refused:
+        # Steps that cannot be taken are told where the columns are checked.
+        return dict(dataset.columns)
 
 
 def _usable(row: Dataset, spec: RunSpec, obstacles: list[StudioError], learned: Dataset | None) -> None:
@@ -181,22 +194,49 @@ def _usable(row: Dataset, spec: RunSpec, obstacles: list[StudioError], learned: 
     if row.state != "ready":
         obstacles.append(DatasetNotReady(row.id, name=row.name, state=row.state))
         return
+    errors = [f for f in row.findings if f.get("level") == "error" and not about_eval(f["what"])]
+    # What was found belongs to the columns and steps it was found with; for others the run itself checks.
+    same = evaluating or row.steps == [step.model_dump(mode="json") for step in spec.data.steps]
+    failed = [f for f in errors if f.get("preparing")] if same and not evaluating else []
+    if failed:
+        obstacles.append(_findings(row, failed))
+        return
     try:
+        lost = _lost(row, spec, evaluating)
+        if lost:
+            # Of rows to evaluate on it is said with those to learn from.
+            obstacles += [] if evaluating else lost
+            return
         check_columns(spec.task, spec.data.columns, columns_after(row, spec.data.steps, evaluating=evaluating))
     except Refused as error:
         obstacles.append(eval_fit.column_error(error, spec, row) if evaluating else error)
         return
-    errors = [f for f in row.findings if f.get("level") == "error" and not about_eval(f["what"])]
-    # What was found belongs to the columns and steps it was found with; for others the run itself checks.
-    same = evaluating or row.steps == [step.model_dump(mode="json") for step in spec.data.steps]
     if not (errors and row.task == spec.task and row.columns == spec.data.columns and same):
         return
     if learned is not None:
         obstacles += eval_fit.obstacles(errors, learned, row)
     else:
-        obstacles.append(DataFindings(errors[0].get("where") or row.id, name=row.name, first=errors[0]["what"],
-                                      advice=errors[0].get("try_this") or "Correct the file and upload it again.",
-                                      findings=errors))
+        obstacles.append(_findings(row, errors))
+
+
+def _findings(row: Dataset, errors: list[dict[str, Any]]) -> DataFindings:
+    return DataFindings(errors[0].get("where") or row.id, name=row.name, first=errors[0]["what"],
+                        advice=errors[0].get("try_this") or "Correct the file and upload it again.", findings=errors)
+
+
+def _lost(row: Dataset, spec: RunSpec, evaluating: bool) -> list[preparation.ColumnLost]:
+    """Return an error for each chosen column that a step takes away; raises StepColumn, StepTaken."""
+    known = columns_after(row, [])
+    if known is None:
+        return []
+    steps = preparation.for_evaluation(spec.data.steps) if evaluating else spec.data.steps
+    try:
+        return preparation.lost(steps, known, spec.data.columns)
+    except Refused:
+        # Rows to evaluate on may lack what a step speaks of.
+        if evaluating:
+            return []
+        raise
 
 
 def _shape(spec: RunSpec, model: Model | None, obstacles: list[StudioError]) -> ModelShape | None:

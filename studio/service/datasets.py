@@ -149,7 +149,7 @@ def set_roles(user: User, id: str, columns: Mapping[str, str], *, task: str | No
     if row.state in ("uploaded", "ingesting") and row.source is None:
         raise DatasetNotReady(id, name=row.name, state=row.state)
     name = task or row.task or "text_classification"
-    check_columns(name, columns, known_columns(row))
+    check_columns(name, columns, _there(user, row))
     check_task(name, columns, options if options is not None else row.options)
     row = datasets.roles(user, id, columns, task=name, options=options)
     if row.state == "failed":
@@ -159,6 +159,16 @@ def set_roles(user: User, id: str, columns: Mapping[str, str], *, task: str | No
         client.inspect_dataset(other.id)
     client.inspect_dataset(id)
     return row
+
+
+def _there(user: User, row: Dataset) -> list[str] | None:
+    """Return the columns that can play a part: those after the steps, or of the file where these cannot be taken."""
+    from studio.service import preparation
+
+    if row.state == "ready" and row.steps:
+        with suppress(DataError):
+            return preparation.columns_after(row, preparation.steps_of(user, row))
+    return known_columns(row)
 
 
 def known_columns(row: Dataset) -> list[str] | None:
@@ -198,6 +208,9 @@ def cancel_dataset(user: User, id: str) -> Dataset:
     """Stop reading a dataset; what was uploaded stays."""
     row = datasets.cancel(user, id)
     client.cancel("dataset", id)
+    if row.state == "failed" and row.eval_of_id is not None:
+        # No worker had it that could tell the dataset it evaluates.
+        client.inspect_dataset(row.eval_of_id)
     return row
 
 

@@ -114,7 +114,8 @@ def _ready(user: User, id: str) -> Dataset:
     if row.state != "ready" or row.parquet_key is None:
         raise DatasetNotReady(id, name=row.name, state=row.state)
     if not row.task or not row.columns:
-        raise RoleMissing("columns", missing="the task", task=row.task or "of this dataset", needed="each part")
+        raise RoleMissing("columns", missing="the task",
+                          try_this="Say on the dataset's page which column plays which part.")
     return row
 
 

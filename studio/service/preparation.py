@@ -119,14 +119,16 @@ def set_steps(user: User, id: str, documents: Sequence[Mapping[str, Any] | Step]
 
 
 def followed(row: Dataset, steps: Sequence[Step], known: Sequence[str]) -> dict[str, str]:
-    """Return the columns of roles after new steps: under their new names, without those that are gone."""
+    """Return the columns of roles after new steps, under their new names.
+
+    One that a step takes away stays a role's: it is back when the step is taken out, and missed until then.
+    """
     old, after = preparation.parse(row.steps, "steps"), preparation.columns_after(steps, known)
     found: dict[str, str] = {}
     for role, column in row.columns.items():
         first = preparation.formerly(old, column)
-        now = preparation.renamed(steps, first) if first in known else column
-        if now in after:
-            found[role] = now
+        now = preparation.renamed(steps, first)
+        found[role] = now if first in known or now in after else column
     return found
 
 

@@ -29,7 +29,8 @@ class RoleMissing(SpecError):
     """No column is chosen for {missing}."""
 
     kind = "role_missing"
-    try_this = "The task {task} needs a column for {needed}."
+    try_this = ("The task {task} needs a column for {needed}. Choose one on the dataset's page, or with --column "
+                "{first}=NAME.")
 
 
 def check_columns(task: str, columns: Mapping[str, str], known: list[str] | None) -> None:
@@ -46,7 +47,8 @@ def check_columns(task: str, columns: Mapping[str, str], known: list[str] | None
             raise NoSuchColumn(f"columns.{role}", column=column, columns=", ".join(known))
     if not any(need <= set(columns) for need in kind.needs):
         nearest = min(kind.needs, key=lambda need: len(need - set(columns)))
-        raise RoleMissing("columns", task=task, missing=" and ".join(sorted(nearest - set(columns))),
+        missing = sorted(nearest - set(columns))
+        raise RoleMissing("columns", task=task, missing=" and ".join(missing), first=missing[0],
                           needed=", or for ".join(" and ".join(sorted(need)) for need in kind.needs))
 
 

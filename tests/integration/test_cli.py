@@ -293,12 +293,12 @@ def test_a_dataset_that_cannot_be_trained_on_is_told_by_the_exit_code(
     file = tmp_path / "rows.csv"
     file.write_text("text,label\na,b\n")
 
-    def read(*_: Any, **__: Any) -> Any:
+    def read(looked: Callable[[], Any], *_: Any, **__: Any) -> Any:
         """Do what a worker does when it has read the file."""
         (row,) = datasets.find(users.local())
         noticed = Finding(kind="one_label", level=level, what="All rows have the label b.")
         datasets.update(users.local(), row.id, state="ready", findings=[noticed.model_dump(mode="json")])
-        return datasets.get(users.local(), row.id)
+        return looked()
 
     monkeypatch.setattr(cli_stack, "worker_there", lambda: True)
     monkeypatch.setattr(cli_session, "wait", read)

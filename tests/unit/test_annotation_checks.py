@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from engine.data import annotated
+from engine.data import annotated, columns
 from engine.tasks import get
 
 GOOD = {"w": [["Tim", "ran"]] * 20, "t": [["B-PER", "O"]] * 20}
@@ -94,3 +94,15 @@ def test_questions_and_passages_that_are_empty_name_their_rows() -> None:
     ({"words": ["dog", "cat"], "labels": ["animal", "animal"]}, None), ({"tokens": ["a b"], "tags": ["O"]}, None)])
 def test_words_and_tags_are_recognised_in_columns_of_texts(rows: dict[str, list[str]], found: Any) -> None:
     assert annotated.tagged(pa.table(rows)) == found
+
+
+def test_rows_with_a_tag_too_few_hide_neither_the_task_nor_themselves() -> None:
+    rows = {"tokens": [["Tim", "saw", "Rome"]] * 60, "ner_tags": [["B-PER", "O", "B-LOC"]] * 60}
+    rows["ner_tags"][4] = ["B-PER", "O"]
+    found = columns.guess(pa.table(rows))
+    assert (found.task, found.columns) == ("token_classification", {"tokens": "tokens", "tags": "ner_tags"})
+    (unequal,) = [item for item in get(found.task)().check(pa.table(rows), found.columns) if item.level == "error"]
+    assert unequal.kind == "tags_unequal" and "in row 5." in unequal.what
+    assert annotated.tagged(pa.table({"tokens": [["a", "b"]] * 9, "labels": [["x"]] * 9})) is None
+    texts = {"words": ["a b c"] * 5, "tags": ["x y z"] * 3 + ["x"] * 2}
+    assert annotated.tagged(pa.table(texts)) is None

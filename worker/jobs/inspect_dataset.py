@@ -8,6 +8,7 @@ from db import datasets, versions
 from db.blobs import Blobs
 from db.settings import settings
 from db.tables import Dataset
+from engine.data.findings import EVAL_UNREAD
 from engine.findings import Finding
 from worker import client, station
 from worker.app import app
@@ -71,8 +72,10 @@ class InspectDataset(Errand):
 
     def keep(self, result: dict[str, Any]) -> None:
         """Store the rows' file and what was found; columns a person confirmed stay."""
-        self.row = self.update(state="ready", progress=1.0, error=None, cancel=False, **self._values(result))
+        # Who waits for a dataset to be ready finds with it what it is evaluated on.
+        self.row = self.update(**self._values(result))
         self._add_evaluation()
+        self.row = self.update(state="ready", progress=1.0, error=None, cancel=False)
         self._ring_for_the_other()
 
     def _values(self, result: dict[str, Any]) -> dict[str, Any]:
@@ -85,6 +88,8 @@ class InspectDataset(Errand):
             values["findings"] = self._noticed_reading() + values["findings"]
         elif self.row.parquet_key is None:
             values["parquet_key"] = self.blobs.put(self.blobs.place(self.key), self.key)
+        if "findings" in values:
+            values["findings"] = [*values["findings"], *self._evaluation_unread()]
         return values
 
     def _add_evaluation(self) -> None:
@@ -118,12 +123,15 @@ class InspectDataset(Errand):
             error = error | {"where": (self.row.filename or "the file") + error["where"].removeprefix("original")}
         if self.again:
             noticed = [] if cancelled else [Finding.model_validate({"level": "error"} | error).model_dump(mode="json")]
-            self.update(progress=1.0, cancel=False, findings=[*self.row.findings, *noticed])
+            before = [one for one in self.row.findings if one.get("kind") != EVAL_UNREAD]
+            self.update(progress=1.0, cancel=False, findings=[*before, *noticed, *self._evaluation_unread()])
         else:
             # What was read before the counting failed belongs to nobody now.
             if self.row.parquet_key is None:
                 self.blobs.place(self.key).unlink(missing_ok=True)
             super().fail(error, cancelled)
+            if self.row.eval_of_id is not None:
+                client.inspect_dataset(self.row.eval_of_id)
 
     def put_back(self) -> None:
         """Let the dataset wait again."""
@@ -153,6 +161,19 @@ class InspectDataset(Errand):
     def _noticed_reading(self) -> list[dict[str, Any]]:
         """Return what was noticed while the file was read, which counting cannot see."""
         return [one for one in self.row.findings if one.get("reading")]
+
+    def _evaluation_unread(self) -> list[dict[str, Any]]:
+        """Return what forbids training where the file to evaluate on could not be read."""
+        beside = datasets.find(self.user, eval_of_id=self.id, limit=1)
+        if not beside or beside[0].state != "failed":
+            return []
+        error, name = beside[0].error or {}, beside[0].filename or beside[0].name
+        advice = f"{error.get('try_this', '')} Or give another evaluation file, or delete it.".strip()
+        where = error.get("where", "")
+        told = Finding(kind=EVAL_UNREAD, level="error", try_this=advice,
+                       what=f"The evaluation file '{name}' could not be read: {error.get('what', 'it failed.')}",
+                       where=where if name in where else ", ".join(filter(None, (name, where))))
+        return [told.model_dump(mode="json")]
 
     def _eval_rows(self) -> str | None:
         beside = datasets.find(self.user, eval_of_id=self.id, states=["ready"], limit=1)

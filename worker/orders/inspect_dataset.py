@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from engine import tasks
 from engine.data.findings import beyond
-from engine.errors import StudioError
+from engine.errors import DataError, StudioError
 from engine.findings import Finding
 from worker.line import Line
 from worker.orders import prepared
@@ -40,6 +40,7 @@ def carry_out(order: dict[str, Any], line: Line) -> dict[str, Any]:
     far goes with the progress of counting, under the same names. Raises DataError, Cancelled.
     """
     from engine.data import read
+    from engine.data.paging import Rows
     from engine.data.source import Source
 
     parquet, outcome = Path(order["parquet"]), {}
@@ -65,8 +66,8 @@ def carry_out(order: dict[str, Any], line: Line) -> dict[str, Any]:
             raise
         # A step that cannot be done forbids training, but says nothing against the file.
         failed = Finding.model_validate({"level": "error"} | error.as_dict()).model_dump(mode="json")
-        return outcome | {"task": order.get("task") or "", "columns": order.get("columns") or {},
-                          "options": order.get("options") or {}, "findings": [*findings, failed], "stats": None}
+        return outcome | _chosen(order, _guess(Rows(parquet))) | {
+            "findings": [*findings, failed | {"preparing": True}], "stats": None}
 
 
 @contextmanager
@@ -93,19 +94,29 @@ def _original(order: dict[str, Any], parquet: Path,
 def _counted(order: dict[str, Any], parquet: Path, evaluation: Path | None, outcome: dict[str, Any],
              line: Line) -> dict[str, Any]:
     """Return what the columns are guessed to be, and what was counted in the rows of a file."""
-    from engine.data import columns
     from engine.data.paging import Rows
 
     findings, rows = outcome["findings"], Rows(parquet)
     order = order | {"eval_parquet": str(evaluation) if evaluation else None}
-    guess = columns.guess(rows.take(range(1, min(GUESSED, rows.total) + 1)))
-    task_name, chosen = order.get("task") or guess.task, order.get("columns") or guess.columns
-    options = order.get("options") or (guess.options if task_name == guess.task else {})
-    outcome = outcome | {"guess": plain(guess), "task": task_name, "columns": dict(chosen), "options": options}
+    guess = _guess(rows)
+    outcome = outcome | {"guess": plain(guess)} | _chosen(order, guess)
     stats, more = _count(order, rows, outcome, line)
     line.progress(1.0, "Done")
     more = beyond(findings if order["original"] is not None or order.get("hub") else order.get("reading") or [], more)
     return outcome | {"findings": findings + more, "stats": stats}
+
+
+def _guess(rows: Any) -> Any:
+    from engine.data import columns
+
+    return columns.guess(rows.take(range(1, min(GUESSED, rows.total) + 1)))
+
+
+def _chosen(order: dict[str, Any], guess: Any) -> dict[str, Any]:
+    """Return task, columns and options: those that are known, else those that were guessed."""
+    task = order.get("task") or guess.task
+    return {"task": task, "columns": dict(order.get("columns") or guess.columns),
+            "options": order.get("options") or (guess.options if task == guess.task else {})}
 
 
 def _edited(order: dict[str, Any], parquet: Path, line: Line) -> dict[str, Any]:
@@ -146,11 +157,31 @@ def _count(order: dict[str, Any], rows: Any, outcome: dict[str, Any],
         if error.kind == "cancelled":
             raise
         return None, [Finding.model_validate({"level": "error"} | error.as_dict()).model_dump(mode="json")]
+    if lost := _lost(order, chosen):
+        # What else is found comes of the columns that are missing.
+        return plain(summary), lost
     seen = {finding["kind"] for finding in findings}
     findings += [plain(more) for more in summary.findings if more.kind not in seen]
     if order.get("evaluates"):
         findings = [finding for finding in findings if finding["kind"] not in LEARNING]
     return plain(summary), findings
+
+
+def _lost(order: dict[str, Any], chosen: dict[str, str]) -> list[dict[str, Any]]:
+    """Return an error for each column that plays a part and that a step takes away."""
+    import pyarrow.parquet as pq
+
+    from engine import preparation
+
+    if not order.get("steps"):
+        return []
+    steps, known = preparation.parse(order["steps"]), pq.read_schema(order["parquet"]).names
+    try:
+        found = preparation.lost(preparation.for_evaluation(steps) if order.get("evaluates") else steps, known, chosen)
+    except DataError:
+        # Rows to evaluate on may lack what a step speaks of.
+        return []
+    return [Finding.model_validate({"level": "error"} | error.as_dict()).model_dump(mode="json") for error in found]
 
 
 def _table(rows: Any, chosen: dict[str, str]) -> Any:
