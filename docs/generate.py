@@ -124,6 +124,8 @@ dataset along in its RunSpec, as `data.steps`:
 
 So a run can be repeated anywhere: the same file, the same steps and the same seed give the same rows. What each step
 did stands in the run's log. The file itself never changes; taking a step out undoes it.
+When a step takes away a column that plays a part, an error names the step until it is taken out or another column is
+chosen.
 
 Without a split of its own and without a file to evaluate on, a share of the rows is set aside after the last step, or
 before the first that repeats rows, so that no row is both learned and evaluated on.

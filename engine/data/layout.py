@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from engine.data import kinds, names
-from engine.data.findings import some
+from engine.data.findings import warning
 from engine.data.kinds import Kind, Widened
 from engine.findings import Finding
 
 #: What a person calls values of one sort.
-_SORTS: dict[type, str] = {str: "a text", int: "a number", float: "a number", bool: "true or false", list: "a list"}
+_SORTS: dict[type, str] = {str: "texts", int: "numbers", float: "numbers", bool: "true or false", list: "lists"}
 
 
 class Layout:
@@ -22,8 +23,12 @@ class Layout:
         self.kinds: dict[str, Kind] = {}
         self.whole: set[str] = set()
         self.spread: set[str] = set()
-        self.sorts: dict[str, dict[str, int]] = {}
+        self.sorts: dict[str, dict[str, tuple[int, int]]] = {}
         self.started = False
+
+    def begin(self) -> None:
+        """Read from the start, with the kinds that are known so far."""
+        self.started, self.sorts = False, {}
 
     def learn(self, name: str, kind: Kind) -> None:
         """Widen a column; raises Widened when rows were already given out with a narrower one."""
@@ -35,11 +40,18 @@ class Layout:
                 raise Widened(name)
 
     def notice(self, name: str, values: Sequence[Any], first: int) -> None:
-        """Remember the first row, number `first` being that of the first value, of each sort of value in a column."""
+        """Remember the first row and the number of rows of each sort of value in a column.
+
+        `first` is the number of the row of the first value.
+        """
         known = self.sorts.setdefault(name, {})
-        for sort in set(map(type, values)) & _SORTS.keys():
-            if _SORTS[sort] not in known:
-                known[_SORTS[sort]] = first + next(i for i, value in enumerate(values) if type(value) is sort)
+        for kind, count in Counter(map(type, values)).items():
+            if kind in _SORTS:
+                place, before = known.get(_SORTS[kind]) or (first + len(values), 0)
+                if place >= first:
+                    here = next(i for i, value in enumerate(values) if type(value) is kind)
+                    place = min(place, first + here)
+                known[_SORTS[kind]] = place, before + count
 
     def keep_whole(self, name: str) -> None:
         """Keep a nested field as JSON text from now on; raises Widened when rows were already spread into columns."""
@@ -62,13 +74,17 @@ def kept_whole(layout: Layout) -> list[Finding]:
 
 
 def mixed(layout: Layout) -> list[Finding]:
-    """Return a warning for each column whose values are of several sorts; the first row that is unlike is named."""
+    """Return a warning for each column whose values are of several sorts; the fewer rows are the ones it names."""
     found: list[Finding] = []
     for name, rows in layout.sorts.items():
         if len(rows) > 1 and layout.kinds.get(name) in ("string", "strings"):
-            (usual, _), *_, (other, row) = sorted(rows.items(), key=lambda item: item[1])
+            *few, _ = sorted(rows.items(), key=lambda item: (item[1][1], -item[1][0]))
             read_as = "lists" if layout.kinds[name] == "strings" else "texts"
-            found.append(some("warning", "mixed_types", f"There is {other} in '{name}' where other rows have {usual}; "
-                              f"all are read as {read_as}; so it is first", [row], 1,
-                              "Write all of them alike, or go on if they are meant alike.", name))
+            parts = " and ".join(f"{sort} in {count:,}" for sort, (_, count) in few)
+            total, count = (sum(count for _, count in of) for of in (rows.values(), [one for _, one in few]))
+            first = min(place for _, (place, _) in few)
+            told = warning("mixed_types", f"'{name}' holds {parts} of {total:,} rows; all are read as {read_as}, first "
+                           f"in row {first:,}.", f"row {first:,}, column {name}",
+                           "Write all of them alike, or go on if they are meant alike.")
+            found.append(told.model_copy(update={"rows": [first], "count": count}))
     return found

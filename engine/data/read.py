@@ -182,7 +182,7 @@ class _Reading:
     def batches(self) -> Generator[pa.RecordBatch, None, None]:
         """Yield the batches from the start."""
         self.faults = Faults(skip=self.source.faulty == "skip")
-        self.layout.started = False
+        self.layout.begin()
         for batch in self._plain():
             wider = derive.extended(batch)
             self.added = wider.schema.names[batch.num_columns:]
