@@ -108,12 +108,12 @@ def delete(user: User, id: str) -> list[str]:
     return [key for key in (row.original_key, row.parquet_key) if key]
 
 
-def used_by(user: User, id: str) -> dict[str, int]:
-    """Return how many runs and adapters came from a dataset: {"runs": …, "adapters": …}."""
+def used_by(user: User, *ids: str) -> dict[str, int]:
+    """Return how many runs and adapters came from any of these datasets: {"runs": …, "adapters": …}."""
     with database().read() as session:
         return {"runs": rows.total(session, Run, [Run.owner_id == user.id,
-                                                  or_(Run.dataset_id == id, Run.eval_dataset_id == id)]),
-                "adapters": rows.total(session, Adapter, [Adapter.owner_id == user.id, Adapter.dataset_id == id])}
+                                                  or_(Run.dataset_id.in_(ids), Run.eval_dataset_id.in_(ids))]),
+                "adapters": rows.total(session, Adapter, [Adapter.owner_id == user.id, Adapter.dataset_id.in_(ids)])}
 
 
 CANCELLED = {"kind": "cancelled", "what": "It was cancelled.", "where": "", "try_this": "Start it again."}

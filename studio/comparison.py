@@ -13,6 +13,7 @@ from engine import spec
 from engine.errors import StudioError
 from studio import cards, measures, plots
 from studio.run_view import how_far, link
+from studio.service.suspects import evaluated_on
 from studio.text import duration, esc, metric, percent, short, size
 
 #: Metrics that are drawn on the run's page only: they describe the machine, not the run.
@@ -122,7 +123,9 @@ def table(runs: Sequence[Run]) -> str:
 
 def _group(run: Run) -> tuple[Any, ...]:
     """Return what a run was measured on: runs whose scores may be compared have the same."""
-    return run.task, run.eval_dataset_id or run.dataset_id, run.eval_rows
+    told = run.spec.get("data") or {}
+    # The rows of a dataset that was deleted are told from others by its id.
+    return run.task, evaluated_on(run) or told.get("eval") or told.get("train"), run.eval_rows
 
 
 def _measured_apart(runs: Sequence[Run]) -> str:

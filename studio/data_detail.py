@@ -16,14 +16,14 @@ from db.tables import Dataset
 from db.users import User
 from engine import tasks
 from engine.errors import Refused
-from studio import data_counts, data_samples, data_view, parts, service, session, shell
+from studio import data_counts, data_samples, data_view, deletions, parts, service, session, shell
 from worker import client
 
 SHOWN = 50
 #: Seconds between two looks while something is being read.
 SOON = 1
 #: How many outputs the head and the overview have.
-VIEW = 25
+VIEW = 26
 
 
 #: The tabs there are; what an address says else opens the overview.
@@ -81,7 +81,7 @@ def _actions() -> dict[str, Any]:
         part = shell.picker(label="Read this of it", elem_id="dataset-part", visible=False)
         rename = parts.rename("dataset-rename")
         delete = shell.confirm("Delete", question="Delete this data?", yes="Delete the data", elem_id="dataset-delete",
-                               detail="The file and what was read from it go. Runs that used it stay.")
+                               detail="The file and what was read from it go.")
     return {"steps": steps, "cancel": cancel, "again": again, "header": header, "part": part, "rename": rename,
             "delete": delete}
 
@@ -122,7 +122,7 @@ def _wire(problem: gr.HTML, go: gr.HTML, head: gr.HTML, actions: dict[str, Any],
     seen, timer = gr.State(""), gr.Timer(SOON, active=False)
     names = ("numbers", "noticed", "section", "guess", "task", "kind", "table", "legend", "confirm", "charts", "labels",
              "measured", "lengths", "over", "judge", "about")
-    view = [head, *(actions[name] for name in ("steps", "cancel", "again", "header", "part", "rename")),
+    view = [head, *(actions[name] for name in ("steps", "cancel", "again", "header", "part", "rename", "delete")),
             *(shown[name] for name in names), seen, timer]
     task, kind, table = (shown[name] for name in ("task", "kind", "table"))
     shell.load(_open, None, [*view, shown["model"]], card=problem)
@@ -168,7 +168,7 @@ def _poll(seen: str, request: gr.Request) -> Any:
     task = row.task or "text_classification"
     return (data_view.head(row, parent, beside), data_view.steps(row), gr.Button(visible=data_view.reading(row)),
             gr.Button(visible=row.state == "failed" and bool(row.original_key or row.origin)), data_view.header(row),
-            data_view.part(row), {"name": row.name},
+            data_view.part(row), {"name": row.name}, deletions.dataset(user, row, beside),
             data_counts.numbers(row, beside), data_view.findings(row), gr.Column(visible=found is not None),
             data_view.guess(row, parent), data_view.task_picks(task, fixed=not ready or parent is not None),
             *_choices(task, row, found), gr.Button(visible=ready and parent is None),

@@ -13,6 +13,8 @@ from db.tables import Run
 from db.users import User
 from engine import tasks
 from studio import cards, data_looks, parts, service, session, shell
+from studio.service import pictures
+from studio.service.suspects import evaluated_on
 from studio.text import esc, percent, plural
 
 TITLE = "Images it gets wrong"
@@ -47,24 +49,27 @@ def draw(user: User, run: Run) -> str:
     if not wrong:
         return cards.card(TITLE, '<p class="ps-muted">None of the evaluation images that are kept is wrong.</p>')
     note = f"The {plural(len(wrong), 'image')} with the largest loss, the worst first." if len(wrong) > 1 else ""
-    return cards.card(TITLE, f'<p class="ps-muted">{note}</p>' if note else "", tiles(run, wrong))
+    gone = "" if evaluated_on(run) else "The dataset was deleted since, so that its rows cannot be opened."
+    said = " ".join(filter(None, (note, gone)))
+    return cards.card(TITLE, f'<p class="ps-muted">{said}</p>' if said else "", tiles(user, run, wrong))
 
 
-def tiles(run: Run, records: Sequence[Mapping[str, Any]]) -> str:
+def tiles(user: User, run: Run, records: Sequence[Mapping[str, Any]]) -> str:
     """Return records of images, each as a picture with the right answer and the one given."""
-    return f'<ul class="ps-tiles ps-errors">{"".join(_tile(run, record) for record in records)}</ul>'
+    return f'<ul class="ps-tiles ps-errors">{"".join(_tile(user, run, record) for record in records)}</ul>'
 
 
-def _tile(run: Run, record: Mapping[str, Any]) -> str:
+def _tile(user: User, run: Run, record: Mapping[str, Any]) -> str:
     name = str(record.get("input") or "")
     name = name if len(name) <= NAME else "…" + name[1 - NAME:]
     expected, predicted = record.get("expected"), record.get("predicted")
     alt = f"{name}: {expected}, taken for {predicted}"
-    kept = bool((record.get("asked") or {}).get("image"))
-    picture = (f'<img src="/api/v1/runs/{esc(run.id)}/examples/{int(record["row"])}/image?size={PIXELS}" '
-               f'alt="{esc(alt)}" loading="lazy" decoding="async">' if kept
-               else f'<p class="ps-muted">{esc(name)} is too large to be kept.</p>')
-    dataset, number = run.eval_dataset_id or run.dataset_id, record.get("number")
+    number_of_row, kept = int(record["row"]), bool((record.get("asked") or {}).get("image"))
+    picture = (f'<img src="/api/v1/runs/{esc(run.id)}/examples/{number_of_row}/image?size={PIXELS}" '
+               f'alt="{esc(alt)}" loading="lazy" decoding="async">'
+               if kept and pictures.kept(user, run.id, number_of_row) else
+               f'<p class="ps-muted">{esc(name)} is {"no longer there" if kept else "too large to be kept"}.</p>')
+    dataset, number = evaluated_on(run), record.get("number")
     row = f"<p>{data_looks.link(dataset, number, f'Row {number}')}</p>" if dataset and number else ""
     sure = record.get("confidence")
     said = f' <span class="ps-muted">{esc(percent(sure))}</span>' if sure is not None else ""

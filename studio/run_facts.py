@@ -13,6 +13,7 @@ from db.users import User
 from engine import preparation
 from engine.errors import StudioError
 from studio import cards, data_looks, service
+from studio.service.suspects import evaluated_on
 from studio.text import count, duration, esc, metric, size
 
 
@@ -33,7 +34,7 @@ def _predictions(user: User, run: Run) -> str:
     found = _file(user, run, "examples.json") if run.examples else None
     if not found:
         return ""
-    both = (_examples(found.get(which, []), f"{which.capitalize()} predictions", run.eval_dataset_id or run.dataset_id)
+    both = (_examples(found.get(which, []), f"{which.capitalize()} predictions", evaluated_on(run))
             for which in ("worst", "best"))
     return cards.more("Worst and best predictions", *both, opened=True)
 

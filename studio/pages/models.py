@@ -12,7 +12,7 @@ from db.tables import Model
 from db.users import User
 from engine import starter
 from engine.errors import Refused
-from studio import model_view, parts, service, session, shell
+from studio import deletions, model_view, parts, service, session, shell
 from studio.pages import Page
 from studio.service.models import NotYours
 from studio.text import esc, short
@@ -158,12 +158,12 @@ def _detail_part(problem: gr.HTML, go: gr.HTML) -> None:
         again = gr.Button("Try again", elem_id="model-again", size="sm", visible=False)
         delete = shell.confirm("Remove", question="Remove this base model?", yes="Remove the model",
                                elem_id="model-delete",
-                               detail="Adapters trained on it stay. Files the studio keeps of it are deleted.")
+                               detail="Files the studio keeps of it are deleted.")
     numbers = shell.html(elem_id="model-numbers")
     where = parts.chart("Where the parameters are", "model-where")
     facts = parts.kept("model-facts")
     seen, timer = gr.State(""), gr.Timer(SOON, active=False)
-    view = [head, steps, cancel, again, numbers, where, facts, seen, timer]
+    view = [head, steps, cancel, again, delete, numbers, where, facts, seen, timer]
     shell.load(_view, [seen], view, card=problem)
     shell.on([timer.tick], _view, [seen], view, card=problem, trigger_mode="once", clears=False)
     shell.on([cancel.click], _cancel, None, view, card=problem)
@@ -176,13 +176,14 @@ def _view(seen: str, request: gr.Request) -> Any:
     asked = _asked(request)
     row = parts.found(lambda: _find(session.user(request), asked)) if asked else None
     if row is None:
-        return *[gr.skip()] * 8, gr.Timer(active=False)
+        return *[gr.skip()] * 9, gr.Timer(active=False)
     reading = row.state in model_view.READING
     timer, stamp = gr.Timer(SOON, active=reading), f"{row.id} {row.state} {row.progress} {row.updated_at}"
     if stamp == seen:
-        return *[gr.skip()] * 8, timer
+        return *[gr.skip()] * 9, timer
     return (model_view.head(row), model_view.steps(row), gr.Button(visible=reading),
-            gr.Button(visible=row.state == "failed"), model_view.numbers(row), model_view.where(row),
+            gr.Button(visible=row.state == "failed"), deletions.model(session.user(request), row),
+            model_view.numbers(row), model_view.where(row),
             model_view.facts(row), stamp, timer)
 
 

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from db.users import User
 from studio.service.rows import small
 from studio.service.runs import NoSuchRunFile, run_file
 
 #: Endings that `engine.showcase` gives the images it copies.
 ENDINGS = (".jpg", ".png", ".gif", ".webp", ".img")
+
+
+def kept(user: User, run_id: str, row: int) -> bool:
+    """Tell whether a run still has the image of an evaluation row; raises NotFound."""
+    for ending in ENDINGS:
+        with suppress(NoSuchRunFile):
+            return bool(run_file(user, run_id, f"examples/{row}{ending}"))
+    return False
 
 
 def example(user: User, run_id: str, row: int, size: int = 160) -> bytes:

@@ -50,8 +50,9 @@ def suspects(user: User, id: str) -> list[Suspect]:
 
 
 def evaluated_on(run: Run) -> str | None:
-    """Return the id of the dataset whose rows a run was evaluated on."""
-    return run.eval_dataset_id or run.dataset_id
+    """Return the id of the dataset whose rows a run was evaluated on; None when it was deleted since."""
+    own = not (run.spec.get("data") or {}).get("eval")
+    return run.eval_dataset_id or (run.dataset_id if own else None)
 
 
 def _runs(user: User, row: Dataset) -> list[Run]:

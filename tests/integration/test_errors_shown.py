@@ -13,13 +13,14 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from db import journal, leases, migrate, runs, users
+from db import adapters, datasets, journal, leases, migrate, models, runs, users
 from db.blobs import Blobs
 from db.session import database
 from db.settings import settings
 from engine import events, spec
-from studio import api, error_grid
+from studio import api, deletions, error_grid
 from studio.guard import Guard
+from studio.service.suspects import evaluated_on
 
 RECORDS = [
     {"row": 3, "input": "bees/<b>3</b>.png", "expected": "bee & co", "predicted": "ant", "confidence": 0.93,
@@ -82,3 +83,44 @@ def test_wrong_predictions_are_tiles_with_both_labels_and_alt_texts(client: Test
     assert "too large to be kept" in drawn
     (folder / "examples.json").write_text(json.dumps({"worst": RECORDS[2:], "best": []}), encoding="utf-8")
     assert "None of the evaluation images" in error_grid.draw(users.local(), runs.get(users.local(), run))
+
+
+def test_images_and_rows_that_went_are_said_to_have_gone(client: TestClient) -> None:
+    run, folder = evaluated()
+    (folder / "examples" / "3.png").unlink()
+    drawn = error_grid.draw(users.local(), runs.get(users.local(), run))
+    assert "<img" not in drawn and "bees/&lt;b&gt;3&lt;/b&gt;.png is no longer there" in drawn
+    assert "The dataset was deleted since" in drawn
+
+
+def test_rows_of_a_deleted_evaluation_file_are_not_looked_for_in_the_rows_learned_from(client: TestClient) -> None:
+    user = users.local()
+    learned, judged = (datasets.create(user, name=name) for name in ("insects", "insects (evaluation)"))
+    document = {"task": "image_classification", "model": {"id": "tiny/vit"}, "method": {"name": "head"},
+                "data": {"train": learned.id, "eval": judged.id}}
+    run = runs.create(user, spec.parse(document), dataset_id=learned.id, eval_dataset_id=judged.id)
+    assert evaluated_on(run) == judged.id
+    runs.ask_stop(user, run.id, "discard")
+    datasets.delete(user, judged.id)
+    assert evaluated_on(runs.get(user, run.id)) is None
+    own = runs.create(user, spec.parse(document | {"data": {"train": learned.id}}), dataset_id=learned.id)
+    assert evaluated_on(own) == learned.id
+
+
+def test_what_goes_with_a_dataset_or_a_model_is_said_before(client: TestClient) -> None:
+    user = users.local()
+    learned = datasets.create(user, name="insects")
+    judged = datasets.create(user, name="insects (evaluation)", eval_of_id=learned.id)
+    assert deletions.dataset(user, learned, [])["detail"] == "The file and what was read from it go."
+    document = {"task": "image_classification", "model": {"id": "tiny/vit"}, "method": {"name": "head"},
+                "data": {"train": learned.id, "eval": judged.id}}
+    for _ in range(2):
+        runs.create(user, spec.parse(document), dataset_id=learned.id, eval_dataset_id=judged.id)
+    assert deletions.dataset(user, learned, [judged])["detail"] == (
+        "The file and what was read from it go, and the file it is evaluated on, 'insects (evaluation)', too. "
+        "2 runs used it: they stay, but cannot be started again on its rows.")
+    base = models.create(user, ref="tiny/vit", title="Tiny")
+    assert deletions.model(user, base)["detail"] == "Files the studio keeps of it are deleted."
+    adapters.publish(user, name="Ants", key="adapters/a", task="image_classification", method="head", model=base.ref)
+    assert deletions.model(user, base)["detail"].startswith(
+        "1 adapter needs it: it stays, but cannot be used until it is added again.")
