@@ -153,9 +153,9 @@ def _whole(row: Dataset) -> tuple[Dataset, list[dict[str, Any]]]:
     def looked() -> SimpleNamespace:
         own, main = datasets.get(user, id), datasets.get(user, parent or id)
         done = own.state == "failed" or settled(main, datasets.find(user, eval_of_id=main.id))
-        return SimpleNamespace(state="settled" if done else "ingesting" if own.state == "ready" else own.state,
+        return SimpleNamespace(state="ingesting" if own.state == "ready" and not done else own.state,
                                progress=own.progress, row=own, main=main)
 
-    last = until(looked, ("settled",), f"Reading {row.filename}")
+    last = until(looked, ("ready", "failed"), f"Reading {row.filename}")
     beside = [one for one in last.main.findings if about_eval(one["what"])] if parent else []
     return last.row, [*last.row.findings, *beside]

@@ -58,7 +58,7 @@ def _again(request: gr.Request) -> Any:
 
 
 def _beside(user: User, row: Dataset) -> Dataset | None:
-    return next(iter(datasets.find(user, eval_of_id=row.id, states=["ready"], limit=1)), None)
+    return next(iter(datasets.find(user, eval_of_id=row.id, states=["ready", "failed"], limit=1)), None)
 
 
 def suspected(user: User, row: Dataset) -> str:
@@ -87,6 +87,8 @@ def draw(row: Dataset, beside: Dataset | None, found: dict[str, Any]) -> str:
 
 def _leaks(row: Dataset, beside: Dataset | None, found: dict[str, Any]) -> str:
     title = "Evaluation rows that training has seen"
+    if beside is not None and beside.state == "failed":
+        return cards.card(title, '<p class="ps-muted">The file to evaluate on could not be read.</p>')
     if found["leak_count"] is None or beside is None:
         return cards.card(title, '<p class="ps-muted">There is no file to evaluate on. A share of these rows is kept '
                                  "aside instead: rows that repeat each other may land on both sides.</p>")

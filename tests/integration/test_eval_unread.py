@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from byhand import Hand
+from byhand import Hand, at
 
 from db import datasets, users
-from studio import cli, cli_session, cli_stack, data_counts, data_view, records, service
+from studio import cli, cli_session, cli_stack, data_counts, data_problems, data_view, records, service
 from studio.service.reading import settled
 
 ROWS = "text,label\n" + "".join(f"this is the text of row {i},{'yes' if i % 2 else 'no'}\n" for i in range(40))
@@ -43,6 +43,10 @@ def test_a_file_that_cannot_be_read_is_told_with_the_dataset_it_evaluates(
     assert "a share is kept" not in data_counts.numbers(row, beside)
     assert "could not be read" in data_view.evaluated(beside) and "Now these" not in data_view.evaluated(beside)
     assert settled(row, beside) and "could not be read" in data_view.head(row, None, beside)
+    service.looks.problems(user, id)
+    hand.work()
+    problems = str(data_problems._look(at(row))[0])
+    assert "could not be read" in problems and "A share of these rows is kept" not in problems
     service.add_eval(user, id, files / "odd.csv")
     hand.work()
     assert [one["kind"] for one in datasets.get(user, id).findings] == ["label_unseen"]
