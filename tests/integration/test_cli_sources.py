@@ -64,9 +64,9 @@ def test_rows_to_evaluate_on_that_nobody_named_are_told(hand: Hand, files: tuple
                                                         capsys: pytest.CaptureFixture[str]) -> None:
     train, held, _ = files
     sources(hand, train=train, eval=held)
-    assert "held.csv" not in capsys.readouterr().err
+    assert "evaluated on" not in capsys.readouterr().err
     sources(hand, train=train)
-    assert "evaluated on held.csv" in capsys.readouterr().err
+    assert "evaluated on train (evaluation), which was added with it" in capsys.readouterr().err
 
 
 def test_a_share_kept_aside_stays_a_share(hand: Hand, files: tuple[str, str, str]) -> None:
