@@ -272,7 +272,7 @@ class TextClassification(Task):
 
     def filled(self, reply: Reply) -> dict[str, Any]:
         """Return the columns `prediction` and `score`; a number has all the digits of fp32."""
-        if reply["drawing"]["kind"] == "number":
+        if reply["drawing"].get("kind") == "number":
             return {"prediction": f"{reply['drawing']['value']:.9g}"}
         return super().filled(reply)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Literal
 
 from db.blobs import Blobs
@@ -10,6 +11,7 @@ from db.tables import Adapter
 from db.users import User
 from engine import adapter as trained
 from engine.bulk import holding
+from engine.errors import StudioError
 from engine.findings import Finding
 from studio.service.fleet import quantization_obstacle, quantizer_there
 
@@ -18,8 +20,14 @@ Holding = Literal["auto", "none", "int8", "nf4"]
 
 
 def held(user: User, chosen: Sequence[Adapter]) -> tuple[str | None, list[Finding]]:
-    """Return how the base model will be held where nothing else is asked for, and what is to be said of that."""
-    learned = _learned(chosen)
+    """Return how the base model will be held where nothing else is asked for, and what is to be said of that.
+
+    Adapters that cannot be read count for nothing here: loading them says why.
+    """
+    learned: set[str | None] = set()
+    for row in chosen:
+        with suppress(StudioError, OSError, ValueError):
+            learned |= _learned([row])
     if len(learned) > 1:
         ways = " and ".join(sorted(way or "full precision" for way in learned))
         return None, [Finding(
