@@ -64,7 +64,7 @@ def _cell(values: Sequence[float] | None) -> str:
 def _claims(comparison: Comparison, scores: Scores, model: str, sources: Sequence[str]) -> list[str]:
     """Return the table of claims, and below it why those that do not hold do not, where that is known."""
     lines = ["| Claim | " + " | ".join(sources) + " |", "|---" * (len(sources) + 1) + "|"]
-    reasons: list[str] = []
+    reasons: dict[str, None] = {}
     for claim in comparison.claims:
         cells: list[str] = []
         for source in sources:
@@ -72,7 +72,7 @@ def _claims(comparison: Comparison, scores: Scores, model: str, sources: Sequenc
             holds = lead is not None and claim.holds(lead)
             cells.append("" if lead is None else f"{'holds' if holds else '**does not hold**'} ({lead:+.1f})")
             if lead is not None and not holds and source in claim.reasons:
-                reasons.append(f"- {claim.words()}, {source}: {claim.reasons[source]}")
+                reasons[f"- {source}: {claim.reasons[source]}"] = None
         if any(cells):
             lines.append(f"| {claim.words()} | " + " | ".join(cells) + " |")
     return lines + (["", "Why some do not hold:", "", *reasons] if reasons else [])
