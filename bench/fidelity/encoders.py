@@ -54,7 +54,7 @@ PAIR = ONE | {"text_pair": "text_pair"}
 UNLEARNED = {"cola": "MiniLM was made to tell likeness of meaning; from this many rows even full fine-tuning hardly "
                      "learns what is acceptable, and most methods give one answer to all."}
 #: Why a control keeps up with BitFit.
-FEW = UNLEARNED | {"trec6": "the control leads by less than the seeds differ: with this many rows numbers anywhere "
+FEW = UNLEARNED | {"trec6": "the control leads by five of 500 questions: with this many rows numbers anywhere "
                             "in the model learn these questions as well as biases do."}
 
 ENCODERS = Comparison(
