@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from db import adapters, datasets
+from db.blobs import Blobs
 from db.tables import Adapter, Dataset
 from db.users import User
+from engine import adapter as on_disk
 from engine import tasks
+from engine.adapter import Trained
 from engine.bulk.judging import RolesMissing
 from engine.bulk.replay import NotPrepared
 from engine.bulk.roles import RoleUnfilled
@@ -101,15 +105,19 @@ def dataset_options(user: User, who: Asked | None) -> list[dict[str, Any]]:
 def evaluable(user: User, row: Adapter) -> list[dict[str, Any]]:
     """Return the datasets of its task: those an adapter can be evaluated on, then those that do not fit."""
     found = datasets.find(user, states=["ready"], tasks=[row.task], limit=500)
+    facts = None
+    # Of one that cannot be read each option says so.
+    with suppress(StudioError):
+        facts = on_disk.read(Blobs().local(row.key))
     made = [{"value": one.id, "title": f"{one.name} ({plural(one.rows or 0, 'row')})" + (
-        ", learned from" if one.id == row.dataset_id else "")} | _unfit(row, one) for one in found]
+        ", learned from" if one.id == row.dataset_id else "")} | _unfit(row, one, facts) for one in found]
     return sorted(made, key=lambda one: bool(one.get("disabled")))
 
 
-def _unfit(row: Adapter, dataset: Dataset) -> dict[str, Any]:
+def _unfit(row: Adapter, dataset: Dataset, facts: Trained | None) -> dict[str, Any]:
     """Return why a dataset is not offered, as a part of its option."""
     try:
-        asking.measured_by(row, dataset)
+        asking.measured_by(row, dataset, facts)
     except RolesMissing:
         return {"group": "Without a column that it needs", "disabled": True}
     except LabelsUnknown:

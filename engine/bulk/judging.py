@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from engine import spans, tasks
+from engine import tasks
 from engine.comparison import BUDGET, LONGEST, LabelsUnknown
 from engine.data import validate
 from engine.errors import Cancelled, DataError
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 LEARNING = frozenset({"one_row", "few_rows", "one_label", "text_constant", "label_rare", "label_unbalanced"})
 #: Labels that are named when they are not known.
 NAMED = 5
-TAGS = "token_classification"
 
 
 class RolesMissing(DataError):
@@ -108,13 +107,6 @@ def fitting(task: type[Task], columns: Mapping[str, str], trained: Mapping[str, 
     return {role: column for role, column in columns.items() if not same or role in same}
 
 
-def none_known(task: str, there: Collection[str], labels: Sequence[str]) -> bool:
-    """Tell whether none of the counted labels of a dataset is among those learned; of tags, the kinds of entities."""
-    how = spans.scheme(labels)
-    learned = {spans.parts(label, how)[1] for label in labels} if task == TAGS else set(labels)
-    return bool(there) and not learned & set(there)
-
-
 def known_rows(task: Task, table: pa.Table, columns: Mapping[str, str],
                labels: Sequence[str]) -> tuple[pa.Table, list[Finding]]:
     """Return the rows whose labels are known, and a finding about the others.
@@ -139,7 +131,8 @@ def known_rows(task: Task, table: pa.Table, columns: Mapping[str, str],
             kept.append(row)
     names = ", ".join(unknown[:NAMED]) + ("…" if len(unknown) > NAMED else "")
     left_over = table.take(pa.array(kept, pa.int64()))
-    if not kept or (task.name == TAGS and set(task.label_names(left_over, columns)) <= {spans.OUTSIDE}):
+    names_left = task.label_names(left_over, columns)
+    if not kept or (names_left and not task.counted(names_left)):
         raise LabelsUnknown("label", unknown=names, known=", ".join(labels[:20]))
     left = sorted(set(range(table.num_rows)) - set(kept))
     finding = Finding(kind="labels_unknown", level="warning", where=answers[0] if answers else "",

@@ -25,9 +25,10 @@ def pointed(texts: pa.Array) -> pa.Array:
     Where every comma of a column may as well part thousands, as in 1,234, none is taken for a decimal one; nor where
     as many cells have a decimal point, among which a comma is a slip.
     """
-    comma, grouped = _like(texts, _COMMA), _like(texts, _GROUPED)
-    if not pc.any(pc.and_not(comma, _like(texts, _EITHER))).as_py():
+    comma = _like(texts, _COMMA)
+    if not _decided(texts, comma):
         return texts
+    grouped = _like(texts, _GROUPED)
     # 1.234 is a thousand and more only where another cell parts its thousands so.
     grouped = pc.and_(grouped, pc.or_(comma, pc.any(pc.and_(comma, grouped))))
     if _count(comma) <= _count(pc.and_not(_like(texts, _POINT), grouped)):
@@ -39,14 +40,14 @@ def pointed(texts: pa.Array) -> pa.Array:
 def undecided(texts: pa.Array) -> bool:
     """Tell whether there are commas, and each may be a decimal one or part thousands."""
     comma = _like(texts, _COMMA)
-    return bool(pc.any(comma).as_py()) and not pc.any(pc.and_not(comma, _like(texts, _EITHER))).as_py()
+    return bool(pc.any(comma).as_py()) and not _decided(texts, comma)
 
 
 def first(texts: pa.Array) -> tuple[str, str] | None:
     """Return the first text that `pointed` reads differently, and how; None where there is none."""
-    changed = pc.fill_null(pc.not_equal(texts, pointed(texts)), False)
-    place = pc.index(changed, True).as_py()
-    return None if place < 0 else (texts[place].as_py(), pointed(texts)[place].as_py())
+    read = pointed(texts)
+    place = pc.index(pc.fill_null(pc.not_equal(texts, read), False), True).as_py()
+    return None if place < 0 else (texts[place].as_py(), read[place].as_py())
 
 
 def are_numbers(values: Sequence[str]) -> bool:
@@ -63,6 +64,11 @@ def are_numbers(values: Sequence[str]) -> bool:
         return True
     labels = {begin for begin, _ in parts} | set(values)
     return sum(1 for end in ends if end in labels) <= len(ends) / 2
+
+
+def _decided(texts: pa.Array, comma: pa.Array) -> bool:
+    """Tell whether one of the commas can only be a decimal one."""
+    return bool(pc.any(pc.and_not(comma, _like(texts, _EITHER))).as_py())
 
 
 def _count(mask: pa.Array) -> int:

@@ -188,6 +188,11 @@ class Task(BaseModel):
         """Return the label names in a fixed order; empty for tasks without labels."""
         return []
 
+    @classmethod
+    def counted(cls, labels: Collection[str]) -> set[str]:
+        """Return what the statistics of a dataset count of these labels: themselves, unless a task says otherwise."""
+        return set(labels)
+
     def outputs(self, labels: Sequence[str]) -> int:
         """Return the width of the head for these labels; 0 for tasks without one."""
         return len(labels)

@@ -269,7 +269,6 @@ class TextClassification(Task):
         return [verdicts.verdict(scores, asked.labels, self.problem, note, threshold)
                 for scores, note in zip(found, notes, strict=True)]
 
-
     def filled(self, reply: Reply) -> dict[str, Any]:
         """Return the columns `prediction` and `score`; a number has all the digits of fp32."""
         if reply["drawing"].get("kind") == "number":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from engine import spans
@@ -59,6 +59,12 @@ class TokenClassification(Task):
     def check(self, table: pa.Table, columns: Mapping[str, str], eval_table: pa.Table | None = None) -> list[Finding]:
         """Return what is wrong or odd about words and tags."""
         return annotations.tagging(table, columns, eval_table)
+
+    @classmethod
+    def counted(cls, labels: Collection[str]) -> set[str]:
+        """Return the kinds of entities."""
+        how = spans.scheme(labels)
+        return {kind for label in labels if (kind := spans.parts(label, how)[1])}
 
     def label_names(self, table: pa.Table, columns: Mapping[str, str]) -> list[str]:
         """Return the tags: O first, then B-, I- (and E-, S-) of each type in alphabetical order."""

@@ -16,11 +16,11 @@ from db.users import User
 from engine import adapter as trained
 from engine import tasks
 from engine.bulk import replay, roles
-from engine.bulk.judging import NAMED, TAGS, fitting, none_known
+from engine.bulk.judging import NAMED, fitting
 from engine.bulk.replay import Replay
 from engine.comparison import LabelsUnknown
 from engine.errors import Refused
-from studio.service import bundles, holding
+from studio.service import bundles, counted, holding
 from studio.service.compositions import DatasetNotReady
 from studio.service.datasets import NoSuchFile
 from studio.service.holding import Holding
@@ -171,23 +171,19 @@ def evaluate(user: User, adapter_id: str, dataset_id: str) -> Batch:
     return made
 
 
-def measured_by(chosen: Adapter, row: Dataset) -> dict[str, str]:
-    """Return the columns that an adapter is measured by on a dataset.
+def measured_by(chosen: Adapter, row: Dataset, facts: trained.Trained | None = None) -> dict[str, str]:
+    """Return the columns that an adapter is measured by on a dataset; `facts` is what its folder says, once read.
 
     Raises OtherTask, RolesMissing, and LabelsUnknown where the dataset's labels are counted and it knows none of them.
     """
     if row.task and row.task != chosen.task:
         raise OtherTask("dataset", name=row.name, theirs=row.task.replace("_", " "),
                         ours=chosen.task.replace("_", " "))
-    facts = trained.read(Blobs().local(chosen.key))
-    columns = fitting(tasks.get(chosen.task), row.columns, facts.columns)
-    stats = row.stats or {}
-    labels = stats.get("labels") or {}
-    # Of tags, kinds of entities are counted, and kinds are few: those of a part of the rows are not all of them.
-    whole = len(labels) == stats.get("label_count") if stats.get("labels_of") == "rows" else \
-        chosen.task == TAGS and stats.get("labels_counted") is None
-    if whole and facts.labels and facts.problem != "regression" and none_known(chosen.task, labels, facts.labels):
-        raise LabelsUnknown("label", unknown=", ".join(list(labels)[:NAMED]), known=", ".join(facts.labels[:20]))
+    kind, facts = tasks.get(chosen.task), facts or trained.read(Blobs().local(chosen.key))
+    columns = fitting(kind, row.columns, facts.columns)
+    there = counted.labels(row)
+    if there and facts.labels and facts.problem != "regression" and not kind.counted(facts.labels) & set(there):
+        raise LabelsUnknown("label", unknown=", ".join(there[:NAMED]), known=", ".join(facts.labels[:20]))
     return columns
 
 

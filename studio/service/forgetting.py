@@ -16,6 +16,7 @@ from engine.evaluation.neutral import NotMeasurable
 from engine.evaluation.report import NEUTRAL
 from engine.shape import ModelShape
 from engine.spec import RunSpec
+from studio.service import counted
 from studio.service.datasets import DatasetNotReady
 
 
@@ -56,10 +57,8 @@ def _unknown(user: User, spec: RunSpec, row: Dataset) -> StudioError | None:
 
 def _labels(row: Dataset) -> set[str]:
     """Return the labels of rows that have one each, nothing where not all of them are known."""
-    stats = row.stats or {}
-    labels = stats.get("labels") or {}
-    one = (row.options or {}).get("problem", "single_label") == "single_label" and stats.get("labels_of") == "rows"
-    return set(labels) if one and len(labels) == stats.get("label_count") else set()
+    one = (row.options or {}).get("problem", "single_label") == "single_label"
+    return set(counted.labels(row)) if one and (row.stats or {}).get("labels_of") == "rows" else set()
 
 
 def forgetting_choices(user: User, task: str, shape: ModelShape | None, train: str = "") -> list[dict[str, Any]]:

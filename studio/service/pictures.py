@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 
 from db.users import User
 from studio.service.rows import small
@@ -14,10 +15,7 @@ ENDINGS = (".jpg", ".png", ".gif", ".webp", ".img")
 
 def kept(user: User, run_id: str, row: int) -> bool:
     """Tell whether a run still has the image of an evaluation row; raises NotFound."""
-    for ending in ENDINGS:
-        with suppress(NoSuchRunFile):
-            return bool(run_file(user, run_id, f"examples/{row}{ending}"))
-    return False
+    return _file(user, run_id, row) is not None
 
 
 def example(user: User, run_id: str, row: int, size: int = 160) -> bytes:
@@ -25,11 +23,15 @@ def example(user: User, run_id: str, row: int, size: int = 160) -> bytes:
 
     Raises NotFound, NoSuchRunFile, BrokenImage, ImageTooLarge.
     """
+    path = _file(user, run_id, row)
+    if path is None:
+        name = f"the image of evaluation row {row}"
+        raise NoSuchRunFile(f"{run_id}/examples/{row}", noun="file", id=name, name=name)
+    return small(path.read_bytes(), path.name, size)
+
+
+def _file(user: User, run_id: str, row: int) -> Path | None:
     for ending in ENDINGS:
-        try:
-            path = run_file(user, run_id, f"examples/{row}{ending}")
-        except NoSuchRunFile:
-            continue
-        return small(path.read_bytes(), path.name, size)
-    name = f"the image of evaluation row {row}"
-    raise NoSuchRunFile(f"{run_id}/examples/{row}", noun="file", id=name, name=name)
+        with suppress(NoSuchRunFile):
+            return run_file(user, run_id, f"examples/{row}{ending}")
+    return None

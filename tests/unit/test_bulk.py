@@ -14,7 +14,7 @@ from PIL import Image
 
 from engine import tasks
 from engine.bulk import roles
-from engine.bulk.judging import RolesMissing, fitting, known_rows, none_known
+from engine.bulk.judging import RolesMissing, fitting, known_rows
 from engine.bulk.table import Growing, named
 from engine.comparison import LabelsUnknown
 from engine.data import image
@@ -153,9 +153,9 @@ def test_a_tagger_is_not_judged_on_rows_without_an_entity_it_knows() -> None:
     with pytest.raises(LabelsUnknown, match="B-LOC"):
         known_rows(task, table, columns, ["O", "B-field", "I-field"])
     assert known_rows(task, table, columns, ["O", "B-LOC"])[1] == []
-    assert none_known("token_classification", ["LOC"], ["O", "B-field", "I-field"])
-    assert not none_known("token_classification", ["LOC", "field"], ["O", "B-field", "I-field"])
-    assert not none_known("token_classification", [], ["O", "B-field"])
+    assert tasks.get("token_classification").counted(["O", "B-field", "I-field"]) == {"field"}
+    assert tasks.get("token_classification").counted(["O"]) == set()
+    assert TEXTS.counted(["O", "B-field"]) == {"O", "B-field"}
 
 
 @pytest.mark.shared
