@@ -49,6 +49,8 @@ def _close(attempt: Attempt, state: str) -> dict[str, Any]:
         attempt.result["metrics"] = dict(outputs.metrics)
         attempt.studio["options"] = dict(attempt.studio["options"]) | outputs.settled
     forgotten = _forgotten(attempt)
+    if attempt.parts.scale is not None:
+        attempt.parts.scale.fold()
     if outputs is not None and attempt.rank == 0:
         ask = functools.partial(showcase.question, attempt.parts.task, attempt.parts.eval_table,
                                 attempt.parts.columns, folder=attempt.out / "examples")

@@ -116,6 +116,7 @@ class Loop:
         if parts.share.world > 1:
             torch.manual_seed(hash((parts.spec.training.seed, self.step, parts.share.rank)) & 0x7FFFFFFF)
         parts.spec.method.before_update(parts.model, self.step, parts.total_steps)
+        gain = parts.scale.gain if parts.scale is not None else 1.0
         for micro in parts.share.of(update):
             rows = self._seen(micro) * parts.spec.method.copies
             batch = evaluate.to_device(parts.task.collate(rows, parts.pad_id, packed=parts.packed), parts.device)
@@ -124,7 +125,7 @@ class Loop:
                 batch = parts.hidden.present("train", [self.rows[i] for i in micro], batch)
             with parts.formats.context(parts.device):
                 loss = parts.task.loss(parts.model, batch) / parts.spec.method.copies
-            (loss / terms).backward()
+            (loss * gain / terms).backward()
             self._loss += loss.detach()
         penalty = parts.spec.method.penalty(parts.model)
         if penalty is not None:

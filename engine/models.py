@@ -63,13 +63,15 @@ class Located:
 class Loaded:
     """A model ready for its task; `heads` are the modules to train whole, `shape` that of this task's model.
 
-    `tokenizer` turns rows into tensors; for images it is the model's image processor.
+    `tokenizer` turns rows into tensors; for images it is the model's image processor. `fresh` names the parameters that
+    the checkpoint did not hold, or not in this size.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase | None
     heads: list[str]
     shape: ModelShape
+    fresh: frozenset[str] = frozenset()
 
 
 def data_folder() -> Path:
@@ -176,10 +178,10 @@ def load(path: Path, task: Task, labels: Sequence[str], *, dtype: str | torch.dt
     tokenizer = task.processor(path)
     if shape.family == "decoder" and configuration.pad_token_id is None and tokenizer is not None:
         configuration.pad_token_id = tokenizer.pad_token_id
-    model = _weights(path, task, configuration, _dtype(dtype), quantization, device, heads, attention)
+    model, fresh = _weights(path, task, configuration, _dtype(dtype), quantization, device, heads, attention)
     for name in heads:
         _keep_float32(model.get_submodule(name))
-    return Loaded(model, tokenizer, heads, shape.for_task(task.name))
+    return Loaded(model, tokenizer, heads, shape.for_task(task.name), fresh)
 
 
 def quantizer_installed() -> bool:
@@ -212,7 +214,7 @@ def _dtype(dtype: str | torch.dtype) -> torch.dtype:
 
 
 def _weights(path: Path, task: Task, configuration: Any, dtype: torch.dtype, quantization: str | None, device: str,
-             heads: list[str], attention: str | None) -> PreTrainedModel:
+             heads: list[str], attention: str | None) -> tuple[PreTrainedModel, frozenset[str]]:
     options: dict[str, Any] = {"device_map": {"": device}} if quantization or device != "cpu" else {}
     if quantization:
         options["quantization_config"] = _quantizer(quantization, dtype, heads)
@@ -227,7 +229,7 @@ def _weights(path: Path, task: Task, configuration: Any, dtype: torch.dtype, qua
         raise skeleton.IncompleteWeights(str(path), count=len(lost), first=lost[0])
     if quantization == "nf4":
         _use_plain_4bit(model)
-    return model
+    return model, frozenset(info["missing_keys"]) | {name for name, *_ in info["mismatched_keys"]}
 
 
 def _quantizer(quantization: str, dtype: torch.dtype, heads: list[str]) -> Any:

@@ -14,6 +14,7 @@ from engine.features import Features
 from engine.hidden import HiddenStates
 from engine.journal import Journal
 from engine.optimizer import FlatAdamW
+from engine.scale import Scale
 from engine.spec import RunSpec
 from engine.tasks.base import Encoded, Task
 
@@ -45,6 +46,7 @@ class Parts:
     fingerprint: str
     share: Share = field(default_factory=Share)
     hidden: HiddenStates | Features | None = None
+    scale: Scale | None = None
 
 
 @dataclass

@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine import batches, breakdown, compatibility, environment, images, kernels, memory, models, precision, rate_test
+from engine import (
+    batches,
+    breakdown,
+    compatibility,
+    environment,
+    images,
+    kernels,
+    memory,
+    models,
+    precision,
+    rate_test,
+    scale,
+)
 from engine.control import Control
 from engine.errors import DataError, ModelError, NotEnough, SpecError
 from engine.events import RunPrepared
@@ -202,8 +214,20 @@ def _loop(attempt: Attempt, task: Task, loaded: Loaded, model: torch.nn.Module, 
                         "max_length": length,
                         "device": attempt.device, "packed": plan.packed, "micro_batch_tokens": plan.budget}
     kernels.keep_hidden_states(attempt, made, how)
+    _scale_the_numbers(attempt, parts, loaded)
     _go_on(attempt, made)
     return made
+
+
+def _scale_the_numbers(attempt: Attempt, parts: Parts, loaded: Loaded) -> None:
+    numbers = parts.task.numbers(parts.train.rows)
+    found = parts.scale = scale.behind(parts.model, loaded.heads, loaded.fresh, numbers) if numbers else None
+    if found is None:
+        return
+    how = f"They are learned as deviations of {found.deviation:.4g} from their mean {found.mean:.4g}." \
+        if found.centred else (f"They are learned in units of {found.deviation:.4g}; the head has no bias, so numbers "
+                               "far from 0 for their spread are learned better once their mean is taken off.")
+    attempt.log(f"{len(numbers):,} numbers to learn. {how} The model gives them as they are.")
 
 
 def _below_the_head(model: Any) -> torch.nn.Module | None:

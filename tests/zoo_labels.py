@@ -116,7 +116,6 @@ BEASTS = [
     score("no_score.csv", data(scored("")), "label_not_number", "error", 31),
     score("commas.csv", data(scored("1,5")), "label_not_number", "error", 31),
     score("same_score.csv", data(table([(f"text {i}", 3.5) for i in range(30)])), "one_label", "error"),
-    score("large.csv", data(table([(f"text {i}", 120_000 + 7 * i) for i in range(30)])), "label_large", "warning"),
     score("outlier.csv", data(scored("1e30")), "label_far", "warning", 31),
     score("eval_infinite.csv", data(scored()), "label_not_number", "error", 2,
           eval=data(table([("new", 1.5), ("newer", "inf")]))),

@@ -19,8 +19,6 @@ _DECIMAL, _NUMBER = re.compile(r"-?\d+\.0+"), re.compile(r"[-+]?\d+(?:\.\d+)?")
 _ODD = ("none", "null", "n/a", "#n/a", "na", "-", "?")
 #: Times the middle half of the numbers spans, from which on a number is far from all others.
 _FAR = 100
-#: A typical number from which on a warning says that training may not get there.
-_LARGE = 100
 
 
 def check(table: pa.Table, column: str, problem: str = "single_label", separator: str = "auto") -> list[Finding]:
@@ -85,7 +83,7 @@ def _numbers(table: pa.Table, column: str, separator: str) -> list[Finding]:
     if pc.count_distinct(numbers).as_py() == 1 and table.num_rows > 1:
         return [error("one_label", f"Every row has the same number in '{column}'; there is nothing to learn.", column,
                       "Map another column.")]
-    return _commas(texts, column) + _far(numbers, column) + _large(numbers, column)
+    return _commas(texts, column) + _far(numbers, column)
 
 
 def _commas(texts: pa.Array, column: str) -> list[Finding]:
@@ -180,16 +178,6 @@ def _far(numbers: pa.Array, column: str) -> list[Finding]:
     rows, count = cells.rows_where(pa.array(np.abs(values - middle) > _FAR * (high - low)))
     return [some("warning", "label_far", f"The label '{column}' is far from all others", rows, count,
                  "Correct these numbers if they are slips; they outweigh the others.", column)] if count else []
-
-
-def _large(numbers: pa.Array, column: str) -> list[Finding]:
-    """Return a warning about numbers that a head, whose answers begin near 0, hardly gets to in the usual updates."""
-    typical = float(np.median(np.abs(np.asarray(numbers))))
-    if typical <= _LARGE:
-        return []
-    return [warning("label_large", f"The numbers in '{column}' are large: typically {typical:,.4g}. Answers begin near "
-                    "0 and move little with each update, so they may never get there.", column,
-                    "Divide them, or take their logarithm, so that most lie between -10 and 10.")]
 
 
 def _per_row(labels: pa.Array, parents: pa.Array, rows: int, column: str) -> list[Finding]:

@@ -257,6 +257,10 @@ class Task(BaseModel):
         """Return how many loss terms an encoded example has; the loss of an update is divided by their total."""
         return 1
 
+    def numbers(self, rows: Sequence[Mapping[str, Any]]) -> list[float]:
+        """Return what is to be learned where that is a number for each encoded example, of any size; else nothing."""
+        return []
+
     def collate(self, rows: Sequence[Mapping[str, Any]], pad_id: int, *, packed: bool = False) -> dict[str, Any]:
         """Return the tensors of a batch: padded (batch, longest), or with `packed` end to end (1, tokens).
 

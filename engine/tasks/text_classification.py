@@ -46,7 +46,8 @@ class TextClassification(Task):
 
     problem: Problem = knob("single_label", title="Kind of label", words={
         "single_label": "One label a text", "multi_label": "Several labels a text", "regression": "A number a text"},
-        help="Whether a text has one class, any number of classes, or a number.")
+        help="Whether a text has one class, any number of classes, or a number. Numbers may be of any size: what learns "
+             "them sees deviations from their mean, and the trained model gives them as they are.")
     separator: str = knob("auto", advanced=True, title="Label separator", shown_if={"problem": "multi_label"},
                           help="What stands between several labels in one cell; auto finds | ; or ,")
     threshold: Literal["auto"] | float = knob(
@@ -175,6 +176,10 @@ class TextClassification(Task):
     def targets(self, row: Mapping[str, Any]) -> int:
         """Every example counts once, whatever its length."""
         return 1
+
+    def numbers(self, rows: Sequence[Mapping[str, Any]]) -> list[float]:
+        """Return the numbers to be learned by regression."""
+        return [row["labels"] for row in rows] if self.problem == "regression" else []
 
     def label_tensor(self, rows: Sequence[Mapping[str, Any]]) -> torch.Tensor:
         """Return the targets of a batch: class numbers (batch), 0/1 (batch, labels), or numbers (batch)."""
