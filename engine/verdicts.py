@@ -25,7 +25,9 @@ def verdict(logits: torch.Tensor, labels: Sequence[str], problem: str = "single_
     chances: list[float] = (logits.sigmoid() if problem == "multi_label" else logits.softmax(-1)).tolist()
     named = dict(zip(labels, chances, strict=True))
     if problem == "multi_label":
-        label = ", ".join(name for name, chance in named.items() if chance >= threshold)
+        # A mark that no label contains, so that a file of answers can be read again.
+        mark = next((mark for mark in (", ", "; ", " | ") if not any(mark.strip() in name for name in labels)), ", ")
+        label = mark.join(name for name, chance in named.items() if chance >= threshold)
     else:
         label = max(named, key=named.__getitem__)
     return Reply(label=label, scores=named, note=note, drawing=Bars(values=named).model_dump())

@@ -27,3 +27,12 @@ def test_numbers_are_written_with_all_their_digits() -> None:
     task = TextClassification(problem="regression")
     reply = verdicts.verdict(torch.tensor([2.8653421]), ["score"], "regression")
     assert reply["label"] == "2.865" and task.filled(reply) == {"prediction": "2.86534214"}
+
+
+def test_several_labels_are_joined_by_a_mark_that_is_in_none_of_them() -> None:
+    def said(*labels: str) -> str:
+        return verdicts.verdict(torch.tensor([3.0, -3.0, 3.0]), labels, "multi_label")["label"]
+
+    assert said("warm", "cold", "fun") == "warm, fun"
+    assert said("warm, dry", "cold", "fun") == "warm, dry; fun"
+    assert said("warm, dry", "cold;", "fun") == "warm, dry | fun"
