@@ -10,7 +10,7 @@ import numpy as np
 from engine import passages, verdicts
 from engine.drawing import Marked, Span
 from engine.passages import Found
-from engine.tasks.base import Asked, Reply
+from engine.tasks.terms import Asked, Reply
 
 if TYPE_CHECKING:
     from engine.tasks.question_answering import QuestionAnswering

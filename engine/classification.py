@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from engine import scores
 from engine.scores import Floats, Gauge, Integers
-from engine.tasks.base import Outputs
+from engine.tasks.terms import Outputs
 
 Problem = Literal["single_label", "multi_label", "regression"]
 Record = Mapping[str, Any]

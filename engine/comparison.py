@@ -11,7 +11,7 @@ from engine import adapter, models
 from engine.adapter import Trained
 from engine.errors import Cancelled, DataError
 from engine.recipe import finite
-from engine.tasks.base import Encoded
+from engine.tasks.terms import Encoded
 from engine.weights import NoTokenizer
 
 if TYPE_CHECKING:

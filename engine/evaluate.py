@@ -14,7 +14,7 @@ from engine.batches import split
 from engine.control import Control
 from engine.journal import finite
 from engine.memory import LARGER
-from engine.tasks.base import Encoded, Outputs
+from engine.tasks.terms import Encoded, Outputs
 
 if TYPE_CHECKING:
     import pyarrow as pa

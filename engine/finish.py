@@ -20,7 +20,7 @@ from engine.events import PredictionsRecorded
 from engine.journal import finite
 
 if TYPE_CHECKING:
-    from engine.tasks.base import Outputs
+    from engine.tasks.terms import Outputs
     from engine.train import Attempt
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from engine import chat
 from engine.errors import Refused
 from engine.knobs import knob
-from engine.tasks.base import Asking
+from engine.tasks.terms import Asking
 
 if TYPE_CHECKING:
     import torch

@@ -17,7 +17,7 @@ from engine import models, preparation
 from engine.control import Control
 from engine.data import columns as roles
 from engine.data import held as parted
-from engine.data import read, split, validate
+from engine.data import profiles, read, split, validate
 from engine.data.findings import about_eval
 from engine.evaluation import forgetting
 from engine.events import RunStarted
@@ -153,7 +153,7 @@ def _held(attempt: Attempt) -> pa.Table | None:
 
 def _head(table: pa.Table, steps: Sequence[preparation.Step], seed: int) -> pa.Table:
     """Return the first rows after the steps, enough to see what the columns hold."""
-    table = table.slice(0, roles.LOOKED_AT) if steps else table
+    table = table.slice(0, profiles.LOOKED_AT) if steps else table
     for taken in preparation.walk(table, steps, seed):
         table = taken.change.table
     return table

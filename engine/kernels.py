@@ -10,7 +10,8 @@ import torch
 
 from engine import batches, evaluate, features, flat, fused, hidden, memory, precision
 from engine.control import Control
-from engine.tasks.base import Encoded, Task
+from engine.tasks.base import Task
+from engine.tasks.terms import Encoded
 
 if TYPE_CHECKING:
     from engine.loop import Loop

@@ -19,7 +19,7 @@ from engine.events import CheckpointSaved, Evaluated, Logged, StageEntered, Step
 from engine.generation.samples import Samples
 from engine.optimizer import schedule
 from engine.parts import Parts, Tally
-from engine.tasks.base import Outputs
+from engine.tasks.terms import Outputs
 
 #: Gradients are scaled down to this norm, as everybody does.
 MAX_NORM = 1.0

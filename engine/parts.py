@@ -16,7 +16,8 @@ from engine.journal import Journal
 from engine.optimizer import FlatAdamW
 from engine.scale import Scale
 from engine.spec import RunSpec
-from engine.tasks.base import Encoded, Task
+from engine.tasks.base import Task
+from engine.tasks.terms import Encoded
 
 if TYPE_CHECKING:
     import pyarrow as pa

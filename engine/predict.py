@@ -15,7 +15,8 @@ from engine import adapter, generate, images, models, skeleton, tasks, weights
 from engine.adapter import Trained
 from engine.errors import Refused
 from engine.generate import Answer
-from engine.tasks.base import Asked, Reply, Task
+from engine.tasks.base import Task
+from engine.tasks.terms import Asked, Reply
 
 if TYPE_CHECKING:
     import torch

@@ -30,7 +30,8 @@ from engine.loop import Loop
 from engine.optimizer import FlatAdamW
 from engine.parts import Parts
 from engine.shape import ModelShape
-from engine.tasks.base import Encoded, Task
+from engine.tasks.base import Task
+from engine.tasks.terms import Encoded
 from engine.token_cache import TokenCache
 
 if TYPE_CHECKING:

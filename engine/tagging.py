@@ -11,7 +11,7 @@ import numpy as np
 from engine import spans, verdicts, words
 from engine.data import tags
 from engine.drawing import Marked, Span
-from engine.tasks.base import Asked, Reply
+from engine.tasks.terms import Asked, Reply
 
 if TYPE_CHECKING:
     from engine.tasks.token_classification import TokenClassification

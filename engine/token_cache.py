@@ -20,7 +20,8 @@ from typing import Any
 import pyarrow as pa
 
 from engine import token_rows
-from engine.tasks.base import Encoded, Task
+from engine.tasks.base import Task
+from engine.tasks.terms import Encoded
 
 #: Bytes kept, when the variable STUDIO_TOKEN_CACHE_BYTES does not say otherwise; 0 keeps nothing.
 ROOM = 4 << 30

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from engine.drawing import Bars, Number
-from engine.tasks.base import Asked, Reply, Task
+from engine.tasks.base import Task
+from engine.tasks.terms import Asked, Reply
 
 if TYPE_CHECKING:
     import torch

@@ -18,7 +18,8 @@ from engine.findings import Finding
 if TYPE_CHECKING:
     from engine.evaluation.report import Evaluation
     from engine.predict import Player
-    from engine.tasks.base import Encoded, Task
+    from engine.tasks.base import Task
+    from engine.tasks.terms import Encoded
 
 #: Findings of a check that speak of learning: rows to be judged on may be few, or of one class.
 LEARNING = frozenset({"one_row", "few_rows", "one_label", "text_constant", "label_rare", "label_unbalanced"})

@@ -21,7 +21,8 @@ from engine.generate import PromptTooLong
 
 if TYPE_CHECKING:
     from engine.predict import Player
-    from engine.tasks.base import Reply, Task
+    from engine.tasks.base import Task
+    from engine.tasks.terms import Reply
 
 #: Rows of the first part, and of the largest; a part is to take about so many seconds, that a person can stop between.
 FIRST, LARGEST, SECONDS = 16, 512, 1.0

@@ -7,14 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from engine.data import columns as guesses
+from engine.data import profiles
 from engine.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from engine.data.columns import Profile
+    from engine.data.profiles import Profile
     from engine.data.source import Preview
-    from engine.tasks.base import ColumnRole, Task
+    from engine.tasks.base import Task
+    from engine.tasks.terms import ColumnRole
 
 
 class RoleUnfilled(DataError):
@@ -45,9 +47,9 @@ def matched(task: type[Task], data: Preview | pa.Table, trained: Mapping[str, st
     `chosen` is what a person said and goes first; then the columns a model was `trained` with, by name; then what the
     columns look like. Of a task that can be asked in several ways one is enough.
     """
-    profiles = guesses.profiles(data)
-    names = [one.name for one in profiles]
-    made = _checked(task, chosen, names) if chosen else _found(task, data, profiles, trained)
+    found = profiles.profiles(data)
+    names = [one.name for one in found]
+    made = _checked(task, chosen, names) if chosen else _found(task, data, found, trained)
     missing = task.lacks(made)
     if not missing and not chosen and task.playground != "chat":
         missing = [role.name for role in task.asks if role.name in trained and role.name not in made]
@@ -69,9 +71,9 @@ def _checked(task: type[Task], chosen: Mapping[str, str], names: Sequence[str]) 
     return {role: column for role, column in chosen.items() if role in asks}
 
 
-def _found(task: type[Task], data: Preview | pa.Table, profiles: Sequence[Profile],
+def _found(task: type[Task], data: Preview | pa.Table, seen: Sequence[Profile],
            trained: Mapping[str, str]) -> dict[str, str]:
-    names = {one.name for one in profiles}
+    names = {one.name for one in seen}
     made = {role.name: trained[role.name] for role in task.asks if trained.get(role.name) in names}
     ways = [[role for role in task.asks if role.name in need] for need in task.needs]
     wanted = [role for role in task.asks if not trained or role.name in trained]
@@ -90,7 +92,7 @@ def _found(task: type[Task], data: Preview | pa.Table, profiles: Sequence[Profil
     return made
 
 
-def _likeliest(role: ColumnRole, profiles: Sequence[Profile], taken: set[str]) -> str | None:
+def _likeliest(role: ColumnRole, seen: Sequence[Profile], taken: set[str]) -> str | None:
     if role.name == "messages":
         return None
     kinds = {"image": ("image",), "words": ("list", "text")}.get(role.kind, ("text",))

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.types as pt
 from pydantic import BaseModel
 
-from engine.data import annotated, cells, decimals, names
-from engine.data.chat import is_messages
+from engine.data import annotated, names
+from engine.data.profiles import NUMBER, Profile, profiles
 from engine.data.source import Preview
-
-#: Rows looked at: enough to tell labels from texts.
-LOOKED_AT = 2000
-_NUMBER = re.compile(r"^[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?$")
-#: What programs write for numbers that are none; checking names their rows.
-_NO_NUMBER = re.compile(r"^[-+]?(?:nan|inf(?:inity)?)$", re.IGNORECASE)
 
 
 class Guess(BaseModel):
@@ -33,42 +24,6 @@ class Guess(BaseModel):
     options: dict[str, Any] = {}
     confidence: float = 0.0
     why: list[str] = []
-
-
-@dataclass(frozen=True)
-class Profile:
-    """What a column's values look like; shares are of the filled cells, of numbers of those that are not NaN."""
-
-    name: str
-    plain: str
-    kind: Literal["messages", "list", "text", "image", "empty"]
-    filled: float
-    count: int
-    distinct: int
-    words: float
-    length: float
-    longest: int
-    numeric: float
-    whole: float
-    values: tuple[str, ...]
-
-    @property
-    def repeated(self) -> float:
-        """Share of the filled cells whose value also stands in another."""
-        return 1 - self.distinct / self.count if self.count else 0.0
-
-    @property
-    def texty(self) -> bool:
-        """Whether it reads like text: several words, or long."""
-        return self.kind == "text" and self.numeric < 0.5 and (self.words >= 2.2 or self.length >= 25)
-
-    @property
-    def labelly(self) -> bool:
-        """Whether it could be a class: short and repeated."""
-        if self.kind != "text" or self.filled < 0.8 or self.distinct < 1:
-            return False
-        short = self.words <= 4 and self.longest <= 64
-        return short and (self.distinct <= 2 or self.distinct <= max(3, 0.5 * self.count))
 
 
 def guess(data: Preview | pa.Table) -> Guess:
@@ -98,50 +53,6 @@ def _annotated(data: Preview | pa.Table) -> Guess | None:
     columns, some_empty = questions
     return Guess(task="question_answering", columns=columns, options={"unanswerable": True} if some_empty else {},
                  confidence=0.95, why=[f"The answers in '{columns['answers']}' are parts of '{columns['context']}'."])
-
-
-def profiles(data: Preview | pa.Table) -> list[Profile]:
-    """Return a profile of each column."""
-    if isinstance(data, Preview):
-        return [_image_profile(name, len(data.rows)) if _previewed(data, name) else
-                _profile(name, [row.get(name) for row in data.rows]) for name in data.columns]
-    head = data.slice(0, LOOKED_AT)
-    return [_image_profile(name, head.num_rows) if cells.is_image(head.column(name)) else
-            _profile(name, head.column(name).to_pylist(), head.column(name).type) for name in head.column_names]
-
-
-def _image_profile(name: str, rows: int) -> Profile:
-    """Return the profile of a column of images; their bytes are not looked at."""
-    return Profile(name=name, plain=names.plain(name), kind="image" if rows else "empty", filled=1.0, count=rows,
-                   distinct=rows, words=0, length=0, longest=0, numeric=0, whole=0, values=())
-
-
-def _profile(name: str, values: Sequence[Any], kind: pa.DataType | None = None) -> Profile:
-    given = [value for value in values if value is not None and not (isinstance(value, str) and not value.strip())]
-    shape: Literal["messages", "list", "text", "empty"] = "text" if given else "empty"
-    if (kind is not None and cells.is_messages(pa.nulls(0, kind))) or any(is_messages(value) for value in given[:50]):
-        shape = "messages"
-    elif any(isinstance(value, list) for value in given[:50]) or (kind is not None and pt.is_list(kind)):
-        shape = "list"
-    texts = [str(value).strip() for value in given] if shape == "text" else []
-    texts = [text for text in texts if text]
-    if decimals.are_numbers(texts):
-        texts = decimals.pointed(pa.array(texts)).to_pylist()
-    numbers = [text for text in texts if _NUMBER.match(text)]
-    count = max(1, len(texts))
-    strange = sum(1 for text in texts if _NO_NUMBER.match(text)) if numbers else 0
-    lists = [str(item) for value in given if isinstance(value, list) and shape == "list" for item in value]
-    return Profile(
-        name=name, plain=names.plain(name), kind=shape if texts or shape in ("messages", "list") else "empty",
-        filled=len(given) / max(1, len(values)), count=len(texts) or len(given), distinct=len(set(texts or lists)),
-        words=sum(len(text.split()) for text in texts) / count, length=sum(map(len, texts)) / count,
-        longest=max(map(len, texts or lists), default=0), numeric=len(numbers) / (count - strange),
-        whole=sum(1 for text in numbers if float(text).is_integer()) / max(1, len(numbers)), values=tuple(texts[:500]))
-
-
-def _previewed(data: Preview, name: str) -> bool:
-    """Tell whether a column of a preview stands for images."""
-    return any(isinstance(row.get(name), dict) and set(row[name]) == {"path", "bytes"} for row in data.rows[:20])
 
 
 def _images(found: list[Profile]) -> Guess | None:
@@ -248,7 +159,7 @@ def _label_score(item: Profile) -> float:
     if item.distinct == 1:
         return 0.1
     counting = item.numeric > 0.99 and item.whole > 0.99
-    small = counting and {int(float(value)) for value in item.values if _NUMBER.match(value)} <= set(range(10))
+    small = counting and {int(float(value)) for value in item.values if NUMBER.match(value)} <= set(range(10))
     few = 1.0 - min(1.0, item.distinct / 200)
     return (3.5 if small else 0.5 if counting else 2.0) + few + item.filled
 

@@ -12,7 +12,8 @@ from engine.evaluation.report import Evaluation, Forgetting, Measured, Suspect
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from engine.tasks.base import Encoded, Outputs, Task
+    from engine.tasks.base import Task
+    from engine.tasks.terms import Encoded, Outputs
 
 #: Rows named as likely label errors, and the confidence they begin at where there is one.
 SUSPECTS, SURE = 100, 0.5

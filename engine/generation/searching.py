@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.knobs import knob
-from engine.tasks.base import Asking
+from engine.tasks.terms import Asking
 
 #: Titles and help of settings that a task and a question share.
 BEAMS, BEAMS_HELP = "Beams", "Texts followed at once, of which the best is taken: better texts, slower. 1 is fastest."

@@ -14,7 +14,7 @@ from engine.findings import Finding
 from engine.generation import pattern as patterns
 from engine.generation import questions, scores
 from engine.generation.questions import Question
-from engine.tasks.base import Asked, Reply
+from engine.tasks.terms import Asked, Reply
 
 #: A sample is cut here, so that looking at the model costs little beside training it.
 SAMPLE_TOKENS = 64

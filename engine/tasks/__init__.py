@@ -7,7 +7,8 @@ from functools import cache
 
 from engine.errors import SpecError
 from engine.registry import discover
-from engine.tasks.base import ColumnRole, Task, TaskCard
+from engine.tasks.base import Task
+from engine.tasks.terms import ColumnRole, TaskCard
 
 __all__ = ["ColumnRole", "Task", "TaskCard", "UnknownTask", "every", "get", "playable"]
 

@@ -14,7 +14,8 @@ from engine.generate import Sampling
 from engine.generation import pattern as patterns
 from engine.generation import questions, scores, speaking, templates
 from engine.knobs import knob
-from engine.tasks.base import Asked, Asking, Batches, ColumnRole, Encoded, Outputs, Reply, Task, TaskCard, tensors
+from engine.tasks.base import Task, tensors
+from engine.tasks.terms import Asked, Asking, Batches, ColumnRole, Encoded, Outputs, Reply, TaskCard
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,7 +11,8 @@ from engine.augment import Preset
 from engine.data import cells, validate
 from engine.findings import Finding
 from engine.knobs import knob
-from engine.tasks.base import Asked, Batches, ColumnRole, Encoded, Outputs, Reply, Task, TaskCard
+from engine.tasks.base import Task
+from engine.tasks.terms import Asked, Batches, ColumnRole, Encoded, Outputs, Reply, TaskCard
 from engine.tasks.text_classification import label_order
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from engine.data import annotations, cells, squad
 from engine.findings import Finding
 from engine.knobs import knob
-from engine.tasks.base import Asked, Asking, Batches, ColumnRole, Encoded, Outputs, Reply, Task, TaskCard
+from engine.tasks.base import Task
+from engine.tasks.terms import Asked, Asking, Batches, ColumnRole, Encoded, Outputs, Reply, TaskCard
 
 if TYPE_CHECKING:
     import pyarrow as pa

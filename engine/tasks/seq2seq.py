@@ -12,7 +12,8 @@ from engine.findings import Finding
 from engine.generation import scores, speaking
 from engine.generation.searching import BEAMS, BEAMS_HELP, PENALTY, PENALTY_HELP, REPEAT, REPEAT_HELP, Searching
 from engine.knobs import knob
-from engine.tasks.base import Asked, Asking, Batches, ColumnRole, Encoded, Outputs, Reply, Task, TaskCard
+from engine.tasks.base import Task
+from engine.tasks.terms import Asked, Asking, Batches, ColumnRole, Encoded, Outputs, Reply, TaskCard
 
 if TYPE_CHECKING:
     import numpy as np

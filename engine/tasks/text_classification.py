@@ -13,7 +13,8 @@ from engine.data import cells, validate
 from engine.data.findings import error
 from engine.findings import Finding
 from engine.knobs import knob
-from engine.tasks.base import Asked, Batches, ColumnRole, Encoded, Outputs, Reply, Task, TaskCard
+from engine.tasks.base import Task
+from engine.tasks.terms import Asked, Batches, ColumnRole, Encoded, Outputs, Reply, TaskCard
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,8 +47,8 @@ class TextClassification(Task):
 
     problem: Problem = knob("single_label", title="Kind of label", words={
         "single_label": "One label a text", "multi_label": "Several labels a text", "regression": "A number a text"},
-        help="Whether a text has one class, any number of classes, or a number. Numbers may be of any size: what learns "
-             "them sees deviations from their mean, and the trained model gives them as they are.")
+        help="Whether a text has one class, any number of classes, or a number. Numbers may be of any size: what "
+             "learns them sees deviations from their mean, and the trained model gives them as they are.")
     separator: str = knob("auto", advanced=True, title="Label separator", shown_if={"problem": "multi_label"},
                           help="What stands between several labels in one cell; auto finds | ; or ,")
     threshold: Literal["auto"] | float = knob(

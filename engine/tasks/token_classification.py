@@ -12,7 +12,8 @@ from engine.data import tags as tag_columns
 from engine.data.compute import pc
 from engine.findings import Finding
 from engine.knobs import knob
-from engine.tasks.base import Asked, Batches, ColumnRole, Encoded, Outputs, Reply, Task, TaskCard
+from engine.tasks.base import Task
+from engine.tasks.terms import Asked, Batches, ColumnRole, Encoded, Outputs, Reply, TaskCard
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -15,7 +15,8 @@ from db.blobs import Blobs
 from engine.data import image
 from engine.data.errors import ImageTooLarge
 from engine.errors import Refused
-from engine.tasks.base import ColumnRole, Task
+from engine.tasks.base import Task
+from engine.tasks.terms import ColumnRole
 
 #: Most bytes of one image, and of all images of one question.
 IMAGE_BYTES, IMAGES_BYTES = 10 * 2**20, 40 * 2**20

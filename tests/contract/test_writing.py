@@ -18,7 +18,7 @@ from engine import spec as specs
 from engine.events import Event
 from engine.generation import rewriting, samples, writing
 from engine.generation.writing import Manner
-from engine.tasks.base import Asked
+from engine.tasks.terms import Asked
 from engine.train import Control, Sources, run
 
 PROMPTS = [[5, 9, 11, 40, 41, 42, 43], [20], [30, 31, 32], [7, 8], [50, 51, 52, 53, 54], [60, 61]]

@@ -12,7 +12,8 @@ import pytest
 from engine import tasks
 from engine.evaluation import resampling, slices
 from engine.evaluation.describe import describe
-from engine.tasks.base import Encoded, Outputs, Task
+from engine.tasks.base import Task
+from engine.tasks.terms import Encoded, Outputs
 from studio import evaluation_charts, evaluation_view, measures
 
 

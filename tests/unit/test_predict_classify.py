@@ -11,7 +11,7 @@ import pytest
 
 from engine import adapter, predict
 from engine.errors import StudioError
-from engine.tasks.base import Reply
+from engine.tasks.terms import Reply
 
 TEXTS = ["where is my parcel", "the app crashes when I open it and nothing helps", "thanks"]
 ROWS = [{"text": text} for text in TEXTS]

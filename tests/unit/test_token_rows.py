@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 
 from engine import token_rows
 from engine.tasks import get
-from engine.tasks.base import Encoded
+from engine.tasks.terms import Encoded
 from engine.token_cache import TokenCache
 from engine.token_rows import Unkept
 
