@@ -87,7 +87,7 @@ def _found(task: type[Task], data: Preview | pa.Table, seen: Sequence[Profile],
     # A file that was made to be predicted often holds nothing but the texts, whatever their column is called.
     for way in ways:
         open = [role for role in way if role.name not in made]
-        if len(open) == 1 and task.lacks(made) and (likely := _likeliest(open[0], profiles, set(made.values()))):
+        if len(open) == 1 and task.lacks(made) and (likely := _likeliest(open[0], seen, set(made.values()))):
             made[open[0].name] = likely
     return made
 
@@ -96,7 +96,7 @@ def _likeliest(role: ColumnRole, seen: Sequence[Profile], taken: set[str]) -> st
     if role.name == "messages":
         return None
     kinds = {"image": ("image",), "words": ("list", "text")}.get(role.kind, ("text",))
-    fitting = [one for one in profiles if one.name not in taken and one.kind in kinds and one.numeric < 0.5]
+    fitting = [one for one in seen if one.name not in taken and one.kind in kinds and one.numeric < 0.5]
     best = max(fitting, key=lambda one: (one.kind == kinds[0], one.length), default=None)
     return best.name if best is not None else None
 
