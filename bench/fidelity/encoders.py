@@ -55,7 +55,11 @@ UNLEARNED = {"cola": "MiniLM was made to tell likeness of meaning; from this man
                      "learns what is acceptable, and most methods give one answer to all."}
 #: Why a control keeps up with BitFit.
 FEW = UNLEARNED | {"trec6": "the control leads by five of 500 questions: with this many rows numbers anywhere "
-                            "in the model learn these questions as well as biases do."}
+                            "in the model learn these questions as well as biases do.",
+                   "sst2": "BitFit and the control are less apart than either's seeds."}
+#: Why deep prompts do not lead.
+SHORT = UNLEARNED | {"sst2": "250 updates are few for prompts: deep ones, ten times as many numbers, stay as far from "
+                             "full fine-tuning as those at the input."}
 
 ENCODERS = Comparison(
     name="encoders", title="Classifying sentences with encoders", task="text_classification",
@@ -79,4 +83,4 @@ ENCODERS = Comparison(
         Claim("bitfit", "random rows", "BitFit, table 3", reasons=UNLEARNED),
         Claim("bitfit", "full", "BitFit, table 1", -2, UNLEARNED), Claim("lora", "full", "LoRA, table 2", -2),
         Claim("adapter", "full", "Houlsby et al., table 1", -2),
-        Claim("p_tuning_v2", "prompt_tuning", "P-tuning v2, table 2", 5, UNLEARNED)))
+        Claim("p_tuning_v2", "prompt_tuning", "P-tuning v2, table 2", 5, SHORT)))

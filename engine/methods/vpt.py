@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from posixpath import commonpath
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -24,6 +24,10 @@ class Vpt(Method):
                        help="Learned tokens added to each image. The best number differs much between tasks.")
     deep: bool = knob(True, title="Deep", help=(
         "New prompts in every block. Off, prompts enter the first block only: fewer to store, and usually weaker."))
+    start: Literal["random", "patches"] = knob("random", title="Start", words={
+        "random": "Random numbers", "patches": "Patches of the images"}, help=(
+        "Random as first published, or patches of training images as each block sees them: a better start where the "
+        "model learned without labels, as DINOv2 and MAE did (Wang et al., 2024)."))
     dropout: float = knob(0.0, ge=0, lt=1, step=0.05, slider=(0, 0.5), advanced=True, title="Dropout",
                           help="Share of the prompts' values dropped while training.")
 
@@ -33,7 +37,8 @@ class Vpt(Method):
         paper="Jia et al., 2022", url="https://arxiv.org/abs/2203.12119",
         use_when="Images, a good vision transformer, and little data for each of many tasks.",
         avoid_when="Windowed or convolutional models (Swin, ConvNeXt), or when every image must be fast: more tokens.",
-        settings="Deep, 10 to 50 tokens, a learning rate of 1e-3 to 5e-3, many epochs; try several lengths.",
+        settings="Deep, 10 to 50 tokens, a learning rate of 1e-3 to 5e-3, many epochs; try several lengths, and "
+                 "patches to start from.",
         formula="[x₁, _, E₁] = B₁(x₀, P₀, E₀), …; deep: new P in every block, L·n·d numbers; shallow: n·d")
 
     def pieces(self, shape: ModelShape) -> list[Piece]:
@@ -74,6 +79,17 @@ class Vpt(Method):
             hidden_size=shape.hidden, deep=self.deep, dropout=self.dropout, bound=_bound(model.config, shape.hidden),
             first_block=names[0], last_block=names[-1])
         return get_peft_model(model, config)
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether prompts start from what training images look like."""
+        return self.start == "patches"
+
+    def initialise(self, model: torch.nn.Module, batches: Iterable[dict[str, torch.Tensor]]) -> None:
+        """Set the prompts to patches of these images."""
+        from engine.tuners.vpt import start_from_patches
+
+        start_from_patches(model, batches)
 
 
 def _bound(config: Any, width: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -87,6 +88,43 @@ class VptModel(base.TunerModel):
 
     def _make(self, target: nn.Module, adapter_name: str, config: Any, name: str) -> VptLayer:
         return VptLayer(target, adapter_name, config, key=name)
+
+
+@torch.no_grad()
+def start_from_patches(model: nn.Module, batches: Iterable[Mapping[str, torch.Tensor]]) -> None:
+    """Set each prompt to patches as they reach its block, without prompts; no patch twice while there are enough.
+
+    `batches` are mappings of model inputs. Source: Wang et al., 2024 (arXiv:2402.02382); tokens are drawn at random, as
+    in the authors' own scripts, not clustered.
+    """
+    layers = [module for module in model.modules() if isinstance(module, VptLayer) and len(module.vpt_prompt)]
+    seen: dict[VptLayer, list[torch.Tensor]] = {layer: [] for layer in layers}
+
+    def watch(layer: VptLayer) -> Any:
+        def look(_: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+            # The first token stands for the whole image. Equal prompts would stay equal.
+            patches = (args[0] if args else named["hidden_states"])[:, 1:].flatten(0, 1)
+            chosen = torch.randperm(len(patches))[:max(len(prompt) for prompt in layer.vpt_prompt.values())]
+            seen[layer].append(patches[chosen.to(patches.device)].float())
+
+        return layer.base_layer.register_forward_pre_hook(look, with_kwargs=True)
+
+    hooks = [watch(layer) for layer in layers]
+    training = model.training
+    wrapped: Any = model.eval()
+    try:
+        with wrapped.disable_adapter():
+            for batch in batches:
+                wrapped(**batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        model.train(training)
+    for layer in layers:
+        found = torch.cat(seen[layer])
+        for prompt in layer.vpt_prompt.values():
+            rounds = [torch.randperm(len(found)) for _ in range(-(-len(prompt) // len(found)))]
+            prompt.copy_(found[torch.cat(rounds)[:len(prompt)]])
 
 
 def _without(hidden_states: torch.Tensor, count: int) -> torch.Tensor:

@@ -44,7 +44,8 @@ TABLE: dict[str, tuple[Counter[str], Counter[str]] | Counter[str]] = {
 METHODS: dict[str, dict[str, Any]] = {
     "head": {"name": "head"}, "full": {"name": "full"}, "lora": {"name": "lora", "r": 4},
     "bitfit": {"name": "bitfit"}, "ssf": {"name": "ssf"}, "vpt deep": {"name": "vpt", "length": 3},
-    "vpt shallow": {"name": "vpt", "length": 3, "deep": False, "dropout": 0.1}}
+    "vpt shallow": {"name": "vpt", "length": 3, "deep": False, "dropout": 0.1},
+    "vpt patches": {"name": "vpt", "length": 3, "start": "patches"}}
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +154,30 @@ def test_prompts_stand_after_the_class_token_and_no_head_sees_them(model: str, p
                 assert torch.equal(model_(pixel_values=pixels).logits, before)
         assert torch.allclose(found, expected, atol=1e-6)
         assert not torch.equal(model_(pixel_values=pixels).logits, before)
+
+
+@pytest.mark.parametrize("deep", [True, False])
+def test_prompts_start_from_patches_as_their_block_sees_them(deep: bool, place: Path) -> None:
+    task = plan(place, {"name": "vpt"}).make_task()
+    torch.manual_seed(0)
+    loaded = models.load(tiny.folder("dinov2", place), task, ["a", "b"])
+    base: Any = loaded.model.eval()
+    pixels = torch.randn(3, 3, 32, 32)
+    with torch.no_grad():
+        hidden = [base.base_model.embeddings(pixels)]
+        for block in base.get_submodule(roles.blocks(base)[0].name):
+            hidden.append(block(hidden[-1]))
+    method = methods.get("vpt")(name="vpt", length=5, deep=deep, start="patches")
+    assert method.needs_data and not methods.get("vpt")(name="vpt").needs_data
+    wrapped = method.attach(base, loaded.shape, loaded.heads).train()
+    method.initialise(wrapped, [{"pixel_values": pixels[:2]}, {"pixel_values": pixels[2:]}])
+    assert wrapped.training
+    prompts = [p.detach() for n, p in wrapped.named_parameters() if "vpt_prompt" in n]
+    assert len(prompts) == (2 if deep else 1)
+    for prompt, tokens in zip(prompts, hidden, strict=False):
+        apart = torch.cdist(prompt, tokens[:, 1:].flatten(0, 1))
+        assert float(apart.min(1).values.max()) < 1e-2
+        assert len(set(apart.argmin(1).tolist())) == len(prompt) == 5
 
 
 def test_every_method_that_takes_images_trains_what_it_foresees(place: Path) -> None:
