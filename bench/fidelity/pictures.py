@@ -62,6 +62,9 @@ def smaller(model: Path, target: Path) -> Path:
 
 
 ROLES = {"image": "image", "label": "label"}
+#: Why prompts stay behind a head.
+FEW = {"ants_bees": "184 photographs are learned from, and the more numbers are trained beside the head, the further "
+                    "behind it they fall. With as many digits it is the other way round."}
 
 PICTURES = Comparison(
     name="pictures", title="Visual prompts", task="image_classification",
@@ -71,6 +74,7 @@ PICTURES = Comparison(
     sources=(Source("ants_bees", "accuracy", _ants_bees, ROLES), Source("mnist_t10k", "accuracy", _mnist, ROLES)),
     methods={"head": {"name": "head"}, "vpt deep": {"name": "vpt"}, "vpt shallow": {"name": "vpt", "deep": False}},
     effort=Effort(train=200, tune=200, test=500, epochs=20, batch=8),
-    claims=(Claim("vpt deep", "vpt shallow", "VPT, table 1"), Claim("vpt shallow", "head", "VPT, table 1"),
-            Claim("vpt deep", "head", "VPT, table 1")),
+    claims=(Claim("vpt deep", "vpt shallow", "VPT, table 1", reasons=FEW),
+            Claim("vpt shallow", "head", "VPT, table 1", reasons=FEW),
+            Claim("vpt deep", "head", "VPT, table 1", reasons=FEW)),
     ending="parquet", write=write_images, fit=smaller)
