@@ -85,8 +85,8 @@ TRIALS = {one.name: one for one in (
           options={"target_length": 96, "written": 200}),
     Trial("images head", **IMAGES, method={"name": "head"}, training={"epochs": 40, "learning_rate": 1e-3}),
     Trial("images lora", **IMAGES, training={"epochs": 5, "batch_size": 8}),
-    Trial("images vpt", **IMAGES, method={"name": "vpt", "deep": False}, options={"augmentation": "light"},
-          training={"epochs": 20, "batch_size": 4}))}
+    Trial("images vpt", **IMAGES, method={"name": "vpt", "deep": False}, options={"augmentation": "strong"},
+          training={"epochs": 40, "batch_size": 8, "learning_rate": 1e-3}))}
 
 
 @dataclass(frozen=True)
