@@ -155,7 +155,7 @@ def _label_score(item: Profile) -> float:
     if named >= 0 and (item.labelly or fractional or item.count < 10 or (item.longest <= 64 and item.words <= 4)):
         return 10 - named / 10 if not item.texty or item.labelly else 1.0
     if not item.labelly:
-        return 3.0 if fractional and item.plain in names.NUMBERS else 0.0
+        return 3.0 if item.numeric > 0.95 and item.plain in names.NUMBERS else 0.0
     if item.distinct == 1:
         return 0.1
     counting = item.numeric > 0.99 and item.whole > 0.99
@@ -171,6 +171,8 @@ def _problem(label: Profile) -> tuple[str, str]:
         return "regression", f"'{label.name}' holds numbers with fractions: a score."
     if label.numeric > 0.95 and label.distinct > 30 and label.distinct > 0.05 * label.count and label.count >= 50:
         return "regression", f"'{label.name}' holds {label.distinct} different numbers: a score."
+    if label.numeric > 0.95 and label.plain in names.NUMBERS and not label.labelly:
+        return "regression", f"'{label.name}' holds numbers, and is a usual name of one to be told from a text."
     mark = _joined_by(label.values)
     if mark:
         return "multi_label", f"'{label.name}' holds several labels a row, joined by '{mark}'."

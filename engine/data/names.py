@@ -36,7 +36,9 @@ LABELS = ("label", "labels", "class", "classes", "category", "categories", "inte
           "topics", "tag", "tags", "label_text", "gold_label", "emotion", "is_duplicate", "outcome", "y", "v1",
           "rating", "stars", "score", "similarity", "polarity", "coarse_label", "fine_label", "type", "genre", "spam",
           "toxic", "language", "department", "queue", "priority")
-NUMBERS = ("score", "similarity", "similarity_score", "rating", "grade", "value", "regression", "relevance", "label")
+NUMBERS = ("score", "similarity", "similarity_score", "rating", "grade", "value", "regression", "relevance", "label",
+           "price", "cost", "amount", "salary", "income", "revenue", "sales", "points", "age",
+           "temperature", "toxicity", "readability", "difficulty", "popularity", "helpfulness", "quality")
 IDS = ("file", "id", "idx", "index", "uuid", "guid", "key", "row", "row_id", "unnamed_0", "number", "no")
 KNOWN = frozenset({*MESSAGES, *SYSTEM, *TEXTS, *LABELS, *NUMBERS, *IDS, "name", "source", "answers", "instances",
                    *(name for pair in (*EXCHANGES, *PAIRS) for name in pair)})
