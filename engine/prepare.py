@@ -14,6 +14,7 @@ from engine import (
     batches,
     breakdown,
     compatibility,
+    digits,
     environment,
     images,
     kernels,
@@ -225,9 +226,10 @@ def _scale_the_numbers(attempt: Attempt, parts: Parts, loaded: Loaded) -> None:
     found = parts.scale = scale.behind(parts.model, loaded.heads, loaded.fresh, numbers) if numbers else None
     if found is None:
         return
-    how = f"They are learned as deviations of {found.deviation:.4g} from their mean {found.mean:.4g}." \
-        if found.centred else (f"They are learned in units of {found.deviation:.4g}; the head has no bias, so numbers "
-                               "far from 0 for their spread are learned better once their mean is taken off.")
+    mean, unit = digits.short(found.mean), digits.short(found.deviation)
+    how = f"They are learned as deviations of {unit} from their mean {mean}." if found.centred else (
+        f"They are learned in units of {unit}; this model's head has no bias, so numbers far from 0 for their spread "
+        "are learned better once their mean is taken off.")
     attempt.log(f"{len(numbers):,} numbers to learn. {how} The model gives them as they are.")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from engine import digits
 from engine.drawing import Bars, Number
 from engine.tasks.base import Task
 from engine.tasks.terms import Asked, Reply
@@ -22,7 +23,7 @@ def verdict(logits: torch.Tensor, labels: Sequence[str], problem: str = "single_
     """Return what `logits` (labels) of one row say: the likeliest label, all above `threshold`, or a number."""
     if problem == "regression":
         number = float(logits.reshape(-1)[0])
-        return Reply(label=f"{number:.4g}", scores={}, note=note, drawing=Number(value=number).model_dump())
+        return Reply(label=digits.short(number), scores={}, note=note, drawing=Number(value=number).model_dump())
     chances: list[float] = (logits.sigmoid() if problem == "multi_label" else logits.softmax(-1)).tolist()
     named = dict(zip(labels, chances, strict=True))
     if problem == "multi_label":

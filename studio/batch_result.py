@@ -7,7 +7,7 @@ from typing import Any
 
 from db import batches
 from db.tables import Adapter, Batch
-from engine import tasks
+from engine import digits, tasks
 from engine.evaluation.report import Evaluation, Measured
 from studio import cards, evaluation_view
 from studio.measures import measured, title
@@ -100,7 +100,7 @@ def _numbers_only(values: Sequence[Any]) -> bool:
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.3f}" if 0.001 <= abs(value) < 1 else f"{value:.4g}"
+        return f"{value:.3f}" if 0.001 <= abs(value) < 1 else digits.short(value)
     text = "" if value is None else str(value)
     return f'<div class="ps-told">{esc(text if len(text) <= LETTERS else text[:LETTERS - 1] + "…")}</div>'
 

@@ -7,6 +7,8 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
+from engine import digits
+
 
 def esc(value: Any) -> str:
     """Return the value as text that is safe inside HTML and inside quoted attributes."""
@@ -63,12 +65,12 @@ def duration(seconds: float | None) -> str:
 
 
 def metric(value: float | None) -> str:
-    """Return a metric or setting with four significant digits, small ones as 3e-05; a dash for None."""
+    """Return a metric or setting in short, a dash for None."""
     if value is None:
         return "–"
     if isinstance(value, float) and not math.isfinite(value):
         return "not a number" if math.isnan(value) else ("∞" if value > 0 else "−∞")
-    return f"{value:.4g}"
+    return digits.short(value)
 
 
 def ago(moment: datetime | float | None, now: datetime | None = None) -> str:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from engine import balance, verdicts
+from engine import balance, digits, verdicts
 from engine.tasks.text_classification import TextClassification
 
 
@@ -36,3 +36,10 @@ def test_several_labels_are_joined_by_a_mark_that_is_in_none_of_them() -> None:
     assert said("warm", "cold", "fun") == "warm, fun"
     assert said("warm, dry", "cold", "fun") == "warm, dry; fun"
     assert said("warm, dry", "cold;", "fun") == "warm, dry | fun"
+
+
+@pytest.mark.parametrize(("value", "shown"), [
+    (0.0285714, "0.02857"), (3e-5, "3e-05"), (2.8653421, "2.865"), (-1234.56, "-1235"), (611_241.63, "611,242"),
+    (2.316e8, "231,600,000"), (2.3e16, "2.3e+16"), (0.0, "0")])
+def test_numbers_are_shown_in_short(value: float, shown: str) -> None:
+    assert digits.short(value) == shown
