@@ -26,8 +26,8 @@ class Vpt(Method):
         "New prompts in every block. Off, prompts enter the first block only: fewer to store, and usually weaker."))
     start: Literal["random", "patches"] = knob("random", title="Start", words={
         "random": "Random numbers", "patches": "Patches of the images"}, help=(
-        "Random as first published, or patches of training images as each block sees them: a better start where the "
-        "model learned without labels, as DINOv2 and MAE did (Wang et al., 2024)."))
+        "Random as first published, or patches of training images as each block sees them, which Wang et al. (2024) "
+        "found better above all where the model learned without labels, as DINOv2 and MAE did."))
     dropout: float = knob(0.0, ge=0, lt=1, step=0.05, slider=(0, 0.5), advanced=True, title="Dropout",
                           help="Share of the prompts' values dropped while training.")
 
