@@ -11,6 +11,7 @@ import math
 from collections.abc import Collection, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -59,16 +60,14 @@ def behind(model: nn.Module, heads: Sequence[str], fresh: Collection[str], numbe
 
     `fresh` names the parameters that no checkpoint gave their values. A single number has no deviation, and no scale.
     """
-    mean = math.fsum(numbers) / len(numbers)
-    deviation = math.sqrt(math.fsum((number - mean) ** 2 for number in numbers) / len(numbers))
+    known = np.asarray(numbers, dtype=np.float64)
+    mean, deviation = float(known.mean()), float(known.std())
     if not (math.isfinite(deviation) and deviation):
         return None
-    found = [(head, name, module) for name, module in model.named_modules() for head in heads
+    found = [(head, module) for name, module in model.named_modules() for head in heads
              if isinstance(module, nn.Linear) and module.out_features == 1 and module.weight.requires_grad
              and f".{head}." in f".{name}."]
     if len(found) != 1:
         return None
-    (head, name, layer), = found
-    # Within a wrapped head, names begin anew after what peft puts around it.
-    inner = f".{name}.".partition(f".{head}.")[2].replace("modules_to_save.default.", "").strip(".")
-    return Scale(layer, mean, deviation, fresh=".".join(filter(None, (head, inner, "weight"))) in fresh)
+    (head, layer), = found
+    return Scale(layer, mean, deviation, fresh=any(name.startswith(f"{head}.") for name in fresh))

@@ -58,8 +58,8 @@ FEW = UNLEARNED | {"trec6": "the control leads by five of 500 questions: with th
                             "in the model learn these questions as well as biases do.",
                    "sst2": "BitFit and the control are less apart than either's seeds."}
 #: Why deep prompts do not lead.
-SHORT = UNLEARNED | {"sst2": "250 updates are few for prompts: deep ones, ten times as many numbers, stay as far from "
-                             "full fine-tuning as those at the input."}
+SHORT = UNLEARNED | {"sst2": "250 updates are few for prompts: deep ones, twelve times as many numbers, stay as far "
+                             "from full fine-tuning as those at the input."}
 
 ENCODERS = Comparison(
     name="encoders", title="Classifying sentences with encoders", task="text_classification",

@@ -25,6 +25,7 @@ from engine.train import Control, Sources, run
 MODELS = ("bert", "roberta", "distilbert", "electra", "modernbert", "deberta-v2", "mpnet", "gpt2", "llama", "bart")
 BIASED = ("bert", "roberta", "distilbert", "bart")
 COLUMNS = {"text": "text", "label": "price"}
+ASKED = ("zzabab", "ababab", "zzzzzz")
 ALONE = """
 import json, sys, torch, transformers
 from peft import PeftModel
@@ -101,26 +102,36 @@ def test_large_numbers_are_learned(model: str, prices: Path, sources: Sources, t
 
 def test_a_head_without_a_bias_learns_them_too(prices: Path, sources: Sources, tmp_path: Path) -> None:
     result = run(plan(prices, "llama"), tmp_path / "out", sources=sources)
-    assert result["metrics"]["mae"] < 60_000
+    # Whoever answers the mean errs by 37,000.
+    assert result["metrics"]["mae"] < 25_000 and result["metrics"]["pearson"] > 0.8
+
+
+def answered(path: Path, folder: Path) -> list[float]:
+    """Return what an adapter says here to the texts in ASKED."""
+    player = predict.Player(path, "text_classification")
+    player.attach("one", folder)
+    (answers,) = player.respond(["one"], [{"text": text} for text in ASKED])
+    return [reply["drawing"]["value"] for reply in answers["replies"]]
+
+
+def test_a_tuner_of_our_own_gives_the_numbers_in_their_own_units(
+        prices: Path, sources: Sources, tmp_path: Path) -> None:
+    result = run(plan(prices, "roberta", {"name": "bitfit"}, epochs=3), tmp_path / "out", sources=sources)
+    path = models.locate("tiny/roberta", data_dir=sources.data_dir).path
+    assert all(200_000 < number < 700_000 for number in answered(path, tmp_path / "out" / result["artifact"]))
 
 
 @pytest.mark.parametrize(("model", "method"), [
-    ("distilbert", {"name": "lora"}), ("roberta", {"name": "bitfit"}), ("bert", {"name": "head"}),
-    ("llama", {"name": "lora", "r": 1}), ("bart", {"name": "lora"})])
+    ("distilbert", {"name": "lora"}), ("bert", {"name": "head"}), ("llama", {"name": "lora", "r": 1}),
+    ("bart", {"name": "lora"})])
 def test_peft_alone_gives_the_numbers_in_their_own_units(
         model: str, method: dict[str, Any], prices: Path, sources: Sources, tmp_path: Path) -> None:
     result = run(plan(prices, model, method, epochs=12 if model == "llama" else 3), tmp_path / "out", sources=sources)
     folder = tmp_path / "out" / result["artifact"]
     path = models.locate(f"tiny/{model}", data_dir=sources.data_dir).path
-    asked = ["zzabab", "ababab", "zzzzzz"]
-    player = predict.Player(path, "text_classification")
-    player.attach("one", folder)
-    (answers,) = player.respond(["one"], [{"text": text} for text in asked])
-    ours = [reply["drawing"]["value"] for reply in answers["replies"]]
+    ours = answered(path, folder)
     assert all(200_000 < number < 700_000 for number in ours)
-    if method["name"] == "bitfit":
-        return  # Saved in a form of this project's own.
-    ids = [models.tokenizer_of(path)(text)["input_ids"] for text in asked]
+    ids = [models.tokenizer_of(path)(text)["input_ids"] for text in ASKED]
     done = subprocess.run([sys.executable, "-c", ALONE, json.dumps([str(path), str(folder), ids])],
                           capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
