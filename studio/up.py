@@ -158,7 +158,7 @@ def up(settings: Settings, open_browser: bool = False, *, web: Sequence[str] | N
                     "Press Ctrl-C to stop it.")
                 if open_browser:
                     webbrowser.open(tree.address)
-            asked.wait(0.1 if not announced else 0.3)
+            time.sleep(0.1 if not announced else 0.3)
         say("Stopping: running trainings write a checkpoint and go on at the next start ...")
         tree.close(hurry=lambda: asked.twice)
     say("Stopped.")
@@ -170,7 +170,6 @@ class _Asked:
 
     def __init__(self) -> None:
         self.count = 0
-        self._event = threading.Event()
 
     @property
     def once(self) -> bool:
@@ -180,14 +179,11 @@ class _Asked:
     def twice(self) -> bool:
         return self.count > 1
 
-    def wait(self, seconds: float) -> None:
-        self._event.wait(seconds)
-
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
         def heard(_number: int, _frame: FrameType | None) -> None:
+            # No more than this: a lock could be one that the main thread holds just now.
             self.count += 1
-            self._event.set()
 
         asking = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         before: dict[int, Any] = {number: signal.signal(number, heard) for number in asking}

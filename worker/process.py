@@ -54,6 +54,8 @@ class Worker:
         self._stop = threading.Event()
         self._rounds: list[threading.Thread] = []
         self._closing = threading.Lock()
+        #: Whether Celery takes messages, which then wants to say goodbye to its broker.
+        self.listening = False
 
     def start(self) -> None:
         """Begin: nursery, signs of life, and the rounds of reaper and reconciler."""
@@ -89,6 +91,7 @@ class Worker:
                 workers.remove(self.id)
             except Exception as error:
                 log.warning("The worker's row stays: %s", str(error).splitlines()[0])
+            log.info("Worker %s has ended.", self.id)
 
     def _recover(self) -> None:
         """Settle what a crashed worker left, and have models measured anew that an older version measured."""
@@ -118,33 +121,33 @@ class Worker:
 
 def main() -> int:
     """Run a worker until SIGTERM or SIGINT; returns the exit code."""
-    # Until Celery listens to signals; runs may be going on before that.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(0))
     # Messages are JSON, whoever runs this; Celery's warning is about pickle.
     warnings.filterwarnings("ignore", message=".*superuser privileges.*")
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(message)s")
     for noisy in ("celery", "kombu", "amqp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     worker = Worker(settings(), timing())
+    leave = _leaving(worker)
+    # Until Celery listens to signals; runs may be going on before that.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: leave())
     try:
         worker.start()
         log.info("Worker %s: %d slot(s) on %s, %d thread(s) each.", worker.id, worker.fleet.slots,
                  worker.fleet.device_class, worker.nursery.threads)
-        return _listen(worker)
+        return _listen(worker, leave)
     finally:
         worker.close()
-        log.info("Worker %s has ended.", worker.id)
 
 
-def _listen(worker: Worker) -> int:
-    """Take messages from the broker until told to end; the broker may come and go."""
+def _listen(worker: Worker, leave: Callable[[], object]) -> int:
+    """Take messages from the broker until told to end, then call `leave`; the broker may come and go."""
     from celery import signals
 
     from worker.app import LIGHT, PLAY, app, train_queue
 
     def leaving(**_: Any) -> None:
-        threading.Thread(target=_leave, args=(worker,), name="leaving", daemon=True).start()
+        leave()
 
     def logging_is_set_up(**_: Any) -> None:
         """Celery leaves logging alone when anybody listens to this signal."""
@@ -156,16 +159,30 @@ def _listen(worker: Worker) -> int:
         hostname=f"{worker.id}@{socket.gethostname()}", pool="threads", concurrency=RINGERS, queues=queues,
         loglevel="WARNING", without_mingle=True, without_gossip=True, without_heartbeat=True, task_events=False,
         optimization="fair", quiet=True)
+    worker.listening = True
     celery.start()
     return int(celery.exitcode or 0)
 
 
-def _leave(worker: Worker) -> None:
-    worker.close()
-    # Celery waits for its broker when it says goodbye; nothing of ours depends on that any more.
-    time.sleep(FAREWELL_SECONDS)
-    log.warning("The broker does not answer; leaving without saying goodbye.")
-    logging.shutdown()
-    os._exit(0)
+def _leaving(worker: Worker) -> Callable[[], object]:
+    """Return what closes the worker and ends this process, for signal handlers to call.
 
+    A thread does it: what a handler raises is lost when the signal comes in a callback of the garbage collector, as
+    each import has them, and a handler must not take a lock that the main thread may hold. A pipe needs neither.
+    """
+    heard, ask = os.pipe()
 
+    def leave() -> None:
+        os.read(heard, 1)
+        try:
+            worker.close()
+            if worker.listening:
+                # Celery waits for its broker when it says goodbye; nothing of ours depends on that any more.
+                time.sleep(FAREWELL_SECONDS)
+                log.warning("The broker does not answer; leaving without saying goodbye.")
+            logging.shutdown()
+        finally:
+            os._exit(0)
+
+    threading.Thread(target=leave, name="leaving", daemon=True).start()
+    return lambda: os.write(ask, b".")

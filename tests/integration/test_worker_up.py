@@ -44,6 +44,28 @@ except StudioError as error:
     sys.exit(error.exit_code)
 """
 
+EARLY = """
+import os, signal, sys, time, weakref
+from db import migrate
+from db.settings import settings
+from worker import process
+
+class Lock:
+    pass
+
+def listen(*_):
+    lock = Lock()
+    gone = weakref.ref(lock, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    del lock
+    time.sleep(45)
+    return 1
+
+settings().prepare()
+migrate.upgrade(settings().database_url)
+process._listen = listen
+sys.exit(process.main())
+"""
+
 
 class Studio:
     """An `up` with a stand-in for the pages."""
@@ -130,7 +152,16 @@ def test_tree_dies_with_an_up_that_is_killed(studio: Studio) -> None:
     everything = studio.tree()
     process.kill()
     process.wait(10)
-    until(lambda: living(everything) == [], 40, str(living(everything)))
+    until(lambda: living(everything) == [], 40, lambda: str(living(everything)))
+
+
+def test_worker_hears_a_signal_that_comes_where_nothing_can_be_raised(tmp_path: Path) -> None:
+    """As while it imports: locks of modules are given up in callbacks, and what those raise is lost."""
+    (tmp_path / "early.py").write_text(EARLY)
+    environment = dict(os.environ) | {"STUDIO_DATA_DIR": str(tmp_path / "data"), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, str(tmp_path / "early.py")], env=environment, capture_output=True, text=True,
+                          timeout=60, cwd=ROOT, check=False)
+    assert done.returncode == 0 and "has ended" in done.stderr and "ignored" not in done.stderr, done.stderr
 
 
 def test_second_up_on_the_same_folder_is_refused_and_says_where_the_first_is(studio: Studio) -> None:
