@@ -14,13 +14,16 @@ from bench.report import ROOT
 SHARED = ROOT.parent / "shared"
 PARTS = ("train", "tune", "test")
 Row = dict[str, Any]
+#: Why something is as it is, by a model's name (without the folder it is in) and a dataset's.
+Reasons = Mapping[tuple[str, str], str]
 
 
 @dataclass(frozen=True)
 class Source:
     """A dataset: what its score is called, how its rows (train, tune, test) are read, the column of each role.
 
-    `longest` is the most tokens of a text; longer ones are cut.
+    `longest` is the most tokens of a text; longer ones are cut. `rates` names the dataset on whose tuning rows learning
+    rates are chosen, where that is another one.
     """
 
     name: str
@@ -28,20 +31,21 @@ class Source:
     read: Callable[[Path], tuple[list[Row], list[Row], list[Row]]]
     columns: Mapping[str, str]
     longest: int = 128
+    rates: str = ""
 
 
 @dataclass(frozen=True)
 class Claim:
     """`better` scores more than `worse`, at least `margin` points more; below zero: at most that much less.
 
-    `reasons` says, by dataset, why a claim does not hold; it is shown only where that is so.
+    `reasons` says, by model and dataset, why a claim does not hold; it is shown only where that is so.
     """
 
     better: str
     worse: str
     paper: str
     margin: float = 0
-    reasons: Mapping[str, str] = field(default_factory=dict[str, str])
+    reasons: Reasons = field(default_factory=dict[tuple[str, str], str])
 
     def holds(self, lead: float) -> bool:
         """Tell whether a lead of so many points is what was claimed."""

@@ -71,8 +71,8 @@ def _claims(comparison: Comparison, scores: Scores, model: str, sources: Sequenc
             lead = _lead(claim, scores, model, source)
             holds = lead is not None and claim.holds(lead)
             cells.append("" if lead is None else f"{'holds' if holds else '**does not hold**'} ({lead:+.1f})")
-            if lead is not None and not holds and source in claim.reasons:
-                reasons[f"- {source}: {claim.reasons[source]}"] = None
+            if lead is not None and not holds and (reason := claim.reasons.get((Path(model).name, source))):
+                reasons[f"- {source}: {reason}"] = None
         if any(cells):
             lines.append(f"| {claim.words()} | " + " | ".join(cells) + " |")
     return lines + (["", "Why some do not hold:", "", *reasons] if reasons else [])

@@ -63,8 +63,9 @@ def smaller(model: Path, target: Path) -> Path:
 
 ROLES = {"image": "image", "label": "label"}
 #: Why prompts stay behind a head.
-FEW = {"ants_bees": "184 photographs are learned from, and the more numbers are trained beside the head, the further "
-                    "behind it they fall. With 200 digits it is the other way round."}
+FEW = {("dinov2-small", "ants_bees"): "184 photographs are learned from, and the more numbers are trained beside "
+                                      "the head, the further behind it they fall. With 200 digits it is the other way "
+                                      "round."}
 
 PICTURES = Comparison(
     name="pictures", title="Visual prompts", task="image_classification",

@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 from bench.fidelity.comparison import Comparison, Effort, Trained
 from bench.fidelity.encoders import ENCODERS
 from bench.fidelity.pictures import PICTURES
+from bench.fidelity.prompts import PROMPTS
 from bench.fidelity.sentences import SENTENCES
 
-COMPARISONS = {comparison.name: comparison for comparison in (ENCODERS, SENTENCES, PICTURES)}
+COMPARISONS = {comparison.name: comparison for comparison in (ENCODERS, PROMPTS, SENTENCES, PICTURES)}
 
 
 class RunFailed(Exception):
@@ -58,14 +59,16 @@ class Choice:
         """Yield what is to be run now: the tuning runs, then, for methods whose rate is chosen, the test runs."""
         first, *_ = seeds = self.effort.seeds
         for model, source, method in ((m, s, n) for m in self.models for s in self.sources for n in self.methods):
-            tuning = [Job(self.comparison.name, model, source, method, factor, first, "tune")
+            rates = self.comparison.source(source).rates or source
+            tuning = [Job(self.comparison.name, model, rates, method, factor, first, "tune")
                       for factor in self.effort.factors]
             missing = [job for job in tuning if job not in done]
             yield from missing
             if not missing:
                 # Few rows give equal scores: then the rate nearest to the default.
                 best = max(tuning, key=lambda job: (done[job], -abs(math.log(job.factor))))
-                yield from (job for seed in seeds if (job := best._replace(part="test", seed=seed)) not in done)
+                tests = (best._replace(source=source, part="test", seed=seed) for seed in seeds)
+                yield from (job for job in tests if job not in done)
 
 
 def read(results: Path) -> dict[Job, float]:
@@ -88,7 +91,8 @@ def work(choice: Choice, results: Path, built: Path, processes: int) -> None:
             ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         folder = Path(name)
         places = {model: _place(choice.comparison, model, built, folder) for model in choice.models}
-        for source in choice.sources:
+        asked = [choice.comparison.source(name) for name in choice.sources]
+        for source in {name for one in asked for name in (one.name, one.rates) if name}:
             choice.comparison.store(choice.comparison.source(source), folder / source, choice.effort)
         for pair in choice.pairs():
             while waiting := list(pair.jobs(read(results))):
