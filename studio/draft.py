@@ -44,8 +44,10 @@ class Draft:
         made: list[form.Group] = []
         if kind := methods.every().get(self.method):
             made.append(form.Group(f"method.{self.method}", kind.card.title, kind))
-        made.append(form.Group("training", "Training", Training))
-        if task := tasks.every().get(self.task):
+        task = tasks.every().get(self.task)
+        counted = task is None or task.reads == "text"
+        made.append(form.Group("training", "Training", Training, skip=() if counted else ("max_length",)))
+        if task is not None:
             made.append(form.Group(f"options.{self.task}", task.card.title, task))
         # Of the data everything is chosen elsewhere, but what forgetting is measured on.
         rest = tuple(name for name in DataRef.model_fields if name != "forgetting")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from db import users
-from studio import choices, combine_view, data_detail, parts
+from studio import choices, combine_view, data_detail, form, parts
 from studio.draft import Draft, from_query
 
 
@@ -32,3 +32,10 @@ def test_the_tabs_an_address_may_open_are_those_of_the_page() -> None:
     drawn = {one["props"]["id"] for one in app.draw().config["components"] if one["type"] == "tabitem"
              and one["props"].get("id") in {*data_detail.TABS, "overview"}}
     assert drawn == set(data_detail.TABS)
+
+
+@pytest.mark.parametrize(("task", "asked"), [("image_classification", False), ("causal_lm", True), ("", True)])
+def test_the_longest_text_is_asked_for_where_there_are_texts(task: str, asked: bool) -> None:
+    shown = form.state(Draft(task=task).groups(), elem_id="x")
+    (training,) = (group for group in shown["groups"] if group["key"] == "training")
+    assert ("max_length" in [one["name"] for one in training["fields"]]) is asked
