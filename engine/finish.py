@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from engine import environment, evaluate, insight, intake, models, result, showcase
+from engine.digits import short
 from engine.evaluation.describe import describe
 from engine.evaluation.report import FILE, Forgetting
 from engine.events import PredictionsRecorded
@@ -75,8 +76,8 @@ def _forgotten(attempt: Attempt) -> Forgetting | None:
     attempt.result["forgetting"] = found.model_dump()
     if found.change is not None:
         attempt.result["metrics"] = attempt.result.get("metrics", {}) | {"forgetting": found.change}
-        attempt.log(f"Forgetting: {found.measure.replace('_', ' ')} on {found.on} went from {found.before:.4g} to "
-                    f"{found.after:.4g}.")
+        attempt.log(f"Forgetting: {found.measure.replace('_', ' ')} on {found.on} went from {short(found.before)} to "
+                    f"{short(found.after)}.")
     return found
 
 

@@ -108,10 +108,13 @@ def stats(items: Iterable[tuple[str, str, str]]) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], caption: str, numeric: Sequence[int] = (),
-          html_columns: Sequence[int] = ()) -> str:
-    """Return a table that scrolls inside itself when narrow; `html_columns` hold ready HTML, the rest is escaped."""
+          html_columns: Sequence[int] = (), texts: Sequence[int] = ()) -> str:
+    """Return a table that scrolls inside itself when narrow; `html_columns` hold ready HTML, the rest is escaped.
+
+    The columns `texts` keep room for several words a line.
+    """
     def cell(index: int, value: Any) -> str:
-        css = ' class="ps-num"' if index in numeric else ""
+        css = ' class="ps-num"' if index in numeric else ' class="ps-long"' if index in texts else ""
         return f"<td{css}>{value if index in html_columns else esc(value)}</td>"
     head = "".join(f'<th scope="col"{" class=ps-num" if i in numeric else ""}>{esc(c)}</th>'
                    for i, c in enumerate(columns))

@@ -113,7 +113,7 @@ def _scatter(content: Mapping[str, Any]) -> Value | None:
                        x_title=content.get("x_title", ""), y_title=content.get("y_title", ""), dashed=["perfect"],
                        colours={"rows": 0, "perfect": 8}, height=360)
     made["data"][0] |= {"mode": "markers", "marker": {"size": 6, "color": plots.colour(0), "opacity": 0.6},
-                        "hovertemplate": "expected %{x:.4g}, predicted %{y:.4g}<extra></extra>"}
+                        "hovertemplate": "expected %{x:,.4~r}, predicted %{y:,.4~r}<extra></extra>"}
     made["layout"]["hovermode"] = "closest"
     return _section("scatter", "Predicted against expected", "A point for each of up to 500 evaluation rows; on the "
                     "dashed line the prediction is right.", {"title": "", "figure": made})

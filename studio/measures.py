@@ -44,4 +44,7 @@ def interval(name: str, low: float | None, high: float | None) -> str:
     """Return a metric's interval as [0.920, 0.960], "" when it is not known."""
     if low is None or high is None:
         return ""
-    return f"[{low:.3g}, {high:.3g}]" if name in SCALED or abs(high) > 1 else f"[{low:.3f}, {high:.3f}]"
+    if name not in SCALED and abs(high) <= 1:
+        return f"[{low:.3f}, {high:.3f}]"
+    # Commas within the numbers leave none to stand between them.
+    return f"[{metric(low)} – {metric(high)}]" if max(abs(low), abs(high)) >= 1000 else f"[{low:.3g}, {high:.3g}]"

@@ -17,6 +17,7 @@ from typing import Any
 
 import gradio as gr
 
+from engine.digits import short
 from studio.text import plural
 from studio.theme import PALETTE, SANS, SERIES, Mode
 from studio.widgets import scripted
@@ -54,8 +55,8 @@ def lines(series: Mapping[str, tuple[Sequence[Number], Sequence[Number]]], *, la
         data.append({"type": "scatter", "mode": "lines+markers" if marks or len(x) < 3 else "lines", "name": name,
                      "x": list(x), "y": list(y), "line": {"color": colour((colours or {}).get(name, index)), "width": 2,
                      "dash": "dash" if name in dashed else "solid"}, "marker": {"size": 6},
-                     "hovertemplate": "%{y:.4g}<extra>%{fullData.name}</extra>"})
-    last = "; ".join(f"{name}: last {y[-1]:.4g}" for name, (_, y) in series.items() if len(y) and y[-1] is not None)
+                     "hovertemplate": "%{y:,.4~r}<extra>%{fullData.name}</extra>"})
+    last = "; ".join(f"{name}: last {short(y[-1])}" for name, (_, y) in series.items() if len(y) and y[-1] is not None)
     shape = layout(x_title, y_title, height, legend=len(data) > 1)
     shape["yaxis"]["type"] = "log" if log_y else "linear"
     shape["hovermode"] = "x unified"
@@ -68,7 +69,7 @@ def bars(values: Mapping[str, Number], *, label: str, title: str = "", height: i
     names = list(values)[::-1]
     numbers = [values[name] for name in names]
     trace = {"type": "bar", "orientation": "h", "y": names, "x": numbers, "marker": {"color": colour(colour_index)},
-             "text": [("–" if n is None else f"{n:.1%}" if percent else f"{n:,.4g}") for n in numbers],
+             "text": [("–" if n is None else f"{n:.1%}" if percent else short(n)) for n in numbers],
              "textposition": "outside", "cliponaxis": False, "hovertemplate": "%{y}: %{x:,}<extra></extra>",
              "textfont": {"color": "var(--ps-ink)"}}
     shape = layout(title, "", height or 60 + 26 * max(len(names), 1))
@@ -107,7 +108,7 @@ def points(rows: Sequence[tuple[str, Number, Number]], *, label: str, x_title: s
     data = [{"type": "scatter", "mode": "markers+text", "name": name, "x": [x], "y": [y],
              "text": [name if len(name) <= _BESIDE else name[:_BESIDE - 1] + "…"],
              "textposition": f"top {places[x]}", "cliponaxis": False, "marker": {"size": 12, "color": colour(index)},
-             "hovertemplate": f"{x_title} %{{x:,}}<br>{y_title} %{{y:.4g}}<extra>%{{fullData.name}}</extra>"}
+             "hovertemplate": f"{x_title} %{{x:,}}<br>{y_title} %{{y:,.4~r}}<extra>%{{fullData.name}}</extra>"}
             for index, (name, x, y) in enumerate(rows) if x is not None and y is not None]
     shape = layout(x_title, y_title, height)
     shape["xaxis"] |= {"type": "log" if log_x else "linear"}

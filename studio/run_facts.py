@@ -46,7 +46,7 @@ def _examples(records: Sequence[Mapping[str, Any]], title: str, dataset_id: str 
              *(_short(record.get(name)) for name in ("input", "expected", "predicted")), metric(record.get("loss")),
              verdicts[record.get("correct")]) for record in records[:10]]
     table = cards.table(["Row", "Input", "Expected", "Predicted", "Loss", "Verdict"], rows, title, numeric=[0, 4],
-                        html_columns=[0])
+                        html_columns=[0], texts=[1])
     return f"<h3>{esc(title)}</h3>{table}"
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from engine.data import columns as roles
 from engine.data import read
+from engine.digits import short
 from engine.errors import DataError
 from engine.evaluation.neutral import Neutral
 from engine.evaluation.report import NEUTRAL, Forgetting
@@ -95,7 +96,7 @@ class Watch:
         states = checkpoint.rng_state()
         loop.before = self._take()
         checkpoint.restore_rng(states)
-        self._attempt.log(f"Before training: {self._measure.replace('_', ' ')} {loop.before:.4g} on {self._on}.")
+        self._attempt.log(f"Before training: {self._measure.replace('_', ' ')} {short(loop.before)} on {self._on}.")
 
     def after(self) -> Forgetting:
         """Return both measures and their difference."""

@@ -39,7 +39,7 @@ def test_several_labels_are_joined_by_a_mark_that_is_in_none_of_them() -> None:
 
 
 @pytest.mark.parametrize(("value", "shown"), [
-    (0.0285714, "0.02857"), (3e-5, "3e-05"), (2.8653421, "2.865"), (-1234.56, "-1235"), (611_241.63, "611,242"),
-    (2.316e8, "231,600,000"), (2.3e16, "2.3e+16"), (0.0, "0")])
+    (0.0285714, "0.02857"), (3e-5, "3e-05"), (2.8653421, "2.865"), (-1234.56, "-1,235"), (999.96, "1,000"),
+    (999.9, "999.9"), (611_241.63, "611,242"), (2.316e8, "231,600,000"), (2.3e16, "2.3e+16"), (0.0, "0")])
 def test_numbers_are_shown_in_short(value: float, shown: str) -> None:
     assert digits.short(value) == shown

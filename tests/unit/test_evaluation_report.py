@@ -194,3 +194,10 @@ def test_intervals_stand_beside_their_metric() -> None:
     assert measures.measured("bleu", Measured(value=31.256, low=30, high=32)) == "31.26 [30, 32]"
     assert measures.measured("f1", Measured(value=None)) == measures.scored("accuracy", None) == "–"
     assert measures.scored("f1_micro", 0.5) == "Micro F1 0.500"
+
+
+@pytest.mark.parametrize(("name", "low", "high", "shown"), [
+    ("accuracy", 0.92, 1.0, "[0.920, 1.000]"), ("loss", 0.1234, 2.5, "[0.123, 2.5]"),
+    ("mae", 6983.2, 14123.9, "[6,983 – 14,124]")])
+def test_an_interval_is_told_without_powers_of_ten(name: str, low: float, high: float, shown: str) -> None:
+    assert measures.interval(name, low, high) == shown
