@@ -74,7 +74,7 @@ def _forgotten(attempt: Attempt) -> Forgetting | None:
         return None
     found = attempt.watch.after()
     attempt.result["forgetting"] = found.model_dump()
-    if found.change is not None:
+    if found.change is not None and found.before is not None and found.after is not None:
         attempt.result["metrics"] = attempt.result.get("metrics", {}) | {"forgetting": found.change}
         attempt.log(f"Forgetting: {found.measure.replace('_', ' ')} on {found.on} went from {short(found.before)} to "
                     f"{short(found.after)}.")
