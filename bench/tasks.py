@@ -57,7 +57,7 @@ class Trial:
 RTE = {"text": "sentence1", "text_pair": "sentence2", "label": "label"}
 NER: dict[str, Any] = {"task": "token_classification", "model": DISTILBERT, "train": "crossner/politics/train.txt",
                        "eval": "crossner/politics/test.txt", "metric": "f1"}
-PROMPTS = {"name": "p_tuning_v2", "length": 32}
+PROMPTS = {"name": "p_tuning_v2", "length": 32, "init": "vocabulary"}
 QA: dict[str, Any] = {"task": "question_answering", "model": MINILM, "train": "fairytaleqa/train_squad.json",
                       "eval": "fairytaleqa/test_squad.json", "metric": "f1", "rows": (700, 200)}
 IMAGES: dict[str, Any] = {"task": "image_classification", "model": "dinov2-small", "train": "ants_bees/train",
