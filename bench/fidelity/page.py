@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from bench.fidelity.comparison import Claim, Comparison, Effort
+from bench.fidelity.comparison import Comparison, Effort
 
 HEAD = """# Do the papers' findings hold here?
 
@@ -19,18 +19,27 @@ Scores = Mapping[tuple[str, str, str], Sequence[float]]
 
 
 def render(found: Iterable[tuple[Comparison, Scores]]) -> str:
-    """Return the page; comparisons without scores are left out."""
+    """Return the page; comparisons without scores, and datasets not yet run with every method, are left out."""
     return "\n".join([HEAD, *(line for comparison, scores in found if scores for line in _section(comparison, scores))])
 
 
 def _section(comparison: Comparison, scores: Scores) -> list[str]:
-    lines = [f"## {comparison.title}", "", comparison.about, "", _effort(comparison.effort), ""]
+    lines: list[str] = []
     for model in dict.fromkeys(model for model, _, _ in scores):
         metrics = {source.name: source.metric for source in comparison.sources
-                   if any(key[:2] == (model, source.name) for key in scores)}
+                   if _complete(comparison, scores, model, source.name)}
+        if not metrics:
+            continue
         lines += [f"### {Path(model).name}", "", *_table(comparison, scores, model, metrics), "",
                   *_claims(comparison, scores, model, list(metrics)), ""]
-    return lines
+    head = [f"## {comparison.title}", "", comparison.about, "", _effort(comparison.effort), ""]
+    return head + lines if lines else []
+
+
+def _complete(comparison: Comparison, scores: Scores, model: str, source: str) -> bool:
+    """Tell whether all methods were run on a dataset, each with as many seeds."""
+    counts = {len(scores.get((model, source, method), ())) for method in comparison.methods}
+    return len(counts) == 1 and 0 not in counts
 
 
 def _effort(effort: Effort) -> str:
@@ -46,17 +55,13 @@ def _table(comparison: Comparison, scores: Scores, model: str, metrics: Mapping[
     heads = ["Method", *(f"{name} ({metric})" for name, metric in metrics.items()), *(["mean"] if several else [])]
     rows = [heads, ["---"] * len(heads)]
     for method in comparison.methods:
-        cells = [scores.get((model, source, method)) for source in metrics]
-        known = [statistics.mean(cell) for cell in cells if cell]
-        mean = f"{100 * statistics.mean(known):.1f}" if len(known) == len(cells) else ""
-        if known:
-            rows.append([method, *map(_cell, cells), *([mean] if several else [])])
+        cells = [scores[model, source, method] for source in metrics]
+        mean = f"{100 * statistics.mean(map(statistics.mean, cells)):.1f}"
+        rows.append([method, *map(_cell, cells), *([mean] if several else [])])
     return [f"| {' | '.join(row)} |" for row in rows]
 
 
-def _cell(values: Sequence[float] | None) -> str:
-    if not values:
-        return ""
+def _cell(values: Sequence[float]) -> str:
     spread = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
     return f"{100 * statistics.mean(values):.1f}{spread}"
 
@@ -68,19 +73,10 @@ def _claims(comparison: Comparison, scores: Scores, model: str, sources: Sequenc
     for claim in comparison.claims:
         cells: list[str] = []
         for source in sources:
-            lead = _lead(claim, scores, model, source)
-            holds = lead is not None and claim.holds(lead)
-            cells.append("" if lead is None else f"{'holds' if holds else '**does not hold**'} ({lead:+.1f})")
-            if lead is not None and not holds and (reason := claim.reasons.get((Path(model).name, source))):
+            better, worse = (100 * statistics.mean(scores[model, source, name]) for name in (claim.better, claim.worse))
+            holds = claim.holds(better - worse)
+            cells.append(f"{'holds' if holds else '**does not hold**'} ({better - worse:+.1f})")
+            if not holds and (reason := claim.reasons.get((Path(model).name, source))):
                 reasons[f"- {source}: {reason}"] = None
-        if any(cells):
-            lines.append(f"| {claim.words()} | " + " | ".join(cells) + " |")
+        lines.append(f"| {claim.words()} | " + " | ".join(cells) + " |")
     return lines + (["", "Why some do not hold:", "", *reasons] if reasons else [])
-
-
-def _lead(claim: Claim, scores: Scores, model: str, source: str) -> float | None:
-    """Return by how many points the one leads the other; None while either is missing."""
-    better, worse = (scores.get((model, source, name)) for name in (claim.better, claim.worse))
-    if not better or not worse:
-        return None
-    return 100 * (statistics.mean(better) - statistics.mean(worse))
