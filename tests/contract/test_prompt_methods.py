@@ -181,7 +181,7 @@ def test_an_encoder_reads_a_prompt_as_the_words_it_started_from(name: str, root:
 
 @pytest.mark.parametrize("name", [name for name in DECODERS if name != "bloom"])
 def test_prefixes_start_as_what_words_are_to_each_layer(name: str, root: Path) -> None:
-    made = Made(root, name, "causal_lm", METHODS["v2"])
+    made = Made(root, name, "causal_lm", METHODS["v2"] | {"init": "vocabulary"})
     drawn: list[torch.Tensor] = []
     hook = made.loaded.model.get_input_embeddings().register_forward_hook(lambda _, args, __: drawn.append(args[0]))
     made.method.begin(made.model, made.loaded.tokenizer, [])
