@@ -70,7 +70,8 @@ SHORT = UNLEARNED | {(MINILM, "sst2"): "deep prompts lead, though by less; 250 u
 ENCODERS = Comparison(
     name="encoders", title="Classifying sentences with encoders", task="text_classification",
     about="Small encoders and four datasets. `b_q` trains the biases of the queries alone; the random controls train "
-          "as many numbers as BitFit, taken anywhere in the model. Rates for rte are those chosen on sst2. "
+          "as many numbers as BitFit, taken anywhere in the model. Rates for rte are those chosen "
+          "on sst2. "
           "P-tuning v2 had one try more: after a first comparison its default start and rate were chosen anew, by tuning "
           "rows of these datasets; from words it had scored 66.5 on sst2 and 3.6 on cola with DistilBERT.",
     models=("starter/minilm-l6", DISTILBERT),
