@@ -72,8 +72,8 @@ ENCODERS = Comparison(
     about="Small encoders and four datasets. `b_q` trains the biases of the queries alone; the random controls train "
           "as many numbers as BitFit, taken anywhere in the model. Rates for rte are those chosen "
           "on sst2. "
-          "P-tuning v2 had one try more: after a first comparison its default start and rate were chosen anew, by tuning "
-          "rows of these datasets; from words it had scored 66.5 on sst2 and 3.6 on cola with DistilBERT.",
+          "P-tuning v2 had one try more: after a first comparison its default start and rate were chosen anew, by "
+          "tuning rows of these datasets; from words it had scored 66.5 on sst2 and 3.6 on cola with DistilBERT.",
     models=("starter/minilm-l6", DISTILBERT),
     sources=(Source("sst2", "accuracy", _sst2, ONE, 64), Source("cola", "matthews_correlation", cola, ONE, 48),
              Source("rte", "accuracy", _rte, PAIR, 128, rates="sst2"), Source("trec6", "accuracy", _trec6, ONE, 48)),
