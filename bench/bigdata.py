@@ -128,7 +128,7 @@ def _statistics(parquet: Path, rows: int) -> list[Row]:
 
     looks: list[int] = []
     took = _seconds(lambda: stats.summarise(
-        Rows(parquet), tasks.get("text_classification")(), {"text": "text", "label": "label"},
+        Rows(parquet), tasks.get("text_classification")(name="text_classification"), {"text": "text", "label": "label"},
         partial=lambda found: looks.append(found.counted or 0)))
     return [Row("Statistics of the whole table", took, "s", note=f"{rows:,} rows; {len(looks)} looks at what was "
                 "known so far")]
@@ -143,10 +143,11 @@ def _tokens(parquet: Path, folder: Path, quick: bool) -> list[Row]:
     table = pq.read_table(parquet, columns=["text", "label"]).slice(0, 5_000 if quick else 50_000)
     tokenizer = models.tokenizer_of(models.locate("starter/minilm-l6").path)
     cache = TokenCache(folder / "tokens", room=4 << 30)
+    task = get("text_classification")(name="text_classification")
     columns, labels = {"text": "text", "label": "label"}, ["billing", "delivery", "other", "praise"]
 
     def encode() -> None:
-        cache.encode(get("text_classification")(), table, columns, tokenizer, 128, labels)
+        cache.encode(task, table, columns, tokenizer, 128, labels)
 
     first, again = _seconds(encode), statistics.median([_seconds(encode) for _ in range(ROUNDS)])
     return [Row("Tokens of rows that an earlier run had", again, "s", first, "peer", 0.1,

@@ -50,12 +50,12 @@ def main() -> None:
     parser.add_argument("--model", default="starter/smollm2-135m")
     parser.add_argument("--data", type=Path, default=SHARED / "fairytaleqa")
     options = parser.parse_args()
-    from bench.peers import _prepared
+    from bench.peers import prepared
 
     with tempfile.TemporaryDirectory() as folder:
         document = spec(talks(Path(folder), options.data, options.rows), options.model)
         run = specs.parse(document)
-        made, shape = _prepared(run), models.inspect(models.locate(options.model).path)
+        made, shape = prepared(run), models.inspect(models.locate(options.model).path)
         rows = made["train"].rows
         lengths = [len(row["input_ids"]) for row in rows]
         print(f"{len(lengths)} rows of {statistics.mean(lengths):.0f} tokens (median {statistics.median(lengths)})")

@@ -70,7 +70,7 @@ def main() -> None:
     sides = ("default", "tuned", "ours")
     with tempfile.TemporaryDirectory() as folder:
         train, held = texts(Path(folder), options.data, options.rows)
-        work, lengths, shape = _work(specs.parse(spec(train, held, 1, 0)))
+        work, lengths, shape = work_of(specs.parse(spec(train, held, 1, 0)))
         print(f"{len(lengths)} rows of {statistics.mean(lengths):.0f} tokens (median {statistics.median(lengths)})")
         rate = {dtype: sidebyside.best_rate(shape, dtype, options.threads) for dtype in ("fp32", "bf16")}
         if options.rounds:
@@ -86,10 +86,10 @@ def main() -> None:
                              indent=1))
 
 
-def _work(run: specs.RunSpec) -> tuple[float, list[int], Any]:
-    from bench.peers import _prepared
+def work_of(run: specs.RunSpec) -> tuple[float, list[int], Any]:
+    from bench.peers import prepared
 
-    made = _prepared(run)
+    made = prepared(run)
     lengths = [len(row["input_ids"]) for row in made["train"].rows]
     shape = models.inspect(models.locate(run.model.id).path)
     return sidebyside.flops(shape, lengths, run.method.trainable(shape), causal=False), lengths, shape

@@ -212,7 +212,7 @@ def _second_epoch(document: dict[str, Any], out: Path, keep: bool) -> float:
     from engine.train import run
 
     taken: dict[int, float] = {}
-    update = loop.Loop._update
+    update = loop.Loop._update  # pyright: ignore[reportPrivateUsage]
 
     def timed(self: Any, chosen: Any) -> Any:
         began = time.perf_counter()

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from engine import spec as specs
 from engine.spec import RunSpec
@@ -57,7 +57,7 @@ def theirs(run: RunSpec, *, tuned: bool) -> dict[str, Any]:
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
     torch.manual_seed(run.training.seed)
-    made = _prepared(run)
+    made = prepared(run)
     task, rows, pad_id = made["task"], made["train"].rows, made["tokenizer"].pad_token_id or 0
     counts = {"real": 0, "padded": 0}
 
@@ -87,7 +87,7 @@ def theirs(run: RunSpec, *, tuned: bool) -> dict[str, Any]:
             weight_decay=training.weight_decay, seed=training.seed, report_to=[], save_strategy="no", use_cpu=True,
             logging_strategy="no", disable_tqdm=True, remove_unused_columns=False, bf16=tuned,
             train_sampling_strategy="group_by_length" if tuned else "random")
-        trainer = Trainer(made["model"], arguments, data_collator=collate, train_dataset=_Rows(rows),
+        trainer = Trainer(made["model"], arguments, data_collator=collate, train_dataset=cast("Any", _Rows(rows)),
                           callbacks=[Clock()])
         trainer.train()
     return {"cpu_seconds": clock["cpu"], "wall_seconds": clock["wall"], "metrics": _scored(made, pad_id),
@@ -107,7 +107,7 @@ class _Rows:
         return self.rows[index]
 
 
-def _prepared(run: RunSpec) -> dict[str, Any]:
+def prepared(run: RunSpec) -> dict[str, Any]:
     """Return model with LoRA as peft makes it, tokenizer, encoded rows and rate."""
     from engine import models
     from engine.data import read, split
@@ -120,12 +120,15 @@ def _prepared(run: RunSpec) -> dict[str, Any]:
         train, held = split.split(train, task.eval_fraction, run.training.seed, task.stratify_by(columns))
     labels = task.label_names(train, columns)
     loaded = models.load(located.path, task, labels, dtype="fp32")
-    task.prepare_tokenizer(loaded.tokenizer, columns)
+    tokenizer = loaded.tokenizer
+    if tokenizer is None:
+        raise RuntimeError(f"{run.model.id} has no tokenizer")
+    task.prepare_tokenizer(tokenizer, columns)
     length = min(run.training.max_length, loaded.shape.max_length or run.training.max_length)
     rate = run.training.learning_rate
-    return {"task": task, "tokenizer": loaded.tokenizer, "labels": labels, "columns": columns, "held": held,
-            "train": task.encode(train, columns, loaded.tokenizer, length, labels),
-            "eval": task.encode(held, columns, loaded.tokenizer, length, labels),
+    return {"task": task, "tokenizer": tokenizer, "labels": labels, "columns": columns, "held": held,
+            "train": task.encode(train, columns, tokenizer, length, labels),
+            "eval": task.encode(held, columns, tokenizer, length, labels),
             "model": run.method.attach(loaded.model, loaded.shape, loaded.heads),
             "rate": run.method.learning_rate(loaded.shape, task.name) if rate == "auto" else rate}
 

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any, cast
 
 from peft import LoraConfig, TaskType, get_peft_model
 from transformers import (
@@ -16,6 +17,8 @@ from transformers import (
     DataCollatorWithPadding,
     Trainer,
     TrainerCallback,
+    TrainerControl,
+    TrainerState,
     TrainingArguments,
 )
 
@@ -23,7 +26,7 @@ from transformers import (
 class FirstStep(TrainerCallback):
     """Prints the time (Unix, seconds) of the first finished update and ends the training."""
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Called by Trainer after every update."""
         print(f"first step at {time.time()}", flush=True)
         control.should_training_stop = True
@@ -45,7 +48,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(folder, per_device_train_batch_size=16, num_train_epochs=5, learning_rate=2e-3,
                                       use_cpu=True, report_to=[], save_strategy="no", disable_tqdm=True)
-        Trainer(model, arguments, train_dataset=examples, data_collator=DataCollatorWithPadding(tokenizer),
+        Trainer(model, arguments, train_dataset=cast("Any", examples), data_collator=DataCollatorWithPadding(tokenizer),
                 callbacks=[FirstStep()]).train()
 
 

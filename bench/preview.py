@@ -78,7 +78,7 @@ def _changes(address: str, path: str, count: int) -> list[float]:
     [moved] = page.triggered("input", "train-settings")
     taken = []
     for number in range(count):
-        data = copy.deepcopy([values.get(one) for one in moved["inputs"]])
+        data: list[Any] = copy.deepcopy([values.get(one) for one in moved["inputs"]])
         data[-1]["values"]["method.lora"]["r"] = 1 + number % 64
         began = time.monotonic()
         answer = page.send(moved, data)

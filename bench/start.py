@@ -32,7 +32,7 @@ def measure(quick: bool) -> list[Row]:
 
 def _studio(runs: int, ups: int) -> list[Row]:
     with server.data_folder() as folder:
-        answered = []
+        answered, taken, child = list[float](), list[float](), list[float]()
         with server.everything(folder) as process:
             process.answered()
         for turn in range(ups):

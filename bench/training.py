@@ -29,7 +29,7 @@ def classification(quick: bool) -> list[Row]:
     size = SIZES[quick]
     with tempfile.TemporaryDirectory() as folder:
         train, held = texts.texts(Path(folder), texts.SHARED / "fairytaleqa", size["rows"])
-        work, lengths, shape = texts._work(specs.parse(texts.spec(train, held, 1, 0)))
+        work, lengths, shape = texts.work_of(specs.parse(texts.spec(train, held, 1, 0)))
         rate = {dtype: sidebyside.best_rate(shape, dtype, 1) for dtype in ("fp32", "bf16")}
         found = sidebyside.measure(texts.spec(train, held, 1, 0), ("default", "tuned", "ours"), size["rounds"], 1)
         quality = _quality(_questions(Path(folder), size["questions"]), size["seeds"])
@@ -42,13 +42,13 @@ def classification(quick: bool) -> list[Row]:
 
 def causal_lm(quick: bool) -> list[Row]:
     """Return the rows of a chat model with LoRA, cap 512: speed beside dynamic padding, exactness, padding and MFU."""
-    from bench.peers import _prepared
+    from bench.peers import prepared
 
     size, model = SIZES[quick], "starter/smollm2-135m"
     with tempfile.TemporaryDirectory() as folder:
         document = chat.spec(chat.talks(Path(folder), chat.SHARED / "fairytaleqa", size["talks"]), model)
         run = specs.parse(document)
-        made, shape = _prepared(run), models.inspect(models.locate(model).path)
+        made, shape = prepared(run), models.inspect(models.locate(model).path)
         rows = made["train"].rows
         lengths = [len(row["input_ids"]) for row in rows]
         work = sidebyside.flops(shape, lengths, run.method.trainable(shape), causal=True,

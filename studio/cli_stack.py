@@ -58,22 +58,37 @@ def stack(say: Callable[[str], None] = lambda _: None) -> Iterator[Tick]:
         yield _nothing
         return
     say("Starting broker and worker ...")
-    with _ending_in_order():
+    with _ending_in_order() as go_on:
+        def tick(*_: object) -> None:
+            go_on()
+            tree.watch()
+
         try:
-            yield lambda *_: tree.watch()
+            yield tick
         finally:
             tree.close()
 
 
 @contextmanager
-def _ending_in_order() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end this command as Ctrl-C does, so that what it started is stopped."""
+def _ending_in_order() -> Iterator[Tick]:
+    """Let SIGTERM and SIGHUP end this command as Ctrl-C does, so that what it started is stopped.
+
+    Yields a check for where the command waits: Python drops what a handler raises inside a weak reference's callback.
+    """
+    asked = False
+
     def end(*_: object) -> None:
+        nonlocal asked
+        asked = True
         raise KeyboardInterrupt
+
+    def go_on(*_: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
 
     before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        yield
+        yield go_on
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
