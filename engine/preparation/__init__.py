@@ -26,7 +26,7 @@ from engine.registry import discover
 
 __all__ = ["Change", "ColumnLost", "NothingLeft", "Prepared", "Setting", "Step", "StepCard", "StepInvalid", "Taken",
            "UnknownStep", "apply", "columns_after", "every", "for_evaluation", "formerly", "get", "lost", "parse",
-           "renamed", "walk"]
+           "renamed", "survives", "walk"]
 
 #: Steps a dataset may have.
 MOST = 50
@@ -185,6 +185,16 @@ def renamed(steps: Sequence[Step], column: str) -> str:
     for step in steps:
         column = step.renamed(column)
     return column
+
+
+def survives(steps: Sequence[Step], columns: Sequence[str], column: str) -> bool:
+    """Return whether one of the columns is still there after the steps, under whatever name."""
+    names = list(columns)
+    for step in steps:
+        names, column = step.after(names), step.renamed(column)
+        if column not in names:
+            return False
+    return True
 
 
 def formerly(steps: Sequence[Step], column: str) -> str:

@@ -121,15 +121,20 @@ def set_steps(user: User, id: str, documents: Sequence[Mapping[str, Any] | Step]
 def followed(row: Dataset, steps: Sequence[Step], known: Sequence[str]) -> dict[str, str]:
     """Return the columns of roles after new steps, under their new names.
 
-    One that a step takes away stays a role's: it is back when the step is taken out, and missed until then.
+    One that a step takes away stays a role's: it is back when the step is taken out, and missed until then, unless
+    another role's column was given its name meanwhile.
     """
     old, after = preparation.parse(row.steps, "steps"), preparation.columns_after(steps, known)
     found: dict[str, str] = {}
+    gone: set[str] = set()
     for role, column in row.columns.items():
         first = preparation.formerly(old, column)
         now = preparation.renamed(steps, first)
         found[role] = now if first in known or now in after else column
-    return found
+        if not preparation.survives(steps, known, first):
+            gone.add(role)
+    living = {column for role, column in found.items() if role not in gone}
+    return {role: column for role, column in found.items() if role not in gone or column not in living}
 
 
 def preview_steps(user: User, id: str, documents: Sequence[Mapping[str, Any] | Step] | None = None, *,

@@ -71,6 +71,16 @@ def test_a_step_put_in_place_of_another_gives_the_roles_back(hand: Hand, tmp_pat
     assert row.columns == PAIR | {"text_pair": "other"} and not row.findings
 
 
+def test_a_role_lets_go_of_a_dropped_column_whose_name_another_role_takes(hand: Hand, tmp_path: Path) -> None:
+    id = added(hand, tmp_path, pair=True)
+    steps = [{"name": "drop", "columns": ["sentence1"]}, {"name": "rename", "names": {"sentence2": "sentence1"}}]
+    row = prepared(hand, id, steps)
+    assert row.columns == {"text_pair": "sentence1", "label": "label"}
+    ((kind, _, advice),) = met(id)
+    assert kind == "role_missing" and "--column text=NAME" in advice
+    assert prepared(hand, id, []).columns == {"text_pair": "sentence2", "label": "label"}
+
+
 def test_columns_confirmed_without_the_one_that_is_gone_are_trained_on(hand: Hand, tmp_path: Path) -> None:
     id = added(hand, tmp_path, pair=True)
     row = prepared(hand, id, DROPPED)
