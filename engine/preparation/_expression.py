@@ -10,11 +10,10 @@
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from engine.errors import DataError
+from engine.preparation._tokens import ExpressionError, Token, fault, tokens, unquoted
 
 LONGEST = 4000
 #: How deeply an expression may be nested.
@@ -25,20 +24,6 @@ TESTS = ("contains", "startswith", "endswith", "matches")
 FUNCTIONS = {"length": 1, "words": 1, "lower": 1, "upper": 1, "trim": 1, "number": 1, "text": 1,
              **dict.fromkeys(TESTS, 2)}
 KEYWORDS = ("and", "or", "not", "in", "is", "empty", "true", "false", *TESTS)
-
-_TOKEN = re.compile(r"""\s*(?:
-    (?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w.])) | (?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*') |
-    (?P<column>`(?:[^`]|``)+`) | (?P<word>[^\W\d]\w*(?:\.[^\W\d]\w*)*) |
-    (?P<sign><=|>=|!=|<>|==|[=<>+\-*/%(),\[\]]))""", re.VERBOSE | re.DOTALL)
-_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
-
-
-class ExpressionError(DataError):
-    """The expression is wrong at character {position}, near {near}: {problem}."""
-
-    kind = "expression_invalid"
-    try_this = "{hint}"
-
 
 @dataclass(frozen=True)
 class Node:
@@ -77,13 +62,6 @@ class Within(Node):
     choices: tuple[str | int | float | bool, ...]
 
 
-@dataclass(frozen=True)
-class _Token:
-    kind: str
-    text: str
-    at: int
-
-
 def parse(text: str) -> Node:
     """Return the expression that a text describes; raises ExpressionError pointing at the character."""
     if len(text) > LONGEST:
@@ -103,20 +81,12 @@ def columns(node: Node) -> dict[str, int]:
     return found
 
 
-def fault(text: str, at: int, problem: str, hint: str = "") -> ExpressionError:
-    """Return the error for a place in an expression, from 0."""
-    rest = text[at:at + 24].split("\n")[0]
-    near = f"'{rest}{'…' if len(text) > at + 24 else ''}'" if rest.strip() else "its end"
-    return ExpressionError(f"character {at + 1}", position=at + 1, near=near, problem=problem,
-                           hint=hint or "Correct it there, for example: length(text) > 20 and label != \"other\".")
-
-
 class _Parser:
     """Reads an expression from left to right."""
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.tokens = list(_tokens(text))
+        self.tokens = list(tokens(text))
         self.place = 0
         self.depth = 0
 
@@ -130,7 +100,7 @@ class _Parser:
         return node
 
     @property
-    def now(self) -> _Token:
+    def now(self) -> Token:
         """The token to be read next."""
         return self.tokens[self.place]
 
@@ -141,14 +111,14 @@ class _Parser:
             return fault(self.text, now.at, f"it ends where {wanted} should follow")
         return fault(self.text, now.at, f"'{now.text}' stands where {wanted} should be")
 
-    def take(self, *texts: str, kind: str = "sign") -> _Token | None:
+    def take(self, *texts: str, kind: str = "sign") -> Token | None:
         """Return the next token and go on when it is one of `texts`; words are known in small and capital letters."""
         now = self.now
         told = now.text.lower() if kind == "word" and now.text in (now.text.lower(), now.text.upper()) else now.text
         if now.kind != kind or told not in texts:
             return None
         self.place += 1
-        return _Token(now.kind, told, now.at)
+        return Token(now.kind, told, now.at)
 
     def expect(self, text: str, wanted: str) -> None:
         """Go past a sign that must stand here."""
@@ -265,7 +235,7 @@ class _Parser:
             return Value(now.at, int(now.text) if whole else float(now.text))
         if now.kind == "text":
             self.place += 1
-            return Value(now.at, _unquoted(now.text))
+            return Value(now.at, unquoted(now.text))
         if now.kind == "column":
             self.place += 1
             return Column(now.at, now.text[1:-1].replace("``", "`"))
@@ -307,25 +277,3 @@ class _Parser:
             takes = "one thing" if FUNCTIONS[name] == 1 else "two things"
             raise fault(self.text, now.at, f"{name}() takes {takes}, not {len(parts)}")
         return Call(now.at, name, tuple(parts))
-
-
-def _tokens(text: str) -> Iterator[_Token]:
-    at = 0
-    while text[at:].strip():
-        found = _TOKEN.match(text, at)
-        if found is None:
-            at += len(text[at:]) - len(text[at:].lstrip())
-            strange = text[at]
-            if strange in "\"'`":
-                raise fault(text, at, f"the {strange} is never closed", f"Close it with another {strange}.")
-            raise fault(text, at, f"'{strange}' means nothing here")
-        kind = str(found.lastgroup)
-        yield _Token(kind, found.group(kind), found.start(kind))
-        at = found.end()
-    yield _Token("end", "", len(text))
-
-
-def _unquoted(quoted: str) -> str:
-    """Return a text without its quotes; an escape that means nothing here stays, as patterns need theirs."""
-    known = {"n": "\n", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
-    return _ESCAPED.sub(lambda found: known.get(found.group(1), found.group(0)), quoted[1:-1])
