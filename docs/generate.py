@@ -148,6 +148,23 @@ An empty cell is equal to nothing, and neither smaller nor greater than anything
 """
 
 
+TRAINING = """\
+## One run on several devices
+
+The studio gives each run one device, and each device a run. To have several GPUs share one run, start it by hand, with
+one process a GPU, from a RunSpec whose `data.train` and `model.id` name a file and a folder:
+
+```sh
+accelerate launch --multi_gpu --num_processes 2 -m engine.train spec.json --out folder
+```
+
+`batch_size` stays what one update learns from: the processes divide its examples among them, and each holds the whole
+base model, so that the result is that of a single device but for rounding and what dropout draws. The folder gets what
+every run's has. Asked to stop (Ctrl-C), all stop at the same update, and the same command goes on from there.
+`torchrun` starts processes alike, also on the processor; that is what the tests do, as they have no GPU.
+"""
+
+
 def pages() -> dict[Path, str]:
     """Return every generated page by its path."""
     made = {FOLDER / "methods" / f"{name}.md": method_page(name, kind) for name, kind in methods.every().items()}
@@ -155,14 +172,19 @@ def pages() -> dict[Path, str]:
     made[FOLDER / "combining.md"] = combining_page()
     made[FOLDER / "preparation.md"] = preparation_page()
     made[FOLDER / "training.md"] = ("# Training settings\n\nThe `training` part of a RunSpec.\n\n"
-                                    f"{settings_table(Training)}\n")
+                                    f"{settings_table(Training)}\n\n{TRAINING}")
     return made | pictures.files()
 
 
 def _bounds(metadata: list[Any]) -> str:
     signs = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
-    parts = [f"{word} {getattr(item, key):g}" for item in metadata for key, word in signs.items() if hasattr(item, key)]
+    parts = [f"{word} {_number(getattr(item, key))}" for item in metadata for key, word in signs.items()
+             if hasattr(item, key)]
     return f"Allowed: {', '.join(parts)}." if parts else ""
+
+
+def _number(value: float) -> str:
+    return f"{int(value):,}" if value == int(value) else f"{value:g}"
 
 
 def main() -> int:

@@ -120,20 +120,6 @@ def padded_tokens(batches: Sequence[Sequence[int]], lengths: Sequence[int]) -> i
     return sum(len(batch) * max(lengths[i] for i in batch) for batch in batches if batch)
 
 
-class Share:
-    """The part of every update that one process of a distributed run works on."""
-
-    def __init__(self, rank: int = 0, world: int = 1) -> None:
-        """Process `rank` of `world`."""
-        self.rank, self.world = rank, world
-
-    def of(self, update: Update) -> list[list[int]]:
-        """Return this process's micro-batches; every `world`-th row of each, so that the work is even."""
-        if self.world == 1:
-            return update.micro
-        return [part for batch in update.micro if (part := batch[self.rank::self.world])]
-
-
 def positions(total_epochs: float, per_epoch: int, max_steps: int | None) -> int:
     """Return the number of updates a run makes."""
     total = math.ceil(total_epochs * per_epoch - 1e-9)

@@ -25,12 +25,17 @@ class Control:
 
     _mode: ClassVar[Mode | None] = None
     _folder: ClassVar[Path | None] = None
+    #: Whether the processes of a run that several share agreed to stop; before that, none of them leaves the others.
+    _agreed: ClassVar[bool] = True
     _before: ClassVar[dict[int, Any]] = {}
 
     @classmethod
-    def begin(cls, folder: Path) -> None:
-        """Listen for signals from now on; `folder` is where `stop.json` may lie. Only the main thread can listen."""
-        cls._mode, cls._folder = None, folder
+    def begin(cls, folder: Path, *, alone: bool = True) -> None:
+        """Listen for signals from now on; `folder` is where `stop.json` may lie. Only the main thread can listen.
+
+        Processes that are not `alone` at their run stop where they `agree` to.
+        """
+        cls._mode, cls._folder, cls._agreed = None, folder, alone
         (folder / "stop.json").unlink(missing_ok=True)
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -41,7 +46,7 @@ class Control:
         """Give the signals back to whoever had them."""
         for number, handler in cls._before.items():
             signal.signal(number, handler)
-        cls._before, cls._folder = {}, None
+        cls._before, cls._folder, cls._agreed = {}, None, True
 
     @classmethod
     def request(cls, mode: Mode | None = None) -> None:
@@ -51,8 +56,15 @@ class Control:
     @classmethod
     def check(cls) -> None:
         """Raise Stopped when somebody asked."""
-        if cls._mode is not None:
+        if cls._mode is not None and cls._agreed:
             raise Stopped(cls._mode)
+
+    @classmethod
+    def agree(cls) -> None:
+        """Stop at the next check: a process of this run was asked to."""
+        cls._agreed = True
+        if cls._mode is None:
+            cls.request()
 
     @classmethod
     def asked(cls) -> bool:
@@ -62,7 +74,7 @@ class Control:
     @classmethod
     def urgent(cls) -> bool:
         """Whether the run is to stop without finishing what it is at: anything but stop-and-save."""
-        return cls._mode in ("discard", "interrupt")
+        return cls._agreed and cls._mode in ("discard", "interrupt")
 
     @classmethod
     def _heard(cls, number: int, frame: FrameType | None) -> None:

@@ -62,6 +62,7 @@ class Loop:
         self._loss = torch.zeros((), device=parts.device)
         self._order: tuple[int, list[Update]] = (-1, [])
         self._reported = self._saved = time.monotonic()
+        self._report_due = self._save_due = False
         self._eval_seconds = 0.0
 
     # -- the loop --------------------------------------------------------------------------------------------------
@@ -81,6 +82,7 @@ class Loop:
             norm = self._update(self._next())
             self.step += 1
             self.recent.seconds += time.monotonic() - started
+            self._look_at_the_clock()
             self._report(norm, now=self._evaluation_due() or self.step in (1, parts.total_steps))
             self._settle()
         if self._patience_spent():
@@ -95,13 +97,16 @@ class Loop:
             self.save_checkpoint()
 
     def _listen(self) -> None:
-        """Raise Stopped when asked to; processes of a distributed run stop at the same update."""
-        if self.parts.share.world > 1:
-            asked = torch.tensor([int(Control.asked())], device=self.parts.device)
-            torch.distributed.all_reduce(asked)
-            if asked.item() and not Control.asked():
-                Control.request()
+        """Raise Stopped when asked to; processes that share a run stop at the same update."""
+        if any(self.parts.share.agreed(Control.asked())):
+            Control.agree()
         Control.check()
+
+    def _look_at_the_clock(self) -> None:
+        """Note whether it is time for a report and for a checkpoint."""
+        now = time.monotonic()
+        self._report_due, self._save_due = self.parts.share.agreed(
+            now - self._reported >= 1 / REPORTS_A_SECOND, now - self._saved > CHECKPOINT_SECONDS)
 
     def _next(self) -> Update:
         epoch, place = divmod(self.step, self.per_epoch)
@@ -130,9 +135,7 @@ class Loop:
         penalty = parts.spec.method.penalty(parts.model)
         if penalty is not None:
             (penalty / parts.share.world).backward()
-        if parts.share.world > 1:
-            for gradient in parts.optimizer.gradients():
-                torch.distributed.all_reduce(gradient)
+        parts.share.add(*parts.optimizer.gradients())
         norm = parts.optimizer.clip(MAX_NORM)
         parts.optimizer.step(self.rate(self.step))
         parts.spec.method.after_update(parts.model, self.step, parts.total_steps)
@@ -161,10 +164,9 @@ class Loop:
 
     def _report(self, norm: torch.Tensor, *, now: bool) -> None:
         """Write a StepsTrained event, unless one was written a moment ago."""
-        if not now and time.monotonic() - self._reported < 1 / REPORTS_A_SECOND:
+        if not now and not self._report_due:
             return
-        if self.parts.share.world > 1:
-            torch.distributed.all_reduce(self._loss)
+        self.parts.share.add(self._loss)
         recent, loss = self.recent, float(self._loss)
         if not math.isfinite(loss):
             raise Diverged("training.learning_rate", step=self.step)
@@ -215,7 +217,7 @@ class Loop:
         self.samples.take(self.step, self.epoch)
         precision.training_mode(parts.model, parts.base)
         value = outputs.metrics.get(parts.task.metric, math.nan)
-        better = self._better(value)
+        better = self._better(parts.share.first(value))
         if better:
             self.best, self.waited = {"step": self.step, "metric": parts.task.metric, "value": value}, 0
         else:
@@ -250,7 +252,7 @@ class Loop:
             return False
         if every:
             return self.step % every == 0
-        return evaluated or time.monotonic() - self._saved > CHECKPOINT_SECONDS
+        return evaluated or self._save_due
 
     def _keeps_best(self) -> bool:
         return self.parts.spec.training.early_stopping is not None
@@ -272,8 +274,7 @@ class Loop:
                        "evaluated": self.evaluated, "before": self.before,
                        "real": self.real, "computed": self.computed, "world": parts.share.world}, keep=keep)
             parts.journal.write(CheckpointSaved(step=self.step, name=path.name, bytes=size))
-        if parts.share.world > 1:
-            torch.distributed.barrier()
+        parts.share.wait()
         self._saved = time.monotonic()
 
     def resume(self, found: checkpoint.Checkpoint) -> None:

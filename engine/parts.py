@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from engine import precision
-from engine.batches import Plan, Share
+from engine.batches import Plan
 from engine.features import Features
 from engine.hidden import HiddenStates
 from engine.journal import Journal
 from engine.optimizer import FlatAdamW
 from engine.scale import Scale
+from engine.share import Share
 from engine.spec import RunSpec
 from engine.tasks.base import Task
 from engine.tasks.terms import Encoded

@@ -31,6 +31,7 @@ from engine.loop import Loop
 from engine.optimizer import FlatAdamW
 from engine.parts import Parts
 from engine.shape import ModelShape
+from engine.share import Share
 from engine.tasks.base import Task
 from engine.tasks.terms import Encoded
 from engine.token_cache import TokenCache
@@ -209,7 +210,7 @@ def _loop(attempt: Attempt, task: Task, loaded: Loaded, model: torch.nn.Module, 
         train=train, eval=held, eval_table=attempt.rows.eval, columns=attempt.rows.columns,
         total_steps=batches.positions(training.epochs, plan.updates(learnable), training.max_steps), out=attempt.out,
         journal=attempt.journal, fingerprint=attempt.fingerprint,
-        share=batches.Share(attempt.rank, attempt.world))
+        share=Share(attempt.rank, attempt.world, attempt.device))
     made = rate_test.Sweep(parts) if spec.rate_test else Loop(parts)
     attempt.parts = parts
     attempt.resolved = {"learning_rate": rate, "precision": formats.name, "columns": attempt.rows.columns,

@@ -60,8 +60,7 @@ class Sweep(Loop):
 
     def _report(self, norm: torch.Tensor, *, now: bool) -> None:
         """Note the update's loss and write it with its rate."""
-        if self.parts.share.world > 1:
-            torch.distributed.all_reduce(self._loss)
+        self.parts.share.add(self._loss)
         loss = float(self._loss) / max(1, self.recent.terms)
         self.losses.append(loss)
         self.peak = max(self.peak, resident_bytes())

@@ -123,11 +123,11 @@ def run(spec: RunSpec, out: Path, *, sources: Sources | None = None, resume: boo
     began = time.monotonic()
     prepare_process()
     out.mkdir(parents=True, exist_ok=True)
-    Control.begin(out)
+    rank, world = place()
+    Control.begin(out, alone=world == 1)
     from engine import intake
     from engine.journal import Journal, Silent
 
-    rank, world = place()
     journal = Journal(out / "events.jsonl", on_event) if rank == 0 else Silent()
     attempt = Attempt(spec, out, journal, sources or Sources(), resume, checkpoint_dirs, device or "cpu", rank, world,
                       began)

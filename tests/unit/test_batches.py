@@ -7,7 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from engine.batches import Plan, Share, flatten, homogeneous, pad, padded_tokens, positions, split
+from engine.batches import Plan, flatten, homogeneous, pad, padded_tokens, positions, split
+from engine.share import Share
 
 LENGTHS = [int(n) for n in np.random.default_rng(0).integers(3, 90, size=101)]
 
