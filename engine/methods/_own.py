@@ -18,6 +18,11 @@ def everywhere(shape: ModelShape, kinds: Sequence[str] = ("linear", "norm")) -> 
     return [m for m in shape.modules if m.kind in kinds and m.role != "head"]
 
 
+def token_tables(shape: ModelShape) -> list[Module]:
+    """Return the table of token embeddings: the first whose height is the vocabulary; none where there is none."""
+    return [m for m in shape.modules if m.kind == "embedding" and shape.vocab and m.d_in == shape.vocab][:1]
+
+
 def top(shape: ModelShape, modules: Sequence[Module], layers: int | None) -> list[Module]:
     """Return those of `modules` that lie in the `layers` blocks at the top; all inside blocks for None."""
     first = 0 if layers is None else shape.layers - layers

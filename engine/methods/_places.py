@@ -1,4 +1,4 @@
-"""Which numbers of a model's weight matrices a random control trains: as many as asked for, the same for a seed."""
+"""Which numbers of a model a random control trains: as many as asked for, the same for a seed."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Pattern = Literal["random_uniform", "random_rows"]
 
 
 def counts(modules: Sequence[Module], wanted: int, pattern: Pattern, seed: int) -> dict[str, int]:
-    """Return how many weights of each linear module are trained; they add up to `wanted` exactly."""
+    """Return how many numbers of each module are trained; they add up to `wanted` exactly."""
     if pattern == "random_uniform":
-        return shared([m.d_in * m.d_out for m in modules], wanted, [m.name for m in modules])
+        return {name: len(index) for name, index in _scattered(modules, wanted, seed).items()}
     return {name: sum(length for _, _, length in lines) for name, lines in _lines(modules, wanted, seed).items()}
 
 
@@ -32,19 +32,21 @@ def shared(sizes: Sequence[int], wanted: int, names: Sequence[str]) -> dict[str,
 
 
 def places(modules: Sequence[Module], wanted: int, pattern: Pattern, seed: int) -> dict[str, np.ndarray]:
-    """Return the places of each module's trained weights, (n,) ascending, counted through the weight as stored."""
-    import numpy as np
-
+    """Return the places of each module's trained numbers, (n,) ascending, through weight as stored, then bias."""
     if pattern == "random_uniform":
-        by_name = {m.name: (number, m) for number, m in enumerate(modules)}
-        found: dict[str, np.ndarray] = {}
-        for name, count in counts(modules, wanted, pattern, seed).items():
-            number, module = by_name[name]
-            chance = np.random.default_rng([seed, number])
-            found[name] = np.sort(chance.choice(module.d_in * module.d_out, count, replace=False))
-        return found
+        return _scattered(modules, wanted, seed)
     lines = _lines(modules, wanted, seed)
     return {m.name: _cells(m, lines[m.name]) for m in modules if m.name in lines}
+
+
+def _scattered(modules: Sequence[Module], wanted: int, seed: int) -> dict[str, np.ndarray]:
+    """Draw numbers one by one, each as likely as any other of the modules' weights and biases."""
+    import numpy as np
+
+    ends = np.cumsum([m.parameters for m in modules])
+    drawn = np.random.default_rng(seed).choice(int(ends[-1]), wanted, replace=False, shuffle=False)
+    parts = np.split(np.sort(drawn), np.searchsorted(np.sort(drawn), ends[:-1]))
+    return {m.name: part - (end - m.parameters) for m, part, end in zip(modules, parts, ends, strict=True) if len(part)}
 
 
 def _lines(modules: Sequence[Module], wanted: int, seed: int) -> dict[str, list[tuple[bool, int, int]]]:

@@ -34,8 +34,8 @@ class BitFit(Method):
         "All, those of the attention queries, those of the feed-forward layer's wide side, or both of these: the two "
         "kinds carry most of the effect."))
     control: Control = knob("none", advanced=True, title="Control", shown_if={"biases": "all"}, help=(
-        "For comparison: train as many weights as there are biases, drawn at random one by one or as whole rows and "
-        "columns of the linear layers' matrices. The paper found both 3 to 4 points worse."))
+        "For comparison: train as many numbers as there are biases, drawn at random: one by one from the whole model, "
+        "or as whole rows and columns of the linear layers' matrices. The paper found both 3 to 4 points worse."))
     seed: int = knob(0, ge=0, advanced=True, title="Seed of the control", shown_if={"biases": "all"},
                      help="Another seed draws other weights.")
 
@@ -55,7 +55,7 @@ class BitFit(Method):
         return self
 
     def chosen(self, shape: ModelShape) -> list[Module]:
-        """Return the modules whose bias changes, or whose weights the control draws from."""
+        """Return the modules whose bias changes; a control trains as many numbers as these have."""
         found = _own.everywhere(shape)
         return found if self.biases == "all" else [m for m in found if m.role in ROLES[self.biases]]
 
@@ -65,8 +65,9 @@ class BitFit(Method):
         if self.control == "none":
             counts = {m.name: self._width(m, shape) for m in chosen}
             return [Piece(m.name, m.kind, m.role, m.layer, counts[m.name], counts[m.name]) for m in chosen]
-        drawn = _places.counts(_linear(chosen), sum(m.d_out for m in chosen), self.control, self.seed)
-        return [Piece(m.name, m.kind, m.role, m.layer, drawn[m.name], 2 * drawn[m.name]) for m in chosen
+        pool = self._pool(shape)
+        drawn = _places.counts(pool, sum(m.d_out for m in chosen), self.control, self.seed)
+        return [Piece(m.name, m.kind, m.role, m.layer, drawn[m.name], 2 * drawn[m.name]) for m in pool
                 if m.name in drawn]
 
     def obstacles(self, shape: ModelShape, task: str, quantization: str | None) -> list[str]:
@@ -90,23 +91,34 @@ class BitFit(Method):
 
         chosen = self.chosen(shape)
         if self.control != "none":
-            return self._attach_control(model, chosen, heads)
+            return self._attach_control(model, shape, heads)
         settings: dict[str, Any] = {}
         fused = [m.name for m in chosen if m.role == "qkv" and self.biases != "all"]
         if fused:
             settings = {"fused": fused, "query": query_ranges(chosen, shape)}
         return _own.attach(model, BitFitConfig, chosen, heads, **settings)
 
-    def _attach_control(self, model: PreTrainedModel, chosen: list[Module], heads: Sequence[str]) -> torch.nn.Module:
+    def _pool(self, shape: ModelShape) -> list[Module]:
+        """Return what a control draws from: all layers and the table of tokens, or for rows the linear layers.
+
+        A table that is the output layer too is left out: a change of it would be one in two places.
+        """
+        found = self.chosen(shape)
+        if self.control == "random_rows":
+            return [m for m in found if m.kind == "linear"]
+        tables = [] if shape.tied_embeddings else _own.token_tables(shape)
+        return [*tables, *(m for m in found if m.parameters and not m.tied)]
+
+    def _attach_control(self, model: PreTrainedModel, shape: ModelShape, heads: Sequence[str]) -> torch.nn.Module:
         import torch
 
         from engine.skeleton import names_in
         from engine.tuners.sparse import SparseConfig, SparseLayer
 
-        linear = _linear(chosen)
-        drawn = _places.places(linear, sum(m.d_out for m in chosen), self.control, self.seed)  # type: ignore[arg-type]
+        pool, wanted = self._pool(shape), sum(m.d_out for m in self.chosen(shape))
+        drawn = _places.places(pool, wanted, self.control, self.seed)  # type: ignore[arg-type]
         full = names_in(model, drawn)
-        wrapped = _own.attach(model, SparseConfig, [m for m in linear if m.name in drawn], heads)
+        wrapped = _own.attach(model, SparseConfig, [m for m in pool if m.name in drawn], heads)
         for name, index in drawn.items():
             layer = cast("SparseLayer", model.get_submodule(full[name]))
             layer.put("default", torch.from_numpy(index).to(layer.weight.device))
@@ -136,7 +148,3 @@ def query_ranges(modules: Sequence[Module], shape: ModelShape) -> list[list[int]
         group = heads // pairs
         return [[start, start + group * size] for start in range(0, (heads + 2 * pairs) * size, (group + 2) * size)]
     return []
-
-
-def _linear(modules: Sequence[Module]) -> list[Module]:
-    return [m for m in modules if m.kind == "linear"]

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from engine.knobs import knob
+from engine.methods import _own
 from engine.methods._peft import PeftMethod, times_full
 from engine.methods.base import Card, Piece
 from engine.shape import ModelShape, Module
@@ -30,7 +31,7 @@ class TrainableTokens(PeftMethod):
 
     def chosen(self, shape: ModelShape) -> list[Module]:
         """Return the table of token embeddings: the first whose height is the vocabulary."""
-        return [m for m in shape.modules if m.kind == "embedding" and shape.vocab and m.d_in == shape.vocab][:1]
+        return _own.token_tables(shape)
 
     def trained_in(self, module: Module) -> int:
         """Return the table's width for each token."""

@@ -170,6 +170,20 @@ def test_a_control_draws_the_same_weights_for_a_seed_and_whole_lines_where_it_sa
         assert cut <= 1
 
 
+def test_a_uniform_control_draws_from_the_whole_model_but_a_table_that_is_the_output_too(
+        shapes: dict[str, ModelShape]) -> None:
+    uniform = method(name="bitfit", control="random_uniform")
+    shape = shapes["bert"].for_task(TEXT)
+    found = {kind: sum(piece.trained for piece in uniform.pieces(shape) if piece.kind == kind)
+             for kind in ("linear", "norm", "embedding")}
+    sizes = {"linear": sum(m.parameters for m in shape.modules if m.kind == "linear" and m.role != "head"),
+             "embedding": 30_522 * 768}
+    share = found["embedding"] / sum(found.values())
+    assert share == pytest.approx(sizes["embedding"] / sum(sizes.values()), abs=0.005) and found["norm"] > 0
+    tied = shapes["llama"].for_task(TEXT).model_copy(update={"tied_embeddings": True})
+    assert not any(p.kind == "embedding" for p in uniform.pieces(tied))
+
+
 def test_adaptformer_adds_its_branch_beside_the_feed_forward_part(tmp_path: Path) -> None:
     loaded = load("bert", tmp_path)
     layer: Any = loaded.model.get_submodule("bert.encoder.layer.0")
