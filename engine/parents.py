@@ -79,6 +79,13 @@ class DifferentShapes(Refused):
     try_this = "Choose adapters of one length and one base model."
 
 
+class DifferentPlaces(Refused):
+    """{first} and {other} have their virtual tokens at different places: {mine}; {theirs}."""
+
+    kind = "different_places"
+    try_this = "Choose soft prompts whose virtual tokens stand alike, as those of one template do."
+
+
 class NotLora(Refused):
     """{name} is a {kind} adapter; {way} combines LoRA adapters."""
 
@@ -235,6 +242,18 @@ def _same_prompts(first: Parent, other: Parent) -> None:
         if mine != theirs or first.kind != other.kind:
             raise DifferentShapes(other.name, what=_plain(key), first=first.name, other=other.name,
                                   mine=_shape(mine), theirs=_shape(theirs))
+    places = [_places(one) for one in (first, other)]
+    if places[0] != places[1]:
+        raise DifferentPlaces(other.name, first=first.name, other=other.name, mine=places[0], theirs=places[1])
+
+
+def _places(parent: Parent) -> str:
+    """Return where a soft prompt's virtual tokens stand, "" where its kind knows but one place."""
+    if "before" in parent.config:
+        around = [" ".join("[P]" if place < 0 else f"<{place}>" for place in parent.config.get(side) or [])
+                  for side in ("before", "after")]
+        return " ".join(part for part in (around[0], "{text}", around[1]) if part)
+    return "between text and answer" if parent.config.get("infix") else ""
 
 
 def _same_layers(first: Parent, other: Parent) -> None:

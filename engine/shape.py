@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -135,6 +135,12 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "q": ("query", "qkv"), "k": ("key", "qkv"), "v": ("value", "qkv"), "o": ("output",),
     "conv": ("pointwise", "spatial"), "up": ("up", "gate_up"), "gate": ("gate", "gate_up"),
 }
+
+
+def nameless(modules: Sequence[Module], words: Iterable[str]) -> list[str]:
+    """Return the words that name none of the modules and are no group or role either: those that were misspelt."""
+    roles = {*GROUPS, *(role for group in GROUPS.values() for role in group), *get_args(Role)}
+    return [word for word in words if word not in roles and not select(modules, [word])]
 
 
 def select(modules: Sequence[Module], targets: str | Sequence[str]) -> list[Module]:

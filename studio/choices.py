@@ -186,11 +186,23 @@ def settings_shown(user: User, draft: Draft) -> dict[str, Any]:
     shape = look(user, draft).shape
     second = {"forgetting": service.forgetting_choices(user, draft.task, shape, draft.dataset)}
     groups = [replace(group, choices=second) if group.key == "data" else group for group in draft.groups()]
+    groups = [replace(group, choices={"start_from": _sources(user, draft, shape)})
+              if "start_from" in group.model.model_fields else group for group in groups]
     if not service.quantizer_there(user):
         missing = NoQuantizer("model.quantization")
         off = {"quantization": dict.fromkeys(get_args(Quantization), f"{missing.what} {missing.try_this}")}
         groups = [replace(group, off=off) if group.key == "model" else group for group in groups]
     return form.state(groups, draft.values, elem_id=SETTINGS)
+
+
+def _sources(user: User, draft: Draft, shape: ModelShape | None) -> Options:
+    """Return the adapters that the draft's method can start from; none while its settings are wrong."""
+    asked = draft.document()["method"]
+    try:
+        method = methods.get(draft.method).model_validate(asked)
+    except ValueError:
+        return [{"value": one, "label": one or "None"} for one in {"": 0, str(asked.get("start_from") or ""): 0}]
+    return service.sources.choices(user, method, draft.model, shape)
 
 
 def dataset_note(now: Chosen) -> str:

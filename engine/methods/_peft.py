@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from engine.knobs import knob
 from engine.methods.base import Method, Piece, full_learning_rate
-from engine.shape import ModelShape, Module
+from engine.shape import ModelShape, Module, nameless
 
 if TYPE_CHECKING:
     import torch
@@ -75,6 +75,8 @@ class PeftMethod(Method):
     def _something_is_named(self) -> PeftMethod:
         if getattr(self, "targets", None) == []:
             raise ValueError("targets is an empty list, so nothing would be adapted")
+        if getattr(self, "layers", None) == []:
+            raise ValueError("layers is an empty list, so nothing would be adapted")
         return self
 
     # -- what a method says of itself ------------------------------------------------------------------------------
@@ -133,6 +135,9 @@ class PeftMethod(Method):
             named = targets if isinstance(targets, str) else ", ".join(targets or ())
             reasons.append(f"No linear layer of this model is one of: {named}." if named
                            else f"This model has none of the layers that {self.card.title} changes.")
+        elif isinstance(asked := getattr(self, "targets", None), list):
+            known = shape.linear() + [m for m in shape.modules if m.kind == "conv" and m.layer is not None]
+            reasons += [f"No layer of this model is called '{word}'." for word in nameless(known, asked)[:1]]
         if not self.transposed and any(m.transposed for m in modules):
             reasons.append(f"{self.card.title} cannot change layers whose weights are stored transposed, as this "
                            "model's are.")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from engine import adapter
 from engine.errors import SpecError
 from engine.methods import _own
 from engine.methods.base import Piece
@@ -21,7 +22,7 @@ Sides = Literal["both", "encoder", "decoder"]
 
 
 class PrefixMismatch(SpecError):
-    """The adapter in '{folder}' has no prefix of {tokens} tokens, {width} wide, for each attention of this model."""
+    """The adapter to start from has no prefix of {tokens} tokens, {width} wide, for each attention of this model."""
 
     kind = "prefix_mismatch"
     try_this = "Choose an adapter of the same method, base model and length."
@@ -94,6 +95,14 @@ def attach(model: PreTrainedModel, shape: ModelShape, heads: Sequence[str], side
                        infix=infix, embedding=shape.hidden if hidden else 0)
 
 
+def check(folder: Path, tokens: int, width: int) -> None:
+    """Refuse an adapter without keys (tokens, width) of a prefix at some attention; raises PrefixMismatch."""
+    path = folder / "adapter_model.safetensors"
+    saved = adapter.tensors(folder) if path.is_file() else {}
+    if (tokens, width) not in [shape for name, shape in saved.items() if name.endswith("prefix_key")]:
+        raise PrefixMismatch("method.start_from", tokens=tokens, width=width)
+
+
 def start_from(model: Any, folder: Path) -> None:
     """Set the prefixes to those saved in an adapter's folder, heads excluded; raises PrefixMismatch."""
     import torch
@@ -108,11 +117,11 @@ def start_from(model: Any, folder: Path) -> None:
             key, value = (saved.get(f"{name}.{kind}") for kind in ("prefix_key", "prefix_value"))
             own = layer.prefix_key["default"]
             if key is None or value is None or key.shape != own.shape:
-                raise PrefixMismatch("method.start_from", folder=folder.name, tokens=own.shape[0], width=own.shape[1])
+                raise PrefixMismatch("method.start_from", tokens=own.shape[0], width=own.shape[1])
             layer.keep("default", key, value)
             found += 1
     if not found:
-        raise PrefixMismatch("method.start_from", folder=folder.name, tokens=0, width=0)
+        raise PrefixMismatch("method.start_from", tokens=0, width=0)
 
 
 def start_from_words(model: Any, special: Sequence[int]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from engine import adapter
 from engine.errors import ModelError, SpecError
 from engine.methods import _own
 from engine.methods.base import Piece
@@ -26,7 +28,7 @@ COMMON = 5000
 
 
 class NotAPrompt(ModelError):
-    """The adapter in '{folder}' holds no virtual tokens."""
+    """The adapter to start from holds no virtual tokens."""
 
     kind = "not_a_prompt"
     try_this = "Start from an adapter that was trained by prompt tuning or P-tuning."
@@ -37,6 +39,13 @@ class PromptMismatch(SpecError):
 
     kind = "prompt_mismatch"
     try_this = "Choose a prompt of this base model, and the same length."
+
+
+class PromptElsewhere(SpecError):
+    """The virtual tokens to start from do not all stand one after the other before the text."""
+
+    kind = "prompt_elsewhere"
+    try_this = "Choose one trained by prompt tuning, or by P-tuning with a template such as '[P×5] {{text}}'."
 
 
 class Template(NamedTuple):
@@ -78,8 +87,7 @@ def parse(template: str) -> Template:
 
 def embedding(shape: ModelShape) -> Module | None:
     """Return the table of words, None when the model has none."""
-    tables = [m for m in shape.modules if m.kind == "embedding"]
-    return next((m for m in tables if m.d_in == shape.vocab), None) if shape.vocab else None
+    return next(iter(_own.token_tables(shape)), None)
 
 
 def width(shape: ModelShape) -> int:
@@ -143,13 +151,25 @@ def ids(tokenizer: Any, text: str) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
 
-def stored(folder: Path) -> torch.Tensor:
-    """Return the virtual tokens saved in an adapter's folder, (members, tokens, width); raises NotAPrompt."""
-    from safetensors.torch import load_file
-
+def check(folder: Path, tokens: int, width: int) -> None:
+    """Refuse tokens that cannot be started from; raises NotAPrompt, PromptMismatch or PromptElsewhere."""
     path = folder / "adapter_model.safetensors"
-    found = [value for name, value in load_file(path).items() if name.rpartition(".")[2] == "prompt_tokens"] \
+    found = [shape for name, shape in adapter.tensors(folder).items() if name.rpartition(".")[2] == "prompt_tokens"] \
         if path.is_file() else []
     if not found:
-        raise NotAPrompt("method.start_from", folder=folder.name)
-    return found[0].float().view(-1, *found[0].shape[-2:])
+        raise NotAPrompt("method.start_from")
+    theirs, wide = found[0][-2:]
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    if config.get("after") or any(place >= 0 for place in config.get("before") or []):
+        raise PromptElsewhere("method.start_from")
+    if (theirs, wide) != (tokens, width):
+        raise PromptMismatch("method.start_from", theirs=theirs, wide=wide, mine=tokens, width=width)
+
+
+def stored(folder: Path) -> torch.Tensor:
+    """Return the virtual tokens saved in an adapter's folder, (members, tokens, width)."""
+    from safetensors.torch import load_file
+
+    saved = load_file(folder / "adapter_model.safetensors")
+    found = next(value for name, value in saved.items() if name.rpartition(".")[2] == "prompt_tokens")
+    return found.float().view(-1, *found.shape[-2:])

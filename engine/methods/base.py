@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from engine.shape import Kind, ModelShape, Role
 
@@ -47,6 +47,15 @@ class Piece:
     stored: int
 
 
+@dataclass(frozen=True)
+class Doubt:
+    """A setting that is allowed and does not do what it seems to: its field, what is so, and what to do."""
+
+    field: str
+    what: str
+    try_this: str
+
+
 class Method(BaseModel):
     """A way of fine-tuning. A subclass is one file, one set of fields, one card, one exact count."""
 
@@ -56,6 +65,16 @@ class Method(BaseModel):
     card: ClassVar[Card]
     #: "adapter": saved as a peft directory; "model": saved as a whole transformers model.
     artifact: ClassVar[Literal["adapter", "model"]] = "adapter"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_are_numbers(cls, given: Any) -> Any:
+        """Refuse yes and no where a number is asked for, which would count as 1 and 0."""
+        numbers: set[Any] = {int, float}
+        for field, value in given.items() if isinstance(given, dict) else ():
+            if isinstance(value, bool) and field in cls.model_fields and cls.model_fields[field].annotation in numbers:
+                raise ValueError(f"{field} is a number, not {str(value).lower()}")
+        return given
 
     def pieces(self, shape: ModelShape) -> list[Piece]:
         """Return what is trained and stored in each module, the task head excluded; empty when only the head learns."""
@@ -108,6 +127,13 @@ class Method(BaseModel):
     def origin(self) -> str:
         """The adapter to start from, a folder or, where adapters have ids, its id; empty for none."""
         return ""
+
+    def doubts(self, shape: ModelShape) -> list[Doubt]:
+        """Return what a person should know of settings that are allowed and do not do what they seem to."""
+        return []
+
+    def check_source(self, folder: Path, shape: ModelShape) -> None:
+        """Raise what is wrong with the adapter in a folder as one to start from, its numbers unread."""
 
     # -- while it trains -------------------------------------------------------------------------------------------
 

@@ -24,8 +24,8 @@ from engine.methods._peft import (
     targets_knob,
     times_full,
 )
-from engine.methods.base import Card
-from engine.shape import ModelShape, Module, select
+from engine.methods.base import Card, Doubt
+from engine.shape import ModelShape, Module, nameless, select
 
 if TYPE_CHECKING:
     import torch
@@ -136,11 +136,23 @@ class Lora(PeftMethod):
                 reasons.append(f"{self.init} needs a rank of at most {width}, the width of {narrow[0].name}.")
         if any(m.kind == "conv" for m in chosen) and self.init not in ("default", "gaussian"):
             reasons.append(f"{self.init} starts from the matrices of linear layers, which convolutions do not have.")
+        for field in ("rank_pattern", "alpha_pattern"):
+            if chosen and (odd := nameless(chosen, getattr(self, field))):
+                title = type(self).model_fields[field].title
+                reasons.append(f"{title} names '{odd[0]}', but no adapted layer is called so.")
         if self.init == "loftq" and quantization != "nf4":
             reasons.append("loftq restores what a base stored in 4 bits (nf4) has lost; this base is not so stored.")
         if self.init == "olora" and any(m.transposed for m in chosen):
             reasons.append("olora cannot start from layers whose weights are stored transposed, as this model's are.")
         return reasons
+
+    def doubts(self, shape: ModelShape) -> list[Doubt]:
+        """Tell of a rank beyond what the layers can hold."""
+        narrow = min((min(m.d_in * m.kernel, m.d_out) for m in self.chosen(shape)), default=0)
+        if not 0 < narrow < self.r:
+            return []
+        return [Doubt("r", f"The narrowest of these layers holds a rank of {narrow:,} at most; {self.r:,} costs more "
+                      "there and learns nothing more.", f"Choose at most {narrow:,}, or full fine-tuning.")]
 
     def learning_rate(self, shape: ModelShape, task: str) -> float:
         """Return ten times the rate of full fine-tuning (LoRA Without Regret, 2025)."""

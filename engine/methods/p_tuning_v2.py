@@ -74,6 +74,12 @@ class PTuningV2(Method):
         """The source prompts."""
         return self.start_from
 
+    def check_source(self, folder: Path, shape: ModelShape) -> None:
+        """Refuse what has no prefixes of this length and width."""
+        found = _prefix.attentions(shape)
+        if found:
+            _prefix.check(folder, self.length, found[0].d_out)
+
     def attach(self, model: PreTrainedModel, shape: ModelShape, heads: Sequence[str]) -> torch.nn.Module:
         """Return `model` wrapped by peft, with prompts at every attention."""
         return _prefix.attach(model, shape, heads, "both", self.length, self.width)

@@ -82,6 +82,10 @@ class PromptTuning(Method):
         """The source prompt."""
         return self.start_from
 
+    def check_source(self, folder: Path, shape: ModelShape) -> None:
+        """Refuse what is no prompt, has another length, or stands elsewhere."""
+        _prompt.check(folder, self.length, _prompt.width(shape))
+
     @property
     def copies(self) -> int:
         """Each member of the ensemble sees every row."""
@@ -96,7 +100,7 @@ class PromptTuning(Method):
         return _prompt.attach(model, shape, heads, [-1] * self.length, [], members=self.ensemble, combine=self.combine)
 
     def begin(self, model: Any, tokenizer: Any, labels: Sequence[str], source: Path | None = None) -> None:
-        """Set the prompts to words, or to those of the source; raises NotAPrompt, PromptMismatch, NothingToVoteOn."""
+        """Set the prompts to words, or to those of the source; raises what _source raises, NothingToVoteOn."""
         import torch
 
         if self.ensemble > 1 and self.combine == "vote" and model.config.problem_type != "single_label_classification":
@@ -128,9 +132,6 @@ class PromptTuning(Method):
 
 
 def _source(folder: Path, shape: tuple[int, int]) -> torch.Tensor:
-    """Return the prompts saved in `folder`, (members, tokens, width); raises NotAPrompt or PromptMismatch."""
-    found = _prompt.stored(folder)
-    if tuple(found.shape[1:]) != shape:
-        raise _prompt.PromptMismatch("method.start_from", theirs=found.shape[1], wide=found.shape[2], mine=shape[0],
-                                     width=shape[1])
-    return found
+    """Return the prompts saved in `folder`, (members, tokens, width); raises what _prompt.check raises."""
+    _prompt.check(folder, *shape)
+    return _prompt.stored(folder)

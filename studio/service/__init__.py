@@ -47,7 +47,7 @@ Waiting:
 
 from __future__ import annotations
 
-from studio.service import hub_data, lengths, looks, preparation, rows, suspects, versions
+from studio.service import hub_data, lengths, looks, preparation, rows, sources, suspects, versions
 from studio.service.adapters import cancel_export, delete_adapter, export, export_file
 from studio.service.advice import Advised, advise
 from studio.service.batches import (
@@ -92,5 +92,5 @@ __all__ = [
     "evaluated_on", "evaluation", "evaluations", "export", "export_file", "forgetting_choices", "hub_data",
     "learned", "lengths", "looks", "memory_there", "predict_file", "preparation", "preview", "prompt_sources",
     "quantizer_there", "resume_run", "retry_dataset", "rows", "run_file", "samples", "set_header", "set_part",
-    "set_roles", "settled", "shape_of", "similar_prompts", "sourced", "start_run", "stop_asking", "stop_run",
-    "stream", "suspects", "versions"]
+    "set_roles", "settled", "shape_of", "similar_prompts", "sourced", "sources", "start_run", "stop_asking",
+    "stop_run", "stream", "suspects", "versions"]

@@ -16,11 +16,11 @@ from engine import breakdown, compatibility, preparation, tasks
 from engine import spec as specs
 from engine.breakdown import Breakdown
 from engine.data.errors import ParquetBroken
-from engine.data.findings import about_eval
+from engine.data.findings import about_eval, warning
 from engine.errors import DataError, ModelError, NotEnough, Refused, StudioError
 from engine.shape import ModelShape
 from engine.spec import RunSpec
-from studio.service import eval_fit, lengths
+from studio.service import eval_fit, lengths, sources
 from studio.service.datasets import DatasetNotReady
 from studio.service.fleet import memory_there, quantization_obstacle
 from studio.service.forgetting import forgetting_obstacle
@@ -120,7 +120,8 @@ def check(user: User, document: RunSpec | Mapping[str, Any]) -> Check:
         obstacles += eval_fit.obstacles(between, dataset, other)
     model = models.by_ref(user, spec.model.id, spec.model.revision)
     shape = _shape(spec, model, obstacles)
-    for error in (quantization_obstacle(user, spec.model.quantization), forgetting_obstacle(user, spec, shape)):
+    for error in (quantization_obstacle(user, spec.model.quantization), forgetting_obstacle(user, spec, shape),
+                  sources.obstacle(user, spec, shape)):
         if error is not None:
             obstacles.append(error)
     labels = labels_of(spec, dataset)
@@ -132,11 +133,19 @@ def check(user: User, document: RunSpec | Mapping[str, Any]) -> Check:
             obstacles.append(NotEnough("memory", resource="memory", needed=_gigabytes(found.memory.total),
                                        available=_gigabytes(memory)))
     rows = training_rows(spec, dataset, other)
-    warnings = lengths.told(spec, shape, lengths.counted(user, spec, dataset)) if shape is not None else []
+    warnings = _warned(user, spec, shape, dataset) if shape is not None else []
     about = [f for row in (dataset, other) if row is not None for f in row.findings if not about_eval(f["what"])]
     return Check(spec, dataset, other, model, found, breakdown.updates(spec, rows) if rows else None, obstacles,
                  [*about, *(f for f in between if f["level"] != "warning")],
                  [*(f for f in between if f["level"] == "warning"), *warnings])
+
+
+def _warned(user: User, spec: RunSpec, shape: ModelShape, dataset: Dataset | None) -> list[dict[str, Any]]:
+    """Return what a person should know of settings that are allowed."""
+    doubts = spec.method.doubts(shape.for_task(spec.task))
+    return lengths.told(spec, shape, lengths.counted(user, spec, dataset)) + [
+        warning("setting_in_vain", one.what, f"method.{one.field}", one.try_this).model_dump(mode="json")
+        for one in doubts]
 
 
 def _data(user: User, spec: RunSpec, obstacles: list[StudioError]) -> tuple[Dataset | None, Dataset | None, RunSpec]:

@@ -14,12 +14,13 @@ from fastapi.testclient import TestClient
 from rig import Rig, studio, until
 from typer.testing import CliRunner
 
-from db import adapters, exports, runs, workers
+from db import adapters, exports, models, runs, workers
 from db.settings import settings
 from db.tables import Adapter
 from engine import insight
 from engine import spec as specs
-from studio import api, cli_adapters, insight_view, service, source_view
+from studio import api, choices, cli_adapters, insight_view, service, source_view
+from studio.draft import Draft
 from studio.guard import Guard
 from worker import client
 
@@ -160,6 +161,31 @@ def test_a_prompt_names_those_a_new_run_may_start_from(rig: Rig, web: TestClient
     listed = CliRunner().invoke(cli_adapters.app, ["sources", one.id, "--json"])
     now = [item["id"] for item in json.loads(listed.stdout)]
     assert len(now) == 2 and other.id in now, "what came of starting from it is a source as well"
+
+
+def test_a_source_is_looked_at_before_the_run_is_queued(rig: Rig, lora: Adapter) -> None:
+    source = trained(rig, {"name": "prompt_tuning", "length": 3})
+    service.add_model(rig.user, "local/bert-tiny")
+    until(lambda: any(row.state == "ready" for row in models.find(rig.user)), 60, rig.tail)
+
+    def met(method: dict[str, Any]) -> list[str]:
+        found = service.check(rig.user, {
+            "task": "text_classification", "model": {"id": "local/bert-tiny"}, "method": method,
+            "data": {"train": rig.dataset, "columns": {"text": "text", "label": "label"}}})
+        return [one.kind for one in found.obstacles]
+
+    prompt = {"name": "prompt_tuning", "length": 3}
+    assert met(prompt | {"start_from": source.id}) == []
+    assert met(prompt | {"start_from": "ad_nonsense"}) == ["source_missing"]
+    assert met(prompt | {"start_from": lora.id}) == ["not_a_prompt"]
+    assert met(prompt | {"length": 4, "start_from": source.id}) == ["prompt_mismatch"]
+    draft = Draft(rig.dataset, task="text_classification", model="local/bert-tiny", method="prompt_tuning",
+                  values={"method.prompt_tuning": {"length": 3, "start_from": "ad_nonsense"}})
+    (offered,) = (field for group in choices.settings_shown(rig.user, draft)["groups"] for field in group["fields"]
+                  if field["name"] == "start_from")
+    listed = {option["value"]: option["label"] for option in offered["options"]}
+    assert listed[""] == "None" and source.id in listed and lora.id not in listed
+    assert "cannot be started from" in listed["ad_nonsense"]
 
 
 def test_the_command_line_tells_it_to_programs_and_to_people(rig: Rig, lora: Adapter) -> None:
