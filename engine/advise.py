@@ -22,8 +22,8 @@ V2 = "Liu et al., P-Tuning v2, 2022"
 LESTER = "Lester et al., 2021"
 RSLORA = "Kalajdzievski, rsLoRA, 2023"
 QLORA = "Dettmers et al., QLoRA, 2023"
-PRACTICE = "common practice"
-SIZES = "what works by number of examples, from published comparisons and courses"
+PRACTICE = "a rule of thumb"
+SIZES = "a rule of thumb of courses on the subject; no single paper's result"
 
 #: Up to this many examples -> the rank of LoRA that suits them.
 RANKS: tuple[tuple[int, int], ...] = ((50, 2), (1_000, 4), (5_000, 8), (100_000, 16))
@@ -135,14 +135,17 @@ class _Adviser:
 
     def training(self, method: dict[str, Any]) -> dict[str, Any]:
         epochs = 10 if self.examples < 200 else 5 if self.examples < 2_000 else 3 if self.examples < 50_000 else 1
-        self.because("epochs", epochs, f"{self.examples:,} examples: enough passes for some hundreds of updates, few "
-                                       "enough not to learn them by heart.", PRACTICE)
         batch = 8 if self.examples < 500 else 16
+        updates = epochs * -(-self.examples // batch)
+        passes = "one pass" if epochs == 1 else f"{epochs} passes"
+        self.because("epochs", epochs, f"{self.examples:,} examples: {passes}, about {updates:,} updates. " + (
+            "More would learn so few by heart." if epochs > 1 else "More passes are seldom needed."), PRACTICE)
         self.because("batch_size", batch, "Fewer than 32 examples an update: low-rank updates lose by large batches.",
                      WITHOUT_REGRET)
         rate = methods.get(method["name"]).model_validate(method).learning_rate(self.shape, self.task)
-        self.because("learning_rate", f"{rate:g}", "The method's own rate for a model of this width.", WITHOUT_REGRET
-                     if method["name"] == "lora" else PRACTICE)
+        studied = method["name"] == "lora" and self.shape.family != "vision"
+        self.because("learning_rate", f"{rate:g}", "The method's own rate for a model of this width.",
+                     WITHOUT_REGRET if studied else PRACTICE)
         return {"epochs": float(epochs), "batch_size": batch, "learning_rate": "auto"}
 
     def max_length(self, method: dict[str, Any], lengths: TokenLengths | None, characters: int, longest: int) -> int:
@@ -203,11 +206,13 @@ class _Adviser:
 
     def compare(self, method: dict[str, Any]) -> list[tuple[str, str]]:
         """Return other methods worth a run of their own, the most telling first."""
+        biased = any(m.bias for m in self.shape.modules if m.kind == "linear" and m.layer is not None)
         wanted: list[tuple[str, str, bool]] = [
             ("full", f"The reference; from about 10,000 examples it can win ({LESS}).", self.examples >= 5_000
              or self.shape.total < 100_000_000),
             ("head", "The floor: how far the frozen model gets by itself.", bool(self.shape.task_heads.get(self.task))),
-            ("bitfit", "A thousandth of the weights, often within two points (Ben Zaken et al., 2022).",
+            ("bitfit", "About a thousandth of the weights; with BERT within two points of training all (Ben Zaken et "
+             f"al., 2022).{'' if biased else ' This model has no biases: they are added, and start at zero.'}",
              self.examples < 20_000),
             ("p_tuning_v2", f"Prompts in every layer: strong on tagging and answering with models below 1B ({V2}).",
              self.task in ("token_classification", "question_answering")),

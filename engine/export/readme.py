@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine import methods
 from engine.generate import Sampling
 from engine.generation.searching import Searching
 
@@ -226,8 +227,12 @@ def _origin(facts: Facts) -> str:
 def _requirements(facts: Facts) -> str:
     packages = "peft transformers torch" if facts.kind == "adapter" else "transformers torch"
     if facts.own_tuner:
-        return ("peft by itself does not carry this method; PEFT Studio registers it there. `pip install peft-studio`, "
-                f"then, in the folder that holds `{facts.name}/`:")
+        known = methods.every().get(facts.method)
+        merged = ("Merged into its base model, on the adapter's page or by `peft-studio adapters merge`, it needs "
+                  "transformers alone.\n\n") if known is not None and known.card.mergeable else ""
+        return (f"{merged}peft by itself does not read adapters of this kind; PEFT Studio's package makes them known "
+                "to it. Run `pip install .` in the studio's own folder (its source), then, in the folder that holds "
+                f"`{facts.name}/`:")
     return f"`pip install {packages}`, then, in the folder that holds `{facts.name}/`:"
 
 

@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 
 
 class DiffPruning(Method):
-    """Learns a change of every weight and, with a price on each, which few of them are worth keeping."""
+    """Learns a change of every layer's weights and, with a price on each, which few of them are worth keeping.
+
+    Embeddings are left out, unlike in the paper: a table of words would double in memory for rows hardly ever seen.
+    """
 
     name: Literal["diff_pruning"] = "diff_pruning"
     density: float = knob(0.005, gt=0, le=1, scale="log10", slider=(0.001, 0.1), title="Share that may change", help=(
-        "Share of the weights that differ from the base in the end; the largest changes stay. 0.005 is the paper's."))
+        "Share of the layers' weights that differ from the base in the end; the largest changes stay. 0.005 is the "
+        "paper's. Embeddings stay as they are."))
     structured: bool = knob(True, title="Structured", help=(
         "Let whole matrices and biases open and close too, so that some stay as they are altogether."))
     price: float = knob(10.0, ge=0, le=1000, scale="log10", slider=(0.1, 100), title="Price λ", help=(
@@ -35,7 +39,7 @@ class DiffPruning(Method):
 
     card: ClassVar[Card] = Card(
         title="Diff pruning", family="selective", order=90,
-        summary="Fine-tunes all weights but keeps only the half per cent of changes that matter most.",
+        summary="Fine-tunes all layers but keeps only the half per cent of changes that matter most.",
         paper="Guo et al., 2021", url="https://arxiv.org/abs/2012.07463",
         use_when="The stored result must be tiny and quality near full fine-tuning; one base, very many tasks.",
         avoid_when="Memory is short: two numbers are learned a weight, so it needs more than full fine-tuning.",
