@@ -14,6 +14,7 @@ from typing import Any, cast
 from engine import adapter
 from engine.adapter import Trained
 from engine.errors import Cancelled, NotEnough
+from engine.export import plain
 from engine.export.readme import Facts, licence_note, readme
 from engine.recipe import WAYS
 from engine.starter import STARTERS
@@ -81,6 +82,7 @@ def describe(trained: Trained, given: Mapping[str, Any], *, fallback: str = "ada
         quantization=trained.quantization, chat_template=_has_template(trained.folder), method=str(method),
         composed=_lineage(trained),
         own_tuner=trained.kind == "adapter" and adapter.is_own(trained.folder),
+        plain=trained.kind == "adapter" and plain.possible(trained.folder, trained.task or _task(trained)),
         dataset=str(scrub(str(data))), metrics=given.get("metrics") or result.get("metrics") or {},
         parameters=given.get("parameters") or result.get("parameters") or {})
 
@@ -167,6 +169,8 @@ def _texts(inner: Path, about: Facts, given: Mapping[str, Any]) -> dict[str, byt
     texts = {"README.md": readme(about).encode(), "LICENCE-NOTE.txt": licence_note(about).encode(),
              "spec.json": _dump(scrub(given.get("spec") or {})),
              "environment.json": _dump(scrub(given.get("environment") or {}))}
+    if about.plain:
+        texts |= plain.files(inner, about.base, about.revision)
     for name in SCRUBBED:
         if (inner / name).is_file():
             value = scrub(_json(inner / name))

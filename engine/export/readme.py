@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine import methods
+from engine.export.plain import FOLDER
 from engine.generate import Sampling
 from engine.generation.searching import Searching
 
@@ -26,7 +27,8 @@ class Facts:
     """What is known about an exported result. `base` is the public id of its base model, or the name of a folder.
 
     `kind` is adapter or model; `local` tells that the base has no public id; `note` says how the base differs from it;
-    `composed` is how and of what it was combined; `own_tuner` tells that peft alone does not know the adapter's type.
+    `composed` is how and of what it was combined; `own_tuner` tells that peft alone does not know the adapter's type;
+    `plain` that the download holds it in a form that peft knows too.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Facts:
     method: str = ""
     composed: str = ""
     own_tuner: bool = False
+    plain: bool = False
     dataset: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict[str, Any])
     parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -80,12 +83,13 @@ def load_lines(facts: Facts) -> list[str]:
     if facts.labels:
         # The head comes with the adapter: one that the base model may have had, with other labels, is dropped.
         settings += [f"num_labels={len(facts.labels)}", "ignore_mismatched_sizes=True"]
-    ours = ["import engine.tuners  # makes the method known to peft"] if facts.own_tuner else []
+    ours = ["import engine.tuners  # makes the method known to peft"] if facts.own_tuner and not facts.plain else []
+    adapter = f"{facts.name}/{FOLDER}" if facts.plain else facts.name
     return [*ours, "from peft import PeftModel",
             f"from transformers import {auto}, {reader}",
             f"{name} = {reader}.from_pretrained({_q(facts.name)})",
             f"base = {auto}.from_pretrained({', '.join(settings)})",
-            f"model = PeftModel.from_pretrained(base, {_q(facts.name)}).eval()"]
+            f"model = PeftModel.from_pretrained(base, {_q(adapter)}).eval()"]
 
 
 def ask_lines(facts: Facts, said: Mapping[str, str] | None = None, turns: Sequence[Mapping[str, str]] = (),
@@ -226,6 +230,9 @@ def _origin(facts: Facts) -> str:
 
 def _requirements(facts: Facts) -> str:
     packages = "peft transformers torch" if facts.kind == "adapter" else "transformers torch"
+    if facts.plain:
+        return (f"The folder `{facts.name}/{FOLDER}/` holds the same prompt as peft itself saves one. "
+                f"`pip install {packages}`, then, in the folder that holds `{facts.name}/`:")
     if facts.own_tuner:
         known = methods.every().get(facts.method)
         merged = ("Merged into its base model, on the adapter's page or by `peft-studio adapters merge`, it needs "
@@ -254,6 +261,7 @@ def _files(facts: Facts) -> str:
         f"- {weights}", "- `preprocessor_config.json`: how images become pixels" if
         facts.task == "image_classification" else
         "- `tokenizer*`, `chat_template.jinja` (if any): how text becomes tokens",
+        *([f"- `{FOLDER}/`: the prompt as peft itself saves one"] if facts.plain else []),
         "- `studio.json`: task, labels and columns",
         f"- `spec.json`: {'how it was combined' if facts.composed else _AGAIN}",
         "- `environment.json`: versions, hardware and hashes of the run",
