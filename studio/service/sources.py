@@ -64,6 +64,9 @@ def choices(user: User, method: Method, model: str, shape: ModelShape | None) ->
 
 
 def _fits(row: Adapter, method: Method, shape: ModelShape) -> bool:
+    """Return whether a run could start from an adapter; those in a store far away are only fetched when chosen."""
+    if not Blobs().is_folder:
+        return True
     try:
         method.check_source(_folder(row), shape)
     except (StudioError, OSError):
