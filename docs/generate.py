@@ -32,7 +32,7 @@ def settings_table(kind: type[BaseModel]) -> str:
         extra: Any = field.json_schema_extra or {}
         unit = f" ({extra['unit']})" if extra.get("unit") else ""
         bounds = _bounds(field.metadata)
-        said = f"{field.description or ''}{unit}", bounds, spelled(field)
+        said = f"{field.description or ''}{unit}", bounds, spelled(field, "`")
         text = " ".join(part for part in said if part).replace("|", "\\|")
         usual = "needed" if field.is_required() else f"`{field.get_default(call_default_factory=True)}`"
         rows.append(f"| `{name}` | {usual} | {text} |")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import Field
 from pydantic.fields import FieldInfo
@@ -42,17 +43,32 @@ def knob(default: Any = ..., *, help: str, title: str | None = None, unit: str =
     return Field(default, description=help, title=title, json_schema_extra=extra, **bounds)
 
 
-def spelled(info: FieldInfo) -> str:
-    """Return how values that a form shows in words of their own are written: "none (all)"; "" where there are none."""
+def spelled(info: FieldInfo, quote: str = "") -> str:
+    """Return how a field's named values are written: "Written: none (all), or a number."; "" where it has none."""
+    said = written(info, quote)
+    return f"Written: {said}." if said else ""
+
+
+def written(info: FieldInfo, quote: str = "") -> str:
+    """Return a field's named values, each between `quote`s and with its words where it has others, and what else it
+    takes: "`none` (all), or a number"; "" where it has no named values."""
     extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
     words = extra.get("words")
-    if not isinstance(words, dict):
+    shown: Mapping[str, Any] = words if isinstance(words, dict) else {}
+    named = _named(info.annotation)
+    if not shown and not any(value is not None for value in named):
         return ""
-    said: list[str] = []
-    for value in _named(info.annotation):
-        plain, shown = str(value).lower(), str(words.get("" if value is None else str(value), "")).lower()
-        said.append(plain + (f" ({shown})" if shown and not shown.startswith(plain) else ""))
-    return f"Written: {', '.join(said)}."
+    said = [_said(value, str(shown.get("" if value is None else str(value), "")), quote) for value in named]
+    others = _others(info.annotation)
+    if others:
+        others[-1] = f"or {others[-1]}"
+    return ", ".join([*said, *others])
+
+
+def _said(value: Any, shown: str, quote: str) -> str:
+    plain, words = str(value).lower(), shown.lower()
+    same = words.replace("-", " ").startswith(plain.replace("_", " ").replace("-", " "))
+    return f"{quote}{plain}{quote}" + ("" if same or not words else f" ({words})")
 
 
 def _named(annotation: Any) -> list[Any]:
@@ -61,4 +77,17 @@ def _named(annotation: Any) -> list[Any]:
         return [None]
     if get_origin(annotation) is Literal:
         return list(get_args(annotation))
-    return [value for part in get_args(annotation) if get_origin(annotation) is not list for value in _named(part)]
+    return [value for part in get_args(annotation) if get_origin(annotation) not in (list, dict)
+            for value in _named(part)]
+
+
+def _others(annotation: Any) -> list[str]:
+    """Return what a type allows beside words: "a number", "a list", "a text", "pairs of name and value"."""
+    origin = get_origin(annotation)
+    if origin in (list, dict):
+        return ["a list" if origin is list else "pairs of name and value"]
+    if origin is Annotated:
+        return _others(get_args(annotation)[0])
+    if origin in (Union, UnionType):
+        return list(dict.fromkeys(kind for part in get_args(annotation) for kind in _others(part)))
+    return {int: ["a number"], float: ["a number"], str: ["a text"]}.get(annotation, [])

@@ -66,7 +66,8 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    how: How = knob("cat", title="Way of combining", help="How the adapters become one.")
+    how: How = knob("cat", title="Way of combining", words={name: way.title for name, way in WAYS.items()},
+                    help="How the adapters become one.")
     weights: list[Annotated[float, Field(ge=-100, le=100)]] | None = knob(None, help=(
         "One weight for each adapter, in their order. Empty for the usual ones; for LoraHub, to have them found."))
     density: float = knob(0.5, gt=0, le=1, step=0.05, title="Share of values kept",

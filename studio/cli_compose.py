@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.recipe import WAYS, Recipe
+from engine.knobs import spelled
+from engine.recipe import Recipe
 from studio import cli_print as out
 from studio.cli_flags import parse
 
@@ -32,7 +33,7 @@ def add_to(app: typer.Typer) -> None:
                   for name, (kind, default) in FIXED.items()]
     for name, info in Recipe.model_fields.items():
         words = f"{f'{info.title}. ' if info.title else ''}{info.description}"
-        words += f" One of: {', '.join(WAYS)}." if name == "how" else ""
+        words += f" {spelled(info)}"
         parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None,
                                             annotation=Annotated[Text, typer.Option(help=words)]))
     compose.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

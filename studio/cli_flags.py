@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from engine import methods, tasks
 from engine.errors import SpecError
-from engine.knobs import spelled
+from engine.knobs import written
 from engine.spec import DataRef, ModelRef, RunSpec, Training
 
 
@@ -45,10 +45,22 @@ def flags() -> list[Flag]:
             if name == "name":
                 continue
             switch = _kinds(info.annotation) == {bool}
-            flag = found.setdefault(name, Flag(name, f"{info.description or ''} {spelled(info)}".strip(), switch))
+            flag = found.setdefault(name, Flag(name, info.description or "", switch))
             flag.switch = flag.switch and switch
             flag.fields[owner] = info
+    for flag in found.values():
+        flag.help = f"{flag.help} {_spelled(flag)}".strip()
     return list(found.values())
+
+
+def _spelled(flag: Flag) -> str:
+    """Return how a flag's named values are written; where owners have others than the first, by owner."""
+    ways: dict[str, list[str]] = {}
+    for owner, info in flag.fields.items():
+        ways.setdefault(written(info), []).append(owner.partition(".")[2] or owner)
+    first = next(iter(ways))
+    parts = [said if said == first else f"with {', '.join(owners)}: {said}" for said, owners in ways.items() if said]
+    return f"Written: {'; '.join(parts)}." if parts else ""
 
 
 def document(base: Mapping[str, Any], given: Mapping[str, Any], assignments: Iterable[str] = ()) -> dict[str, Any]:

@@ -74,6 +74,7 @@ def parsed(texts: list[str]) -> list[dict[str, Any]]:
 
 def _kinds(json: bool) -> None:
     from engine import preparation
+    from engine.knobs import spelled
 
     every = preparation.every()
     if json:
@@ -85,7 +86,7 @@ def _kinds(json: bool) -> None:
         for field, info in kind.model_fields.items():
             if field != "name":
                 usual = "needed" if info.is_required() else documents.dumps(info.get_default(call_default_factory=True))
-                out.say(f"    {field} ({usual}): {info.description}")
+                out.say(f"    {field} ({usual}): {info.description} {spelled(info)}".rstrip())
 
 
 def _told(found: Previewed) -> None:

@@ -8,11 +8,13 @@ from typing import Any, ClassVar, Literal
 import pytest
 from pydantic import BaseModel
 
-from engine import methods, tasks
+from docs.generate import settings_table
+from engine import methods, preparation, tasks
 from engine.knobs import knob, spelled
 from engine.methods.base import Card, Method
+from engine.recipe import Recipe
 from engine.spec import Training, parse
-from studio import form
+from studio import cli_flags, form
 from studio.draft import SPLIT, Draft, from_query, from_spec
 
 EVERY: list[type[BaseModel]] = [*methods.every().values(), *tasks.every().values(), Training]
@@ -140,5 +142,28 @@ def test_no_help_speaks_in_names_of_the_code(kind: type[BaseModel]) -> None:
 
 def test_where_no_form_shows_them_values_are_spelled_as_they_are_typed() -> None:
     fields = methods.get("lora").model_fields
-    assert spelled(fields["layers"]) == "Written: none (all)." and spelled(fields["r"]) == ""
+    assert spelled(fields["layers"]) == "Written: none (all), a number, or a list." and spelled(fields["r"]) == ""
     assert "pissa_fast (fast pissa)" in spelled(fields["init"]) and "gaussian" in spelled(fields["init"])
+    assert spelled(methods.get("bitfit").model_fields["control"], "`") == \
+        "Written: `none`, `random_uniform`, `random_rows`."
+    assert spelled(Training.model_fields["learning_rate"]) == "Written: auto, or a number."
+    assert spelled(Training.model_fields["early_stopping"]) == "", "a part has settings of its own"
+
+
+@pytest.mark.parametrize("kind", [*EVERY, *preparation.every().values(), Recipe], ids=lambda kind: kind.__name__)
+def test_every_value_that_has_a_name_stands_in_the_docs_and_in_the_command_lines_help(kind: type[BaseModel]) -> None:
+    table = settings_table(kind).splitlines()
+    helps = {flag.name: flag.help for flag in cli_flags.flags()}
+    for item in form.fields(kind):
+        values = [option["value"] for option in item["options"] if option["value"] is not None]
+        row = next(line for line in table if line.startswith(f"| `{item['name']}` |"))
+        assert all(f"`{value}`" in row.rpartition("Written: ")[2] for value in values), (item["name"], row)
+        if kind in EVERY:
+            assert all(value in helps[item["name"]].rpartition("Written: ")[2] for value in values), item["name"]
+
+
+def test_values_of_a_flag_that_several_methods_read_their_own_way_stand_by_method() -> None:
+    start = next(flag.help for flag in cli_flags.flags() if flag.name == "init")
+    assert "Written: default, gaussian, orthogonal" in start
+    assert "; with fourierft: random, zero;" in start
+    assert "with prompt_tuning: vocabulary, random, text, labels" in start
