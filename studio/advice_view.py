@@ -68,7 +68,7 @@ def _row(reason: Reason, method: str) -> str:
     if reason.setting == "method":
         name, value = "Method", _title(reason.value)
     else:
-        name, value = _field(reason.setting, method), form.word(_read(reason.value))
+        name, value = _field(reason.setting, method, _read(reason.value))
     return (f"<div><dt>{esc(name)} <b>{esc(value)}</b></dt>"
             f'<dd>{esc(reason.rule)} <cite>{esc(reason.source)}</cite></dd></div>')
 
@@ -78,11 +78,12 @@ def _last_word(reasons: list[Reason]) -> list[Reason]:
     return list({reason.setting: reason for reason in reasons}.values())
 
 
-def _field(name: str, method: str) -> str:
+def _field(name: str, method: str, value: Any) -> tuple[str, str]:
+    """Return a setting's title and its value, as the form shows both."""
     for kind in (methods.get(method), Training, ModelRef):
-        if name in kind.model_fields:
-            return form.title(name, kind.model_fields[name])
-    return name.replace("_", " ").capitalize()
+        if (info := kind.model_fields.get(name)) is not None:
+            return form.title(name, info), form.shown(info, value)
+    return name.replace("_", " ").capitalize(), form.word(value)
 
 
 def _title(method: str) -> str:

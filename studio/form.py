@@ -24,6 +24,7 @@ Values = Mapping[str, Mapping[str, Any]]
 
 #: The most a text of a form may hold.
 LONGEST = 10_000
+VOWELS = frozenset("aeiouy")
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,8 @@ def word(value: Any) -> str:
     letters = plain.replace(" ", "").replace("-", "")
     if not letters.isalpha() or not letters.islower():
         return plain
-    return plain.upper() if len(letters) <= 3 else plain[0].upper() + plain[1:]
+    # Letters that nobody can say as a word are an abbreviation's: MLP, LSTM, Q.
+    return plain.upper() if len(letters) == 1 or not VOWELS & set(letters) else plain[0].upper() + plain[1:]
 
 
 # -- what a type asks for ------------------------------------------------------------------------------------------

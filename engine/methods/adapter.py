@@ -34,7 +34,8 @@ class Adapter(Method):
     size: Annotated[int, Field(ge=1, le=65_536)] | None = knob(
         None, advanced=True, title="Bottleneck width", help="Width of the bottleneck as a number, instead.")
     activation: Literal["gelu", "relu", "silu", "tanh"] = knob(
-        "gelu", advanced=True, title="Activation", help="The bend between the way down and the way up.")
+        "gelu", advanced=True, title="Activation", words={"gelu": "GELU", "relu": "ReLU", "silu": "SiLU"},
+        help="The bend between the way down and the way up.")
     dropout: float = knob(0.0, ge=0, lt=1, step=0.05, slider=(0, 0.5), advanced=True, title="Dropout",
                           help="Share of the bottleneck's numbers dropped while training.")
     start: Literal["zero", "normal"] = knob("zero", advanced=True, title="Start", help=(

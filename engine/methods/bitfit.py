@@ -30,7 +30,7 @@ class BitFit(Method):
     """Learns a change of every bias (or of two kinds of them); layers without a bias are given one."""
 
     name: Literal["bitfit"] = "bitfit"
-    biases: Which = knob("all", title="Which biases", help=(
+    biases: Which = knob("all", title="Which biases", words={"query+intermediate": "Query and intermediate"}, help=(
         "All, those of the attention queries, those of the feed-forward layer's wide side, or both of these: the two "
         "kinds carry most of the effect."))
     control: Control = knob("none", advanced=True, title="Control", shown_if={"biases": "all"}, help=(

@@ -16,8 +16,9 @@ class Miss(PeftMethod):
     name: Literal["miss"] = "miss"
     r: int = knob(32, ge=1, le=4096, scale="log2", slider=(2, 256), title="Rank",
                   help="Rows that are learned. Higher learns more and costs more.")
-    variant: Literal["miss", "bat", "mini"] = knob("miss", advanced=True, title="Variant", help=(
-        "miss is the fast one. bat multiplies the update by the weights themselves. mini shares columns too."))
+    variant: Literal["miss", "bat", "mini"] = knob("miss", advanced=True, title="Variant", words={
+        "miss": "MiSS"}, help=(
+            "miss is the fast one. bat multiplies the update by the weights themselves. mini shares columns too."))
     mini_r: int = knob(1, ge=1, le=4096, advanced=True, shown_if={"variant": "mini"}, title="Columns",
                        help="Columns that mini learns; it must divide every output width.")
     dropout: float = knob(0.0, ge=0, lt=1, step=0.05, slider=(0, 0.5), title="Dropout",

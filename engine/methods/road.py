@@ -28,7 +28,8 @@ class Road(PeftMethod):
     """Learns an angle and a length for pairs of each layer's outputs."""
 
     name: Literal["road"] = "road"
-    variant: Literal["road_1", "road_2", "road_4"] = knob("road_1", title="Variant", help=(
+    variant: Literal["road_1", "road_2", "road_4"] = knob("road_1", title="Variant", words={
+        "road_1": "RoAd 1", "road_2": "RoAd 2", "road_4": "RoAd 4"}, help=(
         "Parameters for each output: one (pairs share angle and length), two or four (any 2 × 2 matrix)."))
     group_size: Annotated[int, Field(ge=2, le=65_536, multiple_of=2)] | None = knob(
         None, advanced=True, title="Group size", words={None: "Largest that fits"}, help=(

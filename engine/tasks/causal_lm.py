@@ -50,7 +50,7 @@ class CausalLM(Task):
         "Lay examples end to end without padding. They never see each other, so results do not change."))
 
     template: Literal["auto", "chatml", "alpaca", "dialogue", "plain"] | str = knob(
-        "auto", title="Chat template", max_length=20_000, help=(
+        "auto", title="Chat template", max_length=20_000, words={"chatml": "ChatML"}, help=(
             "How a conversation becomes text. Auto takes the model's own; chatml, alpaca, dialogue and plain are "
             "ready; or write one in Jinja, with `messages`. It is saved with the adapter."))
     samples: int = knob(3, ge=0, le=20, advanced=True, title="Samples", help=(

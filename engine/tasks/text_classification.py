@@ -60,7 +60,10 @@ class TextClassification(Task):
         help="How much each label counts in training: all alike, balanced (rare ones more), or by name: spam=3, ham=1.")
     deciding: Literal["auto", "accuracy", "f1", "f1_micro", "matthews_correlation", "roc_auc", "pearson", "spearman",
                       "mse", "mae", "loss"] = knob(
-        "auto", advanced=True, title="Deciding metric",
+        "auto", advanced=True, title="Deciding metric", words={
+            "f1": "F1", "f1_micro": "Micro F1", "matthews_correlation": "Matthews' correlation", "roc_auc": "ROC-AUC",
+            "pearson": "Pearson's r", "spearman": "Spearman's ρ", "mse": "Mean squared error",
+            "mae": "Mean absolute error"},
         help="Tells which evaluation was best. Auto: accuracy for one label, micro F1 for several, Pearson's r for a "
              "number.")
 

@@ -59,7 +59,7 @@ def test_a_method_that_nobody_wrote_a_form_for_gets_one() -> None:
     made = named(Dummy)
     assert made["width"] | {"slider": [1, 64], "unit": "columns", "scale": "log2", "min": 1, "max": 64} == made["width"]
     assert made["share"]["slider"] == [0.01, 0.99] and made["share"]["kind"] == "number"
-    assert made["where"]["kind"] == "list" and [o["label"] for o in made["where"]["options"]] == ["ALL", "TOP"]
+    assert made["where"]["kind"] == "list" and [o["label"] for o in made["where"]["options"]] == ["All", "Top"]
     assert made["shy"]["advanced"] and made["shy"]["shown_if"] == {"where": "top"}
 
 
@@ -96,7 +96,7 @@ def test_changes_name_only_what_differs() -> None:
 
 @pytest.mark.parametrize(("value", "shown"), [
     (None, "none"), (True, "on"), ("all-linear", "All-linear"), ("mlp", "MLP"), ("nf4", "nf4"), (["q", "v"], "Q, V"),
-    ({"q": 16}, "q=16"), (3e-4, "0.0003")])
+    ({"q": 16}, "q=16"), (3e-4, "0.0003"), ("all", "All"), ("no", "No"), ("end", "End"), ("lstm", "LSTM")])
 def test_values_are_shown_as_words(value: Any, shown: str) -> None:
     assert form.word(value) == shown
 
@@ -131,6 +131,17 @@ def test_values_whose_names_say_too_little_have_words_of_their_own() -> None:
     assert form.changes(methods.get("lora"), {"layers": 2}) == [("Blocks", 2, "All")]
     start = {option["value"]: option["label"] for option in named(methods.get("lora"))["init"]["options"]}
     assert start["pissa_fast"] == "Fast PiSSA" and start["gaussian"] == "Gaussian"
+
+
+def test_choices_read_as_words_and_names() -> None:
+    def labels(method: str, setting: str) -> list[str]:
+        return [option["label"] for option in named(methods.get(method))[setting]["options"]]
+    assert labels("bitfit", "biases") == ["All", "Query", "Intermediate", "Query and intermediate"]
+    assert labels("adapter", "activation") == ["GELU", "ReLU", "SiLU", "Tanh"]
+    assert labels("p_tuning", "encoder") == ["LSTM", "MLP", "None"] and labels("ia3", "where")[0] == "All"
+    for kind in EVERY:
+        for item in form.fields(kind):
+            assert not [o for o in item["options"] if "_" in o["label"] or "+" in o["label"]], item["name"]
 
 
 @pytest.mark.parametrize("kind", EVERY, ids=lambda kind: kind.__name__)
