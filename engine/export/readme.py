@@ -213,7 +213,9 @@ def licence_note(facts: Facts) -> str:
 
 def _origin(facts: Facts) -> str:
     what = "A PEFT adapter" if facts.kind == "adapter" else "A fine-tuned model"
-    how = f", {facts.composed}" if facts.composed else f", trained with {facts.method}" if facts.method else ""
+    kind = methods.every().get(facts.method)
+    method = kind.card.title if kind else facts.method
+    how = f", {facts.composed}" if facts.composed else f", trained with {method}" if method else ""
     lines = [f"{what} for {facts.task.replace('_', ' ')} on `{facts.base}`{how}."]
     if facts.note:
         lines.append(facts.note)

@@ -168,5 +168,8 @@ def test_readme_and_licence_note_say_what_is_known_and_what_is_not() -> None:
     text = readme(score)
     assert "print(float(logits))" in text and 'revision="abc"' in text and "nf4" in text and "pearson 0.5124" in text
     assert "Hugging Face Hub" in text
+    named = Facts(name="p", kind="adapter", task="text_classification", base="org/b", local=False,
+                  method="prompt_tuning")
+    assert "trained with Prompt tuning." in readme(named)
     for facts in (whole, score):
         compile(code(readme(facts)), "readme", "exec")
