@@ -10,6 +10,7 @@ from typing import Any
 
 from engine.errors import StudioError
 from engine.findings import Finding
+from studio import titles
 from studio.text import duration, esc
 
 #: Run states -> (word shown, tone).
@@ -29,13 +30,23 @@ def badge(state: str, tone: str = "") -> str:
     return f'<span class="ps-badge ps-{esc(tone or usual)}">{esc(word)}</span>'
 
 
-def error(problem: StudioError | Mapping[str, Any]) -> str:
-    """Return the card of an error {kind, what, where, try_this}; screen readers announce it."""
+def error(problem: StudioError | Mapping[str, Any], document: Mapping[str, Any] | None = None) -> str:
+    """Return the card of an error {kind, what, where, try_this}; screen readers announce it.
+
+    `document` is the RunSpec concerned, if any: it tells which setting a path names.
+    """
     parts = problem.as_dict() if isinstance(problem, StudioError) else problem
-    where = f'<p class="ps-where">{esc(parts.get("where"))}</p>' if parts.get("where") else ""
+    where = _where(str(parts.get("where") or ""), document)
     hint = f'<p class="ps-try"><b>Try this:</b> {esc(parts["try_this"])}</p>' if parts.get("try_this") else ""
     return (f'<div class="ps-card ps-note ps-bad" role="alert" data-kind="{esc(parts.get("kind"))}">'
             f'<p class="ps-what">{esc(parts.get("what"))}</p>{where}{hint}</div>')
+
+
+def _where(path: str, document: Mapping[str, Any] | None) -> str:
+    """Return where it went wrong: a setting by its title, all else (a file, a row, a column) as it is called."""
+    if setting := titles.find(path, document):
+        return f'<p class="ps-try"><b>Setting:</b> {esc(setting.title)}</p>'
+    return f'<p class="ps-where">{esc(path)}</p>' if path else ""
 
 
 def unexpected(reference: str) -> str:

@@ -11,7 +11,7 @@ from db.metrics import Curve
 from db.tables import Run
 from engine import spec
 from engine.errors import StudioError
-from studio import cards, measures, plots
+from studio import cards, form, measures, plots, titles
 from studio.run_view import how_far, link
 from studio.service.suspects import evaluated_on
 from studio.text import duration, esc, metric, percent, short, size
@@ -194,14 +194,15 @@ def digits(numbers: Sequence[float]) -> int:
 
 def differences(runs: Sequence[Run], names: Mapping[str, str]) -> str:
     """Return the settings in which the runs differ, one row a setting, one column a run; `names` are of datasets."""
-    flat = [found_out(flatten(complete(run.spec)), run.resolved or {}) for run in runs]
+    documents = [complete(run.spec) for run in runs]
+    flat = [found_out(flatten(whole, whole), run.resolved or {}) for run, whole in zip(runs, documents, strict=True)]
     keys = list(dict.fromkeys(key for one in flat for key in one))
     differing = [key for key in keys if len({json.dumps(one.get(key), sort_keys=True) for one in flat}) > 1]
     if len(runs) < 2 or not differing:
         text = "Every setting is the same." if len(runs) > 1 else "Choose a second run to see where they differ."
         return cards.card("Settings that differ", f"<p>{esc(text)}</p>")
     shown = labels(runs)
-    rows = [(_setting(key), *(_value(one.get(key), names) for one in flat)) for key in differing]
+    rows = [_row(key, documents, flat, names) for key in differing]
     return cards.card("Settings that differ", cards.table(["Setting", *shown.values()], rows, "Settings that differ"))
 
 
@@ -215,11 +216,6 @@ def found_out(flat: Mapping[str, Any], resolved: Mapping[str, Any]) -> dict[str,
     return shown
 
 
-def _setting(key: str) -> str:
-    """Return a dotted key as words: "training.learning_rate" -> "training › learning rate"."""
-    return key.replace("_", " ").replace(".", " › ")
-
-
 def complete(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return a run's document with the default of every setting it leaves out; as it is where it is no longer valid."""
     try:
@@ -231,18 +227,30 @@ def complete(document: Mapping[str, Any]) -> dict[str, Any]:
     return whole | {"data": whole["data"] | {"options": options}}
 
 
-def flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a nested mapping as one of dotted keys."""
+def flatten(part: Mapping[str, Any], document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a part of a document as one mapping of dotted keys; pairs that are one setting's value stay together."""
     flat: dict[str, Any] = {}
-    for key, value in document.items():
-        if isinstance(value, Mapping) and value:
-            flat |= flatten(value, f"{prefix}{key}.")
+    for key, value in part.items():
+        found = titles.find(f"{prefix}{key}", document)
+        pairs = found is not None and found.field is not None and form.field(key, found.field)["kind"] == "pairs"
+        if isinstance(value, Mapping) and value and (not pairs or f"{prefix}{key}" in titles.PARTS):
+            flat |= flatten(value, document, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value
     return flat
 
 
-def _value(value: Any, names: Mapping[str, str]) -> str:
-    if value is None:
-        return "–"
-    return names.get(value, value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _row(key: str, documents: Sequence[Mapping[str, Any]], flat: Sequence[Mapping[str, Any]],
+         names: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a setting's title and its value in each run; a run whose method or task does not know it has a dash."""
+    known = [titles.find(key, whole) if key in one else None for whole, one in zip(documents, flat, strict=True)]
+    first = next((found for found in known if found is not None), None)
+    # What has no title is said by its path: "columns › text".
+    title = first.whole if first is not None else key.replace("_", " ").replace(".", " › ")
+    return title, *(_value(key, one[key], found, names) if key in one else "–"
+                    for found, one in zip(known, flat, strict=True))
+
+
+def _value(key: str, value: Any, found: titles.Setting | None, names: Mapping[str, str]) -> str:
+    own = names.get(value, "") if isinstance(value, str) else ""
+    return own or titles.called(key, value) or titles.shown(found, value)

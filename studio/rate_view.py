@@ -114,7 +114,7 @@ def result(run: Run) -> str:
 def _said(run: Run) -> str:
     page = f'<a href="/runs?run={esc(run.id)}">Its page</a>'
     if run.state == "failed":
-        return cards.error(run.error or {})
+        return cards.error(run.error or {}, run.spec)
     if run.state not in runs.ENDED:
         if not run.total_steps or not run.step:
             return cards.progress(None, "Waiting for a worker" if run.state == "queued" else "Getting ready")

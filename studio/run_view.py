@@ -54,7 +54,7 @@ def head(user: User, run: Run) -> str:
     over = " data-over" if run.state in ("succeeded", "cancelled", "failed") else ""
     title = (f'<div class="ps-run-head"{over}><p class="ps-crumb"><a href="/runs">All runs</a></p><h2>{esc(run.name)} '
              f'{cards.badge(run.state)}</h2><p class="ps-muted">{about}</p></div>')
-    error = cards.error(run.error) if run.error and run.state == "failed" else ""
+    error = cards.error(run.error, run.spec) if run.error and run.state == "failed" else ""
     adapter = adapters.of_run(user, run.id)
     return title + error + (rate_view.result(run) or _next_steps(run, adapter)) + _sections(run, adapter)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from db.tables import Run
@@ -26,11 +27,32 @@ def test_a_default_left_out_is_no_difference() -> None:
 
 def test_what_differs_from_a_default_left_out_is_shown_with_it() -> None:
     shown = differing(SHORT, SHORT | {"training": {"epochs": 7}})
-    assert "training › epochs" in shown and "<td>7" in shown and "<td>3" in shown and shown.count("<tr>") == 2
+    assert "Training › Epochs" in shown and "<td>7" in shown and "<td>3" in shown and shown.count("<tr>") == 2
 
 
 def test_a_document_that_is_no_longer_valid_is_compared_as_it_stands() -> None:
     assert "method › gone" in differing(SHORT, SHORT | {"method": {"name": "lora", "gone": 1}})
+
+
+def test_settings_and_their_values_are_called_as_in_the_form() -> None:
+    other = SHORT | {"method": {"name": "lora", "use_rslora": True, "rank_pattern": {"q": 16}, "targets": ["q", "v"]},
+                     "training": {"learning_rate": 3e-4, "gradient_checkpointing": True, "max_steps": 50}}
+    shown = differing(SHORT, other)
+    for title, first, second in [("Method › Rank-stabilised (rsLoRA)", "off", "on"),
+                                 ("Method › Ranks by layer", "none", "q=16"),
+                                 ("Method › Layers to adapt", "All-linear", "Q, V"),
+                                 ("Training › Learning rate", "Auto", "0.0003"),
+                                 ("Training › Gradient checkpointing", "off", "on"),
+                                 ("Training › Max updates", "No limit", "50")]:
+        row = re.findall("<t[dh][^>]*>(.*?)</t[dh]>", next(row for row in shown.split("<tr") if title in row))
+        assert row == [title, first, second]
+    assert "rslora" not in shown and "{" not in shown and shown.count("<tr") == 7
+
+
+def test_a_setting_that_only_one_of_the_methods_has_is_missing_in_the_other() -> None:
+    shown = differing(SHORT, SHORT | {"method": {"name": "bitfit"}, "model": {"id": "local/my_own"}})
+    assert "Method › Which biases" in shown and "<td>–" in shown and "<td>LoRA" in shown and "<td>BitFit" in shown
+    assert "Base model" in shown and "local/my_own" in shown
 
 
 def test_marks_of_sizes_close_together_get_the_digits_that_tell_them_apart() -> None:
