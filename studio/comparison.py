@@ -73,6 +73,9 @@ def curves(runs: Sequence[Run], found: Sequence[Curve], name: str, axis: str, sm
     below = {"step": "update", "epoch": "epoch", "time": "seconds since the start"}[axis]
     drawn = plots.lines(series, label=f"Curves: {title(name)}", x_title=below, y_title=title(name), colours=colours,
                         height=380)
+    part, _, score = name.partition("/")
+    if part == "eval" and drawn["data"]:
+        drawn["layout"]["yaxis"] |= measures.axis([score], [value for curve in found for value in curve.mean])
     drawn["data"] = [*behind, *drawn["data"]]
     return drawn
 
@@ -178,6 +181,7 @@ def scatter(runs: Sequence[Run]) -> plots.Figure:
     drawn = plots.points(points, label="Quality against trained parameters", x_title="trained parameters",
                          y_title=measures.title(name), log_x=bool(sizes) and max(sizes) >= 10 * min(sizes))
     if drawn["data"]:
+        drawn["layout"]["yaxis"] |= measures.axis([name], [y for _, x, y in points if x is not None])
         drawn["layout"]["xaxis"] |= {"tickformat": f".{digits(sizes)}~s"}
         if drawn["layout"]["xaxis"]["type"] == "log":
             drawn["layout"]["xaxis"]["dtick"] = "D2"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 from engine.evaluation.report import Measured
 from studio.text import metric
 
@@ -26,6 +29,19 @@ def score(name: str, value: float | None) -> str:
     """Return a metric's value: a share or correlation with three decimals (1.000), others with four digits."""
     shares = value is not None and name not in SCALED and abs(value) <= 1
     return f"{value:.3f}" if shares else metric(value)
+
+
+def axis(names: Sequence[str], values: Iterable[float | None]) -> dict[str, Any]:
+    """Return what keeps an axis of metrics to what they can be: a share within 0 and 1, a loss from 0 on."""
+    known = [value for value in values if value is not None]
+    low, high = min(known, default=-1), max(known, default=-1)
+    if low < 0:
+        return {}
+    if high > 1 or any(name in SCALED for name in names):
+        return {"rangemode": "nonnegative"}
+    room = 0.15 * (high - low) or 0.1
+    # A mark at 1 is not cut in half by the edge.
+    return {"range": [max(0.0, low - room), min(1.02, high + room)]}
 
 
 def scored(name: str, value: float | None) -> str:

@@ -183,8 +183,12 @@ def _lines(curves: Mapping[str, Curve], names: Mapping[str, str], title: str,
     series = {label: (curves[name].steps, curves[name].mean) for name, label in names.items() if name in curves}
     # One line alone has no legend: the axis says what it is.
     y_title = next(iter(series)) if len(series) == 1 and marks else title.lower()
-    return plots.lines(series, label=title, x_title="update", y_title=y_title, marks=bool(marks) and all(
+    drawn = plots.lines(series, label=title, x_title="update", y_title=y_title, marks=bool(marks) and all(
         name in marks for name in names if name in curves))
+    scores = [name.removeprefix("eval/") for name in names if name in curves]
+    if drawn["data"] and all(name.startswith("eval/") for name in names):
+        drawn["layout"]["yaxis"] |= measures.axis(scores, [y for _, values in series.values() for y in values])
+    return drawn
 
 
 def _memory(curves: Mapping[str, Curve]) -> plots.Figure:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
+
+from db.metrics import Curve
 from db.tables import Run
 from engine import spec
-from studio import comparison
+from studio import comparison, measures
 
 SHORT: dict[str, Any] = {"task": "text_classification", "model": {"id": "tiny/bert"}, "data": {"train": "ds_1"},
                          "method": {"name": "lora"}}
@@ -82,3 +85,20 @@ def test_metrics_have_the_names_and_digits_of_the_run_page() -> None:
     shown = comparison.table([run("a", dataset_id="ds_1")])
     assert "Micro F1" in shown and ">1.000<" in shown and ">0.500<" in shown
     assert comparison.title("eval/ece") == "Evaluation: Calibration error (ECE)"
+
+
+@pytest.mark.parametrize(("values", "low", "high"), [((0.6, 0.6), 0.5, 0.7), ((1.0, 1.0), 0.9, 1.02),
+                                                     ((0.0, 0.0), 0.0, 0.1), ((0.2, 0.9), 0.095, 1.005)])
+def test_the_axis_of_a_share_stays_within_what_a_share_can_be(values: tuple[float, ...], low: float,
+                                                              high: float) -> None:
+    runs = [run(str(place), metric_value=value, trained_parameters=1000) for place, value in enumerate(values)]
+    assert comparison.scatter(runs)["layout"]["yaxis"]["range"] == pytest.approx([low, high])
+    found = [Curve(name="eval/accuracy", steps=[3], mean=[value], low=[value], high=[value], last=[value],
+                   epochs=[1.0], times=[0.0], run_id=str(place)) for place, value in enumerate(values)]
+    drawn = comparison.curves(runs, found, "eval/accuracy", "step", 0.0)
+    assert drawn["layout"]["yaxis"]["range"] == pytest.approx([low, high])
+
+
+def test_other_metrics_keep_their_scale() -> None:
+    assert measures.axis(["loss"], [0.4, 0.4]) == measures.axis(["bleu"], [31.0]) == {"rangemode": "nonnegative"}
+    assert measures.axis(["pearson"], [-0.2, 0.9]) == measures.axis(["accuracy"], []) == {}
