@@ -31,6 +31,8 @@ from studio.service import looks
 PEEKED = 200
 #: Share of cut rows from which on it is a warning.
 MANY = 0.01
+#: The least that the maximum length may be set to.
+LEAST = 8
 
 
 def look(user: User, spec: RunSpec, dataset: Dataset | None, *, ask: bool = False) -> Look:
@@ -82,12 +84,18 @@ def told(spec: RunSpec, shape: ModelShape, lengths: TokenLengths | None) -> list
     """Return what a person should know about a run's maximum length: that it is cut down, or cuts rows."""
     if spec.make_task().reads != "text":
         return []
+    taken = spec.method.virtual_tokens(shape.for_task(spec.task))
+    if shape.max_length and taken >= shape.max_length:
+        # No text is read at all: the method itself says so.
+        return []
     asked, room = spec.training.max_length, limit(spec, shape)
     found: list[Finding] = []
     if asked > room:
-        found.append(warning("max_length_beyond", f"Max length {asked:,} is more than this base model takes: the run "
+        beside = f" leaves room for beside {taken:,} virtual tokens" if taken else " takes"
+        less = f"Choose at most {room:,}" if room >= LEAST else "Give the method fewer virtual tokens"
+        found.append(warning("max_length_beyond", f"Max length {asked:,} is more than this base model{beside}: the run "
                              f"uses {room:,} tokens.", "training.max_length",
-                             f"Choose at most {room:,}, or a base model that takes longer texts."))
+                             f"{less}, or {'' if room >= LEAST else 'choose '}a base model that takes longer texts."))
     length = min(asked, room)
     share = lengths.over(length) if lengths is not None else 0.0
     if lengths is not None and share:

@@ -99,3 +99,18 @@ def test_a_run_logs_how_many_rows_it_cut(tmp_path: Path, shared: Path) -> None:
     warned = [event.text for event in told if isinstance(event, happened.Logged) and event.level == "warning"]
     assert prepared.truncated and any("were cut (max length 8 tokens)" in text and "Raise max length" in text
                                       for text in warned), warned
+
+
+def test_a_prompt_that_fills_every_place_is_told_once_and_one_that_leaves_few_says_which_setting_is_too_large(
+        asked: dict[str, Any]) -> None:
+    limit = service.shape_of(models.by_ref(users.local(), "tiny/bert", None)).max_length  # type: ignore[arg-type]
+
+    def with_prompt(length: int) -> Check:
+        return service.check(users.local(), asked | {"method": {"name": "prompt_tuning", "length": length}})
+    full = with_prompt(limit + 88)
+    (told,) = full.obstacles
+    assert full.warnings == [] and f"{limit + 88} of the {limit} places" in told.what
+    (one,) = with_prompt(limit - 4).warnings
+    assert "uses 4 tokens" in one["what"] and "fewer virtual tokens" in one["try_this"] and "at most 4" not in str(one)
+    (one,) = with_prompt(limit - 20).warnings
+    assert one["try_this"].startswith("Choose at most 20")
