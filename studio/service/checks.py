@@ -49,6 +49,13 @@ class ModelNotReady(Conflict):
     try_this = "Wait until it has been measured, then start again."
 
 
+class ModelNotAdded(Conflict):
+    """The base model '{name}' has not been added yet."""
+
+    kind = "model_not_added"
+    try_this = "Add it first: on the page Models, with 'peft-studio models add {name}', or with POST /api/v1/models."
+
+
 class ModelFailed(ModelError):
     """The base model '{name}' could not be used: {first}"""
 
@@ -249,8 +256,11 @@ def _lost(row: Dataset, spec: RunSpec, evaluating: bool) -> list[preparation.Col
 
 
 def _shape(spec: RunSpec, model: Model | None, obstacles: list[StudioError]) -> ModelShape | None:
-    if model is None or (model.state != "ready" and model.state != "failed"):
-        obstacles.append(ModelNotReady(spec.model.id, name=spec.model.id, state=model.state if model else "not added"))
+    if model is None:
+        obstacles.append(ModelNotAdded(spec.model.id, name=spec.model.id))
+        return None
+    if model.state not in ("ready", "failed"):
+        obstacles.append(ModelNotReady(spec.model.id, name=spec.model.id, state=model.state))
         return None
     if model.state == "failed" or not model.shape:
         error = model.error or {}

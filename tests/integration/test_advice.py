@@ -71,7 +71,7 @@ def test_settings_that_advice_does_not_speak_of_are_kept(client: TestClient, ber
 
 @pytest.mark.parametrize(("changes", "status", "kind"), [
     ({"data": {"train": "ds_none"}}, 404, "not_found"),
-    ({"model": {"id": "local/none"}}, 409, "model_not_ready"),
+    ({"model": {"id": "local/none"}}, 409, "model_not_added"),
     ({"task": "causal_lm"}, 422, "role_missing"),
     ({"training": {"epoch": 3}}, 422, "unknown_key"),
 ])
@@ -80,6 +80,17 @@ def test_what_no_method_could_train_on_is_refused_as_a_run_would_be(
     stored(bert)
     answer = client.post("/api/v1/advice", json=question(dataset()) | changes)
     assert (answer.status_code, answer.json()["kind"]) == (status, kind)
+
+
+def test_a_base_model_is_waited_for_only_where_it_was_added(client: TestClient) -> None:
+    asked = question(dataset(), model={"id": "local/small"}, method={"name": "lora"})
+    (told,) = client.post("/api/v1/breakdown", json=asked).json()["obstacles"]
+    assert told["kind"] == "model_not_added" and "has not been added" in told["what"]
+    for way in ("page Models", "peft-studio models add local/small", "POST /api/v1/models"):
+        assert way in told["try_this"]
+    models.create(users.local(), ref="local/small", source="local", state="queued")
+    (told,) = client.post("/api/v1/breakdown", json=asked).json()["obstacles"]
+    assert told["kind"] == "model_not_ready" and "(queued)" in told["what"] and "measured" in told["try_this"]
 
 
 def test_another_persons_dataset_gets_no_advice(client: TestClient, bert: ModelShape) -> None:

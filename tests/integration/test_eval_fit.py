@@ -39,7 +39,7 @@ def document(train: str, held: str | None, **data: Any) -> dict[str, Any]:
 def met(train: str, held: str | None, **data: Any) -> tuple[dict[str, StudioError], dict[str, dict[str, Any]]]:
     """Return obstacles and warnings by kind; that the model was never looked at is no matter here."""
     found = service.check(users.local(), document(train, held, **data))
-    kinds = {one.kind: one for one in found.obstacles if one.kind != "model_not_ready"}
+    kinds = {one.kind: one for one in found.obstacles if not one.kind.startswith("model_not_")}
     return kinds, {one["kind"]: one for one in found.warnings}
 
 
