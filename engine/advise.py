@@ -62,16 +62,17 @@ class Advice(BaseModel):
 
 def advise(task: str, shape: ModelShape, *, examples: int, tokens: int = 0, labels: int = 2,
            available: int | None = None, device: str = "cpu", lengths: TokenLengths | None = None,
-           characters: int = 0, longest: int = 0, quantizer: bool = True) -> Advice:
+           counting: bool = False, characters: int = 0, longest: int = 0, quantizer: bool = True) -> Advice:
     """Return what to choose for `examples` rows that hold `tokens` tokens to be learned (0: unknown).
 
     `available` is memory in bytes on `device`, `lengths` the rows' tokens where they were counted; where not, 95 % of
-    them have at most so many `characters`, and hardly more than `longest` tokens (0: unknown). `quantizer` is False
+    them have at most so many `characters`, and hardly more than `longest` tokens (0: unknown), and `counting` tells
+    that somebody is at it. `quantizer` is False
     where a base cannot be loaded in 4 or 8 bits.
     """
     own = shape.for_task(task)
     made = _Adviser(task, own, examples, tokens, labels, device)
-    made.quantizer = quantizer
+    made.quantizer, made.counting = quantizer, counting
     method = made.method()
     training = made.training(method)
     if lengths is not None or longest:
@@ -87,7 +88,7 @@ class _Adviser:
     def __init__(self, task: str, shape: ModelShape, examples: int, tokens: int, labels: int, device: str) -> None:
         self.task, self.shape, self.examples, self.tokens = task, shape, examples, tokens
         self.labels, self.device = labels, device
-        self.quantizer = True
+        self.quantizer, self.counting = True, False
         self.reasons: list[Reason] = []
         self.warnings: list[str] = []
 
@@ -155,8 +156,8 @@ class _Adviser:
         limit = max(SHORTEST, self.shape.max_length - taken) if self.shape.max_length else MOST
         length = min(limit, max(SHORTEST, -(-wanted // SHORTEST) * SHORTEST))
         if lengths is None:
-            rule = (f"Not counted in tokens yet, so estimated on the safe side: 95 % of the rows have at most "
-                    f"{characters:,} characters.")
+            how = "Tokens are being counted; until then" if self.counting else "Not counted in tokens, so"
+            rule = f"{how} estimated on the safe side: 95 % of the rows have at most {characters:,} characters."
         else:
             over = lengths.over(length)
             fit = f"{100 * (1 - over):.3g} % of {lengths.told} fit" if over else "No row is longer"

@@ -8,11 +8,12 @@ from typing import Any
 import gradio as gr
 
 from db.users import User
-from engine import methods
+from engine import methods, tasks
 from engine.advise import Advice, Reason
 from engine.errors import StudioError
 from engine.spec import ModelRef, Training
 from studio import cards, form, service
+from studio.choices import Chosen
 from studio.draft import Draft
 from studio.text import esc
 
@@ -52,16 +53,30 @@ def button(draft: Draft, advice: Advice | None) -> gr.Button:
     return gr.Button("Applied" if done else "Apply", interactive=advice is not None and not done)
 
 
-def card(advice: Advice | None) -> str:
-    """Return the recommended settings with rule and source each, warnings, and what would be worth comparing."""
+def card(advice: Advice | None, now: Chosen | None = None) -> str:
+    """Return the recommended settings with rule and source each, warnings, and what would be worth comparing.
+
+    Where there are none, it says why, as far as `now` tells.
+    """
     if advice is None:
-        return ('<p class="ps-under">Once the data has been read and the base model measured, this says which method '
-                "and settings suit them.</p>")
+        return f'<p class="ps-under">{esc(_why_none(now))}</p>'
     warnings = "".join(cards.note(text, "warn") for text in advice.warnings)
     rows = "".join(_row(reason, advice.method["name"]) for reason in _last_word(advice.reasons))
     compare = "".join(f"<li><b>{esc(_title(name))}</b> <span>{esc(why)}</span></li>" for name, why in advice.compare)
     listing = f'<p class="ps-small-title">Worth comparing</p><ul class="ps-reasons">{compare}</ul>' if compare else ""
     return f'{warnings}<dl class="ps-advice">{rows}</dl>{listing}'
+
+
+def _why_none(now: Chosen | None) -> str:
+    """Return why nothing is recommended."""
+    if now is not None and now.shape is not None and now.draft.task in tasks.every():
+        if now.draft.task not in now.shape.task_heads:
+            task = tasks.get(now.draft.task).card.title.lower()
+            return (f"This base model cannot learn {task}, so no settings would suit. Choose another base model, or "
+                    "another task.")
+        if now.dataset is not None and now.dataset.state == "ready":
+            return "Once what the preview names is put right, this says which method and settings suit."
+    return "Once the data has been read and the base model measured, this says which method and settings suit them."
 
 
 def _row(reason: Reason, method: str) -> str:

@@ -61,15 +61,25 @@ def completed(user: User, draft: Draft) -> Draft:
         draft = replace(draft, model=next(iter(_able(user, draft.task)), ""))
     if draft.method not in methods.every():
         draft = replace(draft, method=next(iter(methods.every())))
-    return draft
+    return draft.with_own(own_options(user, draft))
+
+
+def own_options(user: User, draft: Draft) -> dict[str, Any]:
+    """Return the task's settings that came with the dataset: that its labels are numbers, for example."""
+    row = _dataset(user, draft.dataset)
+    kind = tasks.every().get(draft.task)
+    if row is None or kind is None or row.task != draft.task:
+        return {}
+    return {name: value for name, value in row.options.items() if name in kind.model_fields and name != "name"}
 
 
 def with_dataset(user: User, draft: Draft) -> Draft:
-    """Return the draft after its dataset was exchanged: with the task that its columns speak for.
+    """Return the draft after its dataset was exchanged: with the task that its columns speak for, and its settings.
 
     A base model that cannot be trained for it gives way to the first that can, where there is one.
     """
     draft = draft.with_dataset(draft.dataset, task_of(_dataset(user, draft.dataset)))
+    draft = draft.with_own(own_options(user, draft), again=True)
     shape = look(user, draft).shape
     unable = bool(draft.task) and shape is not None and draft.task not in shape.task_heads
     if unable and (able := _able(user, draft.task)):

@@ -38,6 +38,8 @@ class Draft:
     values: Values = field(default_factory=dict)
     #: Steps of preparation in place of the dataset's own; None for those.
     steps: list[dict[str, Any]] | None = None
+    #: What the dataset was confirmed or guessed to need of its task; it stands where nothing else was chosen.
+    own: dict[str, Any] = field(default_factory=dict)
 
     def groups(self) -> list[form.Group]:
         """Return the settings that belong to the chosen method and task."""
@@ -74,7 +76,7 @@ class Draft:
         """Return the query ("?…") that opens the page with this draft."""
         parts = {"dataset": self.dataset, "eval": "" if self.eval == USUAL else self.eval, "task": self.task,
                  "model": self.model, "revision": self.revision or "", "method": self.method}
-        different = {g.key: kept for g in self.groups() if (kept := _different(g, self.values.get(g.key, {})))}
+        different = {g.key: kept for g in self.groups() if (kept := self._different(g))}
         packed = json.dumps(different, separators=(",", ":"), ensure_ascii=False) if different else ""
         parts["set"] = packed if len(packed) <= LONGEST else ""
         steps = "" if self.steps is None else json.dumps(self.steps, separators=(",", ":"), ensure_ascii=False)
@@ -84,6 +86,20 @@ class Draft:
     def with_dataset(self, id: str, task: str) -> Draft:
         """Return the draft with another dataset and the task its columns speak for."""
         return replace(self, dataset=id, eval=USUAL, task=task or self.task, steps=None)
+
+    def with_own(self, options: Mapping[str, Any], *, again: bool = False) -> Draft:
+        """Return the draft with what its dataset needs of the task, under what was chosen; `again`, in its place."""
+        key = f"options.{self.task}"
+        chosen = {} if again else self.values.get(key, {})
+        values, made = {name: inner for name, inner in self.values.items() if name != key}, {**options, **chosen}
+        return replace(self, own=dict(options), values=values | ({key: made} if made else {}))
+
+    def _different(self, group: form.Group) -> dict[str, Any]:
+        """Return the settings of a group that are not what an address without them would open with."""
+        usual = form.defaults(group.model, group.skip)
+        own = self.own if group.key == f"options.{self.task}" else {}
+        chosen = usual | dict(self.values.get(group.key, {}))
+        return {name: value for name, value in chosen.items() if name in usual and value != (usual | own)[name]}
 
 
 def from_query(query: Mapping[str, Any]) -> Draft:
@@ -118,7 +134,3 @@ def _steps(query: Mapping[str, Any]) -> list[dict[str, Any]] | None:
         return None
     return [dict(step) for step in steps if isinstance(step, dict)] if isinstance(steps, list) else None
 
-
-def _different(group: form.Group, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    usual = form.defaults(group.model, group.skip)
-    return {name: value for name, value in chosen.items() if name in usual and value != usual[name]}

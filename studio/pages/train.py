@@ -130,7 +130,8 @@ def _open(request: gr.Request) -> list[Any]:
     user = session.user(request)
     query = shell.queries(request)
     if run := query.get("from"):
-        return _everything(user, rate_view.draft_of(user, run))
+        draft = rate_view.draft_of(user, run)
+        return _everything(user, replace(draft, own=choices.own_options(user, draft)))
     return _everything(user, choices.completed(user, from_query(query)))
 
 
@@ -204,6 +205,7 @@ def _draft(chosen: tuple[Any, ...], request: gr.Request) -> Draft:
     ref, _, revision = (shell.chosen(model) or "").partition("@")
     draft = Draft(shell.chosen(dataset) or "", shell.chosen(other) or USUAL, shell.chosen(task) or "", ref,
                   revision or None, shell.chosen(method) or "lora", form.values(settings))
+    draft = draft.with_own(choices.own_options(session.user(request), draft))
     # Steps that came from a run are kept in the address, as long as its dataset is.
     known = from_query(shell.queries(request))
     return replace(draft, steps=known.steps) if known.dataset == draft.dataset else draft
@@ -225,7 +227,7 @@ def _everything(user: User, draft: Draft) -> list[Any]:
     return [choices.datasets_shown(now), choices.evals_shown(now), choices.tasks_shown(now), choices.models_shown(now),
             choices.methods_shown(now), choices.settings_shown(user, draft),
             choices.dataset_note(now), trouble or choices.model_note(now),
-            advice_view.card(advice), method_view.about(draft.method), *_shown(user, draft, advice)]
+            advice_view.card(advice, now), method_view.about(draft.method), *_shown(user, draft, advice)]
 
 
 def _shown(user: User, draft: Draft, advice: Advice | None) -> list[Any]:

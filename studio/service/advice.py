@@ -63,14 +63,15 @@ def applied(document: Mapping[str, Any], advice: Advice) -> dict[str, Any]:
 
 def _advice(user: User, found: Check, dataset: Dataset, shape: ModelShape) -> Advice:
     spec, there = found.spec, memory_there(user)
-    counted = lengths.counted(user, spec, dataset, ask=True)
+    look = lengths.look(user, spec, dataset, ask=True)
+    counted = lengths.lengths_of(look)
     characters, longest = lengths.estimated(dataset)
     rows = training_rows(spec, dataset, found.eval_dataset)
     # Tokens are what is learned where text is written; a label is one word, however long its text.
     learned = 0 if shape.task_heads.get(spec.task) else round(rows * (counted.mean if counted else _mean(dataset)))
     return rules.advise(spec.task, shape, examples=rows, tokens=learned, labels=labels_of(spec, dataset),
                         available=there[0], device=there[1], lengths=counted,
-                        characters=characters, longest=longest, quantizer=quantizer_there(user))
+                        counting=look.working, characters=characters, longest=longest, quantizer=quantizer_there(user))
 
 
 def _mean(dataset: Dataset) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -45,8 +45,9 @@ def look(user: User, spec: RunSpec, dataset: Dataset | None, *, ask: bool = Fals
     if dataset is None or dataset.state != "ready" or dataset.parquet_key is None or task.reads != "text" \
             or task.beyond == "windows":
         return Look()
-    own = (dataset.task, dataset.columns, dataset.options, dataset.steps)
-    if own != (spec.task, spec.data.columns, spec.data.options, [s.model_dump(mode="json") for s in spec.data.steps]):
+    own = (dataset.task, dataset.columns, _whole(dataset.task, dataset.options), dataset.steps)
+    steps = [step.model_dump(mode="json") for step in spec.data.steps]
+    if own != (spec.task, spec.data.columns, _whole(spec.task, spec.data.options), steps):
         return Look()
     try:
         return looks.lengths(user, dataset.id, spec.model.id, spec.model.revision, ask=ask)
@@ -56,7 +57,11 @@ def look(user: User, spec: RunSpec, dataset: Dataset | None, *, ask: bool = Fals
 
 def counted(user: User, spec: RunSpec, dataset: Dataset | None, *, ask: bool = False) -> TokenLengths | None:
     """Return the lengths in tokens of a run's rows where they were counted."""
-    found = look(user, spec, dataset, ask=ask)
+    return lengths_of(look(user, spec, dataset, ask=ask))
+
+
+def lengths_of(found: Look) -> TokenLengths | None:
+    """Return the lengths in tokens that counting came to, None where it is not done."""
     try:
         made = TokenLengths.model_validate(found.found) if found.state == "ready" else None
     except ValidationError:
@@ -112,6 +117,15 @@ def limit(spec: RunSpec, shape: ModelShape) -> int:
     if not shape.max_length:
         return spec.training.max_length
     return max(1, shape.max_length - spec.method.virtual_tokens(shape.for_task(spec.task)))
+
+
+def _whole(task: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a task's options with the defaults of those left out; as they are where they are not valid."""
+    kind = tasks.every().get(task or "")
+    try:
+        return kind.model_validate({"name": task, **options}).model_dump(mode="json") if kind else dict(options)
+    except ValidationError:
+        return dict(options)
 
 
 def _longer(lengths: TokenLengths, length: int, room: int) -> str:

@@ -14,7 +14,9 @@ from db import models, users
 from engine import events as happened
 from engine import models as bases
 from engine import train as engine_train
-from studio import cli_dry_run, data_tokens, preview, service
+from studio import advice_view, cli_dry_run, data_tokens, form, preview, service
+from studio.draft import Draft
+from studio.pages import train
 from studio.service import Check
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "contract"))
@@ -76,6 +78,26 @@ def test_a_length_beyond_the_models_limit_is_told_and_counts_as_the_limit(asked:
     assert kinds(beyond) == [("max_length_beyond", "warning")] and f"{limit:,} tokens" in beyond.warnings[0]["what"]
     assert beyond.breakdown is not None and there.breakdown is not None
     assert beyond.breakdown.memory == there.breakdown.memory and not there.warnings
+
+
+def test_the_train_page_waits_for_the_count_and_then_says_what_the_api_says(
+        client: TestClient, hand: Hand, asked: dict[str, Any]) -> None:
+    user = users.local()
+    # The form sends every setting of the task, also those that nobody touched.
+    groups = Draft(asked["data"]["train"], task=asked["task"], model="tiny/bert").groups()
+    draft = Draft(asked["data"]["train"], task=asked["task"], model="tiny/bert",
+                  values={group.key: form.defaults(group.model, group.skip) for group in groups})
+    page = train._everything(user, draft)
+    assert "Tokens are being counted; until then estimated" in page[8] and page[-1].active
+    hand.work()
+    page = train._everything(user, draft)
+    assert "counted in this model" in page[8] and "being counted" not in page[8] and not page[-1].active
+    advice = client.post("/api/v1/advice", json={name: asked[name] for name in ("task", "model", "data")}).json()
+    found = advice_view.advice_for(user, draft)
+    assert found is not None and found.model_dump(mode="json") == advice["advice"]
+    follows = advice_view.applied(draft, found)
+    assert follows.values["training"]["max_length"] == advice["spec"]["training"]["max_length"]
+    assert advice_view.follows(follows, found)
 
 
 def test_only_lengths_that_the_model_takes_are_offered(hand: Hand, asked: dict[str, Any]) -> None:

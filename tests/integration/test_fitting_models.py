@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -10,8 +12,8 @@ from db import datasets, models, users
 from engine import models as bases
 from engine import tiny
 from engine.starter import STARTERS, installed
-from studio import choices, service
-from studio.draft import Draft
+from studio import advice_view, choices, service
+from studio.draft import Draft, from_query
 
 pytestmark = pytest.mark.usefixtures("fresh")
 
@@ -80,3 +82,34 @@ def test_a_starter_names_the_tasks_its_shape_allows(info: Any) -> None:
     if not installed(info):
         pytest.skip(f"{info.id} is not installed")
     assert set(info.tasks) == set(bases.inspect(bases.locate(info.id).path).task_heads)
+
+
+def test_what_a_model_cannot_learn_gets_no_recommendation_and_the_reason(shapes: dict[str, dict[str, Any]]) -> None:
+    model("local/reader", shapes["bert"])
+    now = choices.look(users.local(), Draft(images(), task="image_classification", model="local/reader"))
+    said = advice_view.card(None, now)
+    assert "cannot learn image classification" in said and "has been read" not in said
+    ready = choices.look(users.local(), Draft(texts(), task="text_classification", model="local/reader"))
+    assert "preview names" in advice_view.card(None, ready)
+    unread = choices.look(users.local(), Draft(texts(), task="text_classification"))
+    assert "Once the data has been read" in advice_view.card(None, unread)
+
+
+def test_settings_that_came_with_a_dataset_stand_in_the_form_and_outlive_a_reload(
+        shapes: dict[str, dict[str, Any]]) -> None:
+    user, key = users.local(), "options.text_classification"
+    model("local/reader", shapes["bert"])
+    numbers, plain = texts(), texts()
+    datasets.update(user, numbers, options={"problem": "regression"})
+
+    def opened(draft: Draft) -> Draft:
+        return choices.completed(user, from_query(dict(parse_qsl(draft.url()[1:]))))
+    draft = choices.completed(user, Draft(numbers))
+    assert draft.values[key] == {"problem": "regression"} and "regression" not in draft.url()
+    assert service.check(user, draft.document()).spec.data.options["problem"] == "regression"
+    assert opened(draft).values == draft.values
+    other = replace(draft, values={key: {"problem": "single_label"}})
+    assert opened(other).values[key]["problem"] == "single_label"
+    assert key not in choices.with_dataset(user, replace(draft, dataset=plain)).values
+    back = choices.with_dataset(user, replace(other, dataset=numbers))
+    assert back.values[key] == {"problem": "regression"}
