@@ -104,7 +104,8 @@ def base_cells(shape: ModelShape) -> list[Cell]:
 def _cells(spec: RunSpec, shape: ModelShape, head: int) -> list[Cell]:
     rows = [(group(m.role, m.kind), m.layer, 0, m.parameters) for m in shape.modules if m.parameters]
     adds = spec.method.artifact == "adapter"
-    rows += [(group(p.role, p.kind), p.layer, p.trained, p.trained if adds else 0) for p in spec.method.pieces(shape)]
+    rows += [(p.called or group(p.role, p.kind), p.layer, p.trained, p.trained if adds else 0)
+             for p in spec.method.pieces(shape)]
     return _gather([*rows, ("head", None, head, head)] if head else rows)
 
 

@@ -9,8 +9,9 @@ from engine.methods.base import Method
 from engine.shape import ModelShape
 
 HEAD = "head"
-#: Tensors of an attention module that stand for one part of it.
-PARTS = {"prefix_key": "attention key", "prefix_value": "attention value"}
+#: Tensors that stand for one part of an attention module, or beside the module they are named after.
+PARTS = {"prefix_key": "attention key", "prefix_value": "attention value", "vpt_prompt": "prompts"} | dict.fromkeys(
+    (f"adaptformer_{part}" for part in ("down", "down_bias", "up", "up_bias", "scale")), "AdaptFormer branch")
 
 
 def section(saved: Saved, places: Places, shape: ModelShape, method: Method | None, heads: list[str]) -> Section:
@@ -49,7 +50,7 @@ def _trained(method: Method, shape: ModelShape, places: Places, head: int) -> di
     counts: dict[tuple[str, int | None], int] = {}
     for piece in method.pieces(shape):
         if piece.trained:
-            key = group(piece.role, piece.kind), piece.layer
+            key = piece.called or group(piece.role, piece.kind), piece.layer
             counts[key] = counts.get(key, 0) + piece.trained
     return _add(counts, (HEAD, None), head)
 

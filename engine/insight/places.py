@@ -44,12 +44,16 @@ class Places:
         return _last_word(name), int(number[1]) if number else None
 
     def heat(self, title: str, values: Mapping[str, float | None], *, percent: bool = False,
-             say: Callable[[float], str] | None = None) -> Heat:
-        """Return a map of kind by layer from one number for each module; where a cell has several, of their mean."""
+             say: Callable[[float], str] | None = None, called: str = "") -> Heat:
+        """Return a map of kind by layer from one number for each module; where a cell has several, of their mean.
+
+        `called` names what stands beside the modules, in place of their own kind.
+        """
         cells: dict[tuple[str, int | None], list[float]] = {}
         for name, value in values.items():
             if value is not None:
-                cells.setdefault(self.of(name), []).append(float(value))
+                kind, layer = self.of(name)
+                cells.setdefault((called or kind, layer), []).append(float(value))
         rows = sorted_kinds({kind for kind, _ in cells})
         layers: list[int | None] = [*sorted({layer for _, layer in cells if layer is not None})]
         if any(layer is None for _, layer in cells):

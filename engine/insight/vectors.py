@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from engine.insight.parameters import PARTS
 from engine.insight.places import Places
 from engine.insight.report import Cell, Heat, Lines, Section, Series, Table, rounded
 from engine.insight.store import Base, Clock, Saved, norm
@@ -142,4 +143,4 @@ def _means(saved: Saved, places: Places, parameter: str, title: str,
     """Return the map of the mean of what `of` makes of each tensor of that name; None where there are none."""
     values: dict[str, float | None] = {module: float(of(saved.tensor(name).float()).mean())
                                        for module, name in saved.named(parameter)}
-    return places.heat(title, values) if values else None
+    return places.heat(title, values, called=PARTS.get(parameter, "")) if values else None

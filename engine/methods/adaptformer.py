@@ -46,7 +46,7 @@ class AdaptFormer(Method):
         found: list[Piece] = []
         for m, _ in _own.feed_forward(shape, self.layers):
             count = _own.bottleneck(m.d_in, self.size, 1) + self.learned
-            found.append(Piece(m.name, m.kind, m.role, m.layer, count, count))
+            found.append(Piece(m.name, m.kind, m.role, m.layer, count, count, "AdaptFormer branch"))
         return found
 
     def obstacles(self, shape: ModelShape, task: str, quantization: str | None) -> list[str]:

@@ -37,7 +37,10 @@ class Card:
 
 @dataclass(frozen=True)
 class Piece:
-    """Parameters a method trains and stores in one module of the base model."""
+    """Parameters a method trains and stores in one module of the base model.
+
+    `called` names what stands beside the module, where that is no part of it.
+    """
 
     module: str
     kind: Kind
@@ -45,6 +48,7 @@ class Piece:
     layer: int | None
     trained: int
     stored: int
+    called: str = ""
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ class Vpt(Method):
         """Return n·d for each block, or for the first alone."""
         count = self.length * shape.hidden
         names = _blocks(shape)
-        return [Piece(name, "embedding", "embedding", layer, count, count)
+        return [Piece(name, "embedding", "embedding", layer, count, count, "prompts")
                 for layer, name in names.items() if self.deep or layer == min(names)]
 
     def obstacles(self, shape: ModelShape, task: str, quantization: str | None) -> list[str]:

@@ -65,6 +65,12 @@ def test_cells_say_which_kind_of_module_learns_in_which_layer(bert: ModelShape) 
     assert head.parameters.stored == head.parameters.total == bert.total + 99
 
 
+def test_what_stands_beside_a_layer_is_called_by_its_own_name(bert: ModelShape) -> None:
+    found = breakdown.of(run({"name": "adaptformer"}), bert, 3)
+    learning = {cell.group for cell in found.cells if cell.trained}
+    assert learning == {"AdaptFormer branch", "head"}
+
+
 def test_dora_and_rewriting_starts_are_counted_for_what_they_store(bert: ModelShape) -> None:
     plain = breakdown.of(run({"name": "lora", "r": 4}), bert, 0).parameters
     dora = breakdown.of(run({"name": "lora", "r": 4, "use_dora": True}), bert, 0).parameters

@@ -203,9 +203,29 @@ def test_bottlenecks_tell_their_way_up_and_the_scale_they_found(tmp_path: Path) 
                                             f"{name}.adaptformer_scale": torch.tensor([0.3])},
                      peft_type="ADAPTFORMER", scale=0.1)
     found = insight.describe(folder, shape())
-    assert cell(heat(named(found, "bottlenecks")), "MLP down", "1") == pytest.approx(math.sqrt(12 * 0.25), rel=1e-4)
+    size = cell(heat(named(found, "bottlenecks")), "AdaptFormer branch", "1")
+    assert size == pytest.approx(math.sqrt(12 * 0.25), rel=1e-4)
     lines = next(part for part in named(found, "learned_scale").parts if isinstance(part, Lines))
     assert [(line.name, line.x, line.y) for line in lines.series] == [("learned s", [1], [0.3]), ("start", [1], [0.1])]
+
+
+def test_what_stands_beside_a_layer_has_a_name_of_its_own_in_the_map_of_parameters(shared: Path,
+                                                                                   tmp_path: Path) -> None:
+    from engine import methods, models, tiny
+
+    bert = models.inspect(tiny.folder("bert", tmp_path / "bert"))
+    vit = models.inspect(tiny.folder("vit", tmp_path / "vit"))
+    branch, prompt = methods.get("adaptformer")(name="adaptformer", size=2), methods.get("vpt")(name="vpt", length=3)
+    for method, model, name, part in ((branch, bert, "AdaptFormer branch", "adaptformer_up"),
+                                      (prompt, vit, "prompts", "vpt_prompt")):
+        pieces = method.pieces(model)
+        tensors = {f"{piece.module}.{part}": torch.ones(piece.stored) for piece in pieces}
+        found = insight.describe(adapter(tmp_path / name, tensors, peft_type="LORA"), model, method=method)
+        section = next(one for one in found.sections if one.name == "parameters")
+        assert heat(section).rows == [name]
+        table = next(one for one in section.parts if isinstance(one, Table))
+        count = sum(piece.stored for piece in pieces)
+        assert next(row for row in table.rows if row[0] == name)[1:] == [0, count, count]
 
 
 # -- whole matrices -----------------------------------------------------------------------------------------------
