@@ -140,7 +140,7 @@ class _Adviser:
         updates = epochs * -(-self.examples // batch)
         passes = "one pass" if epochs == 1 else f"{epochs} passes"
         self.because("epochs", epochs, f"{self.examples:,} examples: {passes}, about {updates:,} updates. " + (
-            "More would learn so few by heart." if epochs > 1 else "More passes are seldom needed."), PRACTICE)
+            "More would learn them by heart." if epochs > 1 else "More passes are seldom needed."), PRACTICE)
         self.because("batch_size", batch, "Fewer than 32 examples an update: low-rank updates lose by large batches.",
                      WITHOUT_REGRET)
         rate = methods.get(method["name"]).model_validate(method).learning_rate(self.shape, self.task)
