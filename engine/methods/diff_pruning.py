@@ -18,17 +18,19 @@ if TYPE_CHECKING:
 class DiffPruning(Method):
     """Learns a change of every layer's weights and, with a price on each, which few of them are worth keeping.
 
-    Embeddings are left out, unlike in the paper: a table of words would double in memory for rows hardly ever seen.
+    Embeddings are left out unless asked for, unlike in the paper: most rows of a table of words are hardly ever seen.
     """
 
     name: Literal["diff_pruning"] = "diff_pruning"
     density: float = knob(0.005, gt=0, le=1, scale="log10", slider=(0.001, 0.1), title="Share that may change", help=(
         "Share of the layers' weights that differ from the base in the end; the largest changes stay. 0.005 is the "
-        "paper's. Embeddings stay as they are."))
+        "paper's."))
     structured: bool = knob(True, title="Structured", help=(
         "Let whole matrices and biases open and close too, so that some stay as they are altogether."))
     price: float = knob(10.0, ge=0, le=1000, scale="log10", slider=(0.1, 100), title="Price λ", help=(
         "What is added to the loss if every weight changes; the paper's 1.25e-7 a weight makes 42 for BERT-large."))
+    embeddings: bool = knob(False, advanced=True, title="Embeddings too", help=(
+        "Let the table of words change as well, as in the paper. Of a small model it is half, so twice is learned."))
     rise: float = knob(0.2, ge=0, le=1, step=0.05, advanced=True, title="Rise of the price",
                        help="Share of the updates over which the price rises from 0.")
     settle: float = knob(0.25, ge=0, lt=1, step=0.05, advanced=True, title="Share after the cut", help=(
@@ -47,8 +49,9 @@ class DiffPruning(Method):
         formula="θ = θ₀ + z ⊙ w, min L + λ·E‖z‖₀, z hard-concrete gates in [0, 1]", mergeable=True)
 
     def chosen(self, shape: ModelShape) -> list[Module]:
-        """Return the modules whose weights change: linear and norm layers."""
-        return [m for m in _own.everywhere(shape) if m.parameters and not m.tied]
+        """Return the modules whose weights change: linear and norm layers, and the table of words where asked for."""
+        tables = _own.token_tables(shape) if self.embeddings else []
+        return [m for m in [*tables, *_own.everywhere(shape)] if m.parameters and not m.tied]
 
     def pieces(self, shape: ModelShape) -> list[Piece]:
         """Return a change and a gate for each number, and the place and value of each that is kept.
@@ -70,6 +73,9 @@ class DiffPruning(Method):
     def obstacles(self, shape: ModelShape, task: str, quantization: str | None) -> list[str]:
         """Refuse quantized bases, and models without layers that are known."""
         reasons = [] if self.chosen(shape) else ["No layer of this model was recognised."]
+        if self.embeddings and shape.tied_embeddings and not shape.task_heads.get(task):
+            reasons.append("This model's table of words is its output layer too, so a change of it would be one in two "
+                           "places: leave embeddings out.")
         if quantization:
             reasons.append("Weights stored in 4 or 8 bits cannot change; diff pruning needs the base as it is.")
         return reasons

@@ -96,6 +96,15 @@ def test_diff_pruning_stores_place_and_value_of_half_a_percent(shapes: dict[str,
     assert chosen.trainable(shape) == 2 * numbers + 2 * sum(m.kind in ("linear", "norm") for m in shape.modules)
 
 
+def test_diff_pruning_changes_the_table_of_words_where_asked_for(shapes: dict[str, ModelShape]) -> None:
+    chosen, shape = method(name="diff_pruning", embeddings=True), shapes["bert"].for_task(TEXT)
+    numbers = sum(m.parameters for m in shape.modules if m.kind in ("linear", "norm")) + 30_522 * 768
+    assert chosen.stored(shape) == 2 * round(0.005 * numbers)
+    tied = shapes["llama"].model_copy(update={"tied_embeddings": True})
+    assert "in two places" in " ".join(chosen.obstacles(tied.for_task("causal_lm"), "causal_lm", None))
+    assert not chosen.obstacles(tied.for_task(TEXT), TEXT, None)
+
+
 @pytest.mark.parametrize("architecture", ["gpt2", "gpt_neox", "modernbert", "phi3", "bloom"])
 def test_of_query_key_and_value_in_one_matrix_the_query_alone_changes(
         architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,13 +41,15 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "query": ("bert", TEXT, {"name": "bitfit", "biases": "query"}),
     "query in one matrix": ("gpt2", CHAT, {"name": "bitfit", "biases": "query+intermediate"}),
     "query by head": ("gpt_neox", CHAT, {"name": "bitfit", "biases": "query"}),
-    "uniform": ("bert", TEXT, UNIFORM), "rows": ("gpt2", CHAT, ROWS),
+    "uniform": ("bert", TEXT, UNIFORM), "uniform of a decoder": ("llama", CHAT, UNIFORM),
+    "rows": ("gpt2", CHAT, ROWS),
     "houlsby": ("bert", TEXT, HOULSBY), "houlsby with norms": ("llama", CHAT, HOULSBY | {"norms": True}),
     "houlsby of a pair": ("t5", TEXT, HOULSBY), "pfeiffer": ("gpt2", CHAT, PFEIFFER),
     "branch": ("bert", TEXT, BRANCH), "branch of shared blocks": ("albert", TEXT, BRANCH),
     "branch that learns its scale": ("modernbert", TEXT, BRANCH | {"learned": True}),
     "branch of a gated decoder": ("phi3", CHAT, BRANCH),
     "sparse": ("bert", TEXT, SPARSE), "sparse without groups": ("gpt2", CHAT, SPARSE | {"structured": False}),
+    "sparse with embeddings": ("bert", TEXT, SPARSE | {"embeddings": True}),
     "ssf": ("bert", TEXT, {"name": "ssf"}), "ssf of a decoder": ("gpt2", CHAT, {"name": "ssf"}),
 }
 #: Bias and shift have no place in layers that only scale.
