@@ -52,17 +52,12 @@ ONE = {"text": "text", "label": "label"}
 PAIR = ONE | {"text_pair": "text_pair"}
 
 MINILM, DISTILBERT = "minilm-l6", "distilbert-base-cased"
-CHANCE = ("whether one text follows from another is not learned from 800 pairs by any method, full fine-tuning "
-          "included: all scores are near that of one answer to all (52.7), and of 277 pairs differences below six "
-          "points are chance.")
+CHANCE = ("no method, full fine-tuning included, learns from 800 pairs whether one text follows from another: their "
+          "means are 44 to 54, one answer to all has 52.7, and of 277 pairs differences below six points are chance.")
 #: Why nothing can be told from cola of MiniLM, and from rte.
 UNLEARNED = {(MINILM, "cola"): "MiniLM was made to tell likeness of meaning; from this many rows even full fine-tuning "
                                "hardly learns what is acceptable, and most methods give one answer to all.",
              (MINILM, "rte"): CHANCE, (DISTILBERT, "rte"): CHANCE}
-#: Why a control keeps up with BitFit.
-FEW = UNLEARNED | {(MINILM, "trec6"): "the control leads by five of 500 questions: with this many rows numbers "
-                                      "anywhere in the model learn these questions as well as biases do.",
-                   (MINILM, "sst2"): "BitFit and the control are less apart than either's seeds."}
 #: Why query biases do not lead, and why LoRA falls behind.
 NEAR = UNLEARNED | {(DISTILBERT, "cola"): "the query's biases and the head are less apart than either's seeds."}
 UNEVEN = UNLEARNED | {(DISTILBERT, "cola"): "one of LoRA's three seeds learned half of what the others did (10.9, 19.3 "
@@ -77,7 +72,8 @@ ENCODERS = Comparison(
     name="encoders", title="Classifying sentences with encoders", task="text_classification",
     about="Small encoders and four datasets. `b_q` trains the biases of the queries alone; the random controls train "
           "as many numbers as BitFit, one by one from the whole model or as rows and columns of its linear layers. "
-          "Rates for rte are those chosen on sst2. "
+          "Rates for rte are those chosen on sst2; nothing is learned there from so few pairs, so what holds on rte "
+          "holds by chance as well. "
           "P-tuning v2 had one try more: after a first comparison its default start and rate were chosen anew, by "
           "tuning rows of these datasets; from words it had scored 66.5 on sst2 and 3.6 on cola with DistilBERT.",
     models=("starter/minilm-l6", DISTILBERT),
@@ -94,7 +90,7 @@ ENCODERS = Comparison(
     claims=(
         Claim("bitfit b_q", "head", "BitFit, table 3", reasons=NEAR),
         Claim("bitfit", "bitfit b_q", "BitFit, table 3", reasons=UNLEARNED),
-        Claim("bitfit", "random uniform", "BitFit, table 3", reasons=FEW),
+        Claim("bitfit", "random uniform", "BitFit, table 3", reasons=UNLEARNED),
         Claim("bitfit", "random rows", "BitFit, table 3", reasons=UNLEARNED),
         Claim("bitfit", "full", "BitFit, table 1", -2, UNLEARNED), Claim("lora", "full", "LoRA, table 2", -2, UNEVEN),
         Claim("adapter", "full", "Houlsby et al., table 1", -2, UNLEARNED),
