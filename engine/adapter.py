@@ -103,12 +103,19 @@ def read(folder: Path) -> Trained:
 
 
 def tensors(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor in an adapter's file, by its saved name, without reading the weights."""
-    from safetensors import safe_open
+    """Return the shape of every tensor in an adapter's file, by its saved name, without reading the weights.
 
-    opened: Any = safe_open(str(folder / "adapter_model.safetensors"), framework="numpy")
-    with opened as file:
-        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    Raises BrokenWeights.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = folder / "adapter_model.safetensors"
+    try:
+        opened: Any = safe_open(str(path), framework="numpy")
+        with opened as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise weights.BrokenWeights(path.name, file=path.name, problem=str(error)) from error
 
 
 def twin(model: Any) -> Any:

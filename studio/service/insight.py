@@ -15,6 +15,7 @@ from db.users import User
 from engine import insight as engine
 from engine.errors import Refused, StudioError
 from engine.insight import Insight, similarity
+from studio.service.sources import soft_prompts
 from worker import client
 
 #: Other prompts of the same base model that are compared, the newest first.
@@ -81,7 +82,7 @@ def similar_prompts(user: User, adapter_id: str) -> list[dict[str, Any]]:
     if mine is None or not similarity.is_prompt(mine):
         return []
     found: list[dict[str, Any]] = []
-    for other in adapters.find(user, models=[row.model], methods=_prompt_methods(), limit=COMPARED + 1):
+    for other in adapters.find(user, models=[row.model], methods=soft_prompts(), limit=COMPARED + 1):
         folder = _folder(other) if other.id != row.id else None
         if folder is None or other.model_revision != row.model_revision:
             continue
@@ -120,12 +121,6 @@ def _length(user: User, adapter_id: str) -> Any:
         return runs.get(user, run_id).spec["method"].get("length") if run_id else None
     except NotFound:
         return None
-
-
-def _prompt_methods() -> list[str]:
-    from engine import methods
-
-    return [name for name, kind in methods.every().items() if kind.card.family == "soft prompt"]
 
 
 def _beside(row: Adapter) -> Insight | None:

@@ -55,12 +55,17 @@ def obstacle(user: User, spec: RunSpec, shape: ModelShape | None) -> StudioError
 def choices(user: User, method: Method, model: str, shape: ModelShape | None) -> list[dict[str, Any]]:
     """Return the adapters of a base model that a method can start from, as options {value, label}, newest first."""
     made: list[dict[str, Any]] = [{"value": "", "label": "None"}]
-    soft = [name for name, kind in methods.every().items() if kind.card.family == "soft prompt"]
-    rows = adapters.find(user, models=[model], methods=soft, limit=LOOKED_AT) if model and shape is not None else []
-    made += [{"value": row.id, "label": row.name} for row in rows if shape is not None and _fits(row, method, shape)]
+    if model and shape is not None:
+        rows = adapters.find(user, models=[model], methods=soft_prompts(), limit=LOOKED_AT)
+        made += [{"value": row.id, "label": row.name} for row in rows if _fits(row, method, shape)]
     if method.origin and method.origin not in [one["value"] for one in made]:
         made.append({"value": method.origin, "label": f"{method.origin} (cannot be started from)"})
     return made
+
+
+def soft_prompts() -> list[str]:
+    """Return the methods that learn soft prompts."""
+    return [name for name, kind in methods.every().items() if kind.card.family == "soft prompt"]
 
 
 def _fits(row: Adapter, method: Method, shape: ModelShape) -> bool:

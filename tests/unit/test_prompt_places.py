@@ -9,7 +9,7 @@ import made_adapters as made
 import pytest
 import torch
 
-from engine import compose, methods, models, parents, tasks, tiny
+from engine import compose, methods, models, parents, tasks, tiny, weights
 from engine.errors import StudioError
 from engine.methods import Method
 from engine.recipe import Recipe
@@ -72,3 +72,9 @@ def test_what_cannot_be_started_from_is_told_from_its_file_alone(settings: dict[
         assert problem.kind == kind and "{" not in problem.what
     else:
         assert not kind
+
+
+def test_a_damaged_source_is_told(saved: dict[str, Path], bert: Path, tmp_path: Path) -> None:
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"torn")
+    with pytest.raises(weights.BrokenWeights, match="damaged"):
+        method(FIVE).check_source(tmp_path, models.inspect(bert).for_task(made.CLASSIFY))
